@@ -1,0 +1,1 @@
+"""Elements, chemical systems and what compositions are sound."""

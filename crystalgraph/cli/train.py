@@ -1,0 +1,119 @@
+"""``cg-train``: train a generator and a discriminator as a config says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crystalgraph.cli.errors import run
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from crystalgraph.training.run import Watcher
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+
+@app.command(epilog="Examples:\n\ncg-train configs/nbo.toml\n\ncg-train configs/nbo.toml --out runs/nbo --resume")
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/nbo.toml.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/train-NAME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a generator and a discriminator.
+
+    The run folder holds log, curves, checkpoint, and the finished model, which cg-generate --model takes.
+    """
+    from crystalgraph.training.run import train as train_models
+
+    folder = out or Path("runs") / f"train-{config.stem}"
+    with _watcher(show=not quiet) as watcher:
+        model = train_models(config, folder, resume=resume, watcher=watcher)
+    print(model)
+
+
+def main() -> None:
+    """Entry point of ``cg-train``."""
+    run(app)
+
+
+class Bar:
+    """Draws the progress of a training run: steps, ETA, the latest values.
+
+    Where nothing can be redrawn (a pipe, a log file) it writes a line for each checkpoint instead.
+
+    Args:
+        progress: a rich progress bar, not started yet: a config that is refused ends in one line.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("preparing", total=None, values="")
+        self._name, self._validity, self._started = "", "", False
+
+    def phase(self, name: str, steps: int, done: int) -> None:
+        """Begin a bar for the phase."""
+        self._start()
+        self._name = name
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(name, total=steps, completed=done, values="")
+
+    def step(self, values: dict[str, float]) -> None:
+        """Move the bar."""
+        if "validity" in values:
+            self._validity = f"  strictly valid {values['validity']:.2f}"
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "validity")
+        self._progress.update(self._task, advance=1, values=shown + self._validity)
+        if "validity" in values and not self._progress.console.is_terminal:
+            done = self._progress.tasks[-1].completed
+            self.message(f"{self._name} {done:.0f}: {shown}{self._validity}")
+
+    def message(self, text: str) -> None:
+        """Write a line above the bar."""
+        self._start()
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        if self._started:
+            self._progress.stop()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._progress.start()
+            self._started = True
+
+
+@contextmanager
+def _watcher(*, show: bool) -> Iterator[Watcher | None]:
+    """A progress bar on stderr."""
+    if not show:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}"),
+    )
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=160)  # a log file has no edge to stop at
+    bar = Bar(RichProgress(*columns, console=console))
+    try:
+        yield bar
+    finally:
+        bar.stop()

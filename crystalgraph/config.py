@@ -1,0 +1,110 @@
+"""What a training run is told, read from TOML and checked."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crystalgraph.errors import InputError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Which crystals are learned from.
+
+    Attributes:
+        dataset: name or path of a dataset.
+        system: the system that will be asked for; none of its crystals is learned from.
+        max_atoms: largest primitive cell.
+        max_sites: most orbits in a template.
+        holdout: share of the prototypes that are never trained on.
+        seed: of the split.
+    """
+
+    dataset: str = "corpus"
+    system: str
+    max_atoms: Positive = 20
+    max_sites: Positive = 12
+    holdout: Share = 0.1
+    seed: int = 0
+
+
+class GeneratorConfig(_Section):
+    """The generator; ``form`` chooses the controls: "plain" has no feedback, "raw" no symmetry either."""
+
+    form: Literal["feedback", "plain", "raw"] = "feedback"
+    width: Positive = 128
+    edge_width: Positive = 64
+    n_stages: Positive = 6
+    n_blocks: Positive = 3
+    n_neighbors: Positive = 16
+
+
+class WarmStartConfig(_Section):
+    """Supervised training on the corpus: best of ``n_draws`` per crystal."""
+
+    steps: Positive
+    batch_size: Positive = 48
+    n_draws: Positive = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    ema: Share = 0.995
+
+
+class AdversarialConfig(_Section):
+    """Adversarial training after the warm start, whose term stays beside it."""
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    batch_size: Positive = 32
+    n_draws: Positive = 2
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    generator_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight: Annotated[float, Field(ge=0)] = 0.1
+    penalty: Annotated[float, Field(ge=0)] = 0.1
+    noise: tuple[float, float] = (0.09, 0.01)
+    width: Positive = 64
+    head_start: Annotated[int, Field(ge=0)] = 200
+    ema: Share = 0.995
+
+
+class Config(_Section):
+    """A training run."""
+
+    name: str
+    seed: int = 0
+    threads: Positive = 2
+    checkpoint_every: Positive = 250
+    data: DataConfig
+    generator: GeneratorConfig = GeneratorConfig()
+    warm_start: WarmStartConfig
+    adversarial: AdversarialConfig = AdversarialConfig()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a TOML file.
+
+    Raises:
+        InputError: if the file is missing, is not TOML, or a value is not allowed.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(
+            f"cannot read config {path}: {error.strerror}; name a TOML file such as configs/nbo.toml"
+        ) from None
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']} (received {first.get('input')!r})") from None

@@ -1,0 +1,91 @@
+"""Space groups of finished crystals, and whether a found group contains the one that was asked for.
+
+Atoms that land on special positions, or lengths that happen to agree within the tolerance, give a crystal more
+symmetry than its template has. It then still has every operation that was asked for.
+
+Reference:
+    A. Togo, K. Shinohara and I. Tanaka, Sci. Technol. Adv. Mater. Methods 4, 2384822 (2024) (spglib).
+    International Tables for Crystallography A1 (2010) (maximal subgroups).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+SYMPREC = 0.1
+"""Å; atoms this close to a symmetric arrangement count as symmetric."""
+
+NOT_FOUND = 0
+"""Stands for the space group of a crystal in which spglib finds none."""
+
+
+def space_groups(structures: Sequence[Structure], symprec: float = SYMPREC) -> list[int]:
+    """Number of the space group of each structure.
+
+    Args:
+        structures: ordered structures, in any cell.
+        symprec: tolerance, Å.
+
+    Returns:
+        Numbers from 1 to 230; 0 where the search fails, as for overlapping atoms or a flat cell.
+    """
+    return [_space_group(structure, symprec) for structure in structures]
+
+
+def is_supergroup(found: int, asked: int) -> bool:
+    """Whether crystals of the found space group have the asked group among their symmetry operations.
+
+    Decided from the types of the groups: the found group is the asked one, or leads to it through maximal subgroups,
+    those with a larger cell included. For a crystal that was built in the asked group this confirms it; for any other
+    crystal it says that the asked group is possible, in a large enough cell. (pymatgen's own ``is_supergroup``
+    compares numbers of operations of conventional cells first, and so misses Fmmm in P4/mmm.)
+
+    Args:
+        found: number of the found space group, 1 to 230, or 0 when none was found.
+        asked: number of the asked space group, 1 to 230.
+
+    Returns:
+        Also true when both are equal; never true for 0.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+    if not 0 <= found <= 230 or not 1 <= asked <= 230:
+        raise ValueError(f"space groups {found} (found) and {asked} (asked) were given; they run from 1 to 230")
+    return found != NOT_FOUND and asked in subgroups(found)
+
+
+@lru_cache(maxsize=230)
+def subgroups(number: int) -> frozenset[int]:
+    """Types of all subgroups of a space group, itself included."""
+    from pymatgen.symmetry.groups import SYMM_DATA
+
+    maximal = SYMM_DATA["maximal_subgroups"]
+    seen, waiting = {number}, [number]
+    while waiting:
+        for subgroup in maximal[str(waiting.pop())]:
+            if subgroup not in seen:
+                seen.add(subgroup)
+                waiting.append(subgroup)
+    return frozenset(seen)
+
+
+def _space_group(structure: Structure, symprec: float) -> int:
+    import spglib
+
+    lattice, frac_coords = structure.lattice.matrix, structure.frac_coords
+    if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all() and structure.volume > 0):
+        return NOT_FOUND
+    try:
+        cell = (lattice.tolist(), frac_coords.tolist(), list(structure.atomic_numbers))
+        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    except spglib.SpglibError:
+        return NOT_FOUND
+    return NOT_FOUND if dataset is None else int(dataset.number)

@@ -1,0 +1,98 @@
+"""The nearest periodic images of a few centres, for whole batches at once, on any device.
+
+This is the search inside the networks: a fixed number of neighbours among the images −1, 0, 1, padded and dense.
+Graphs and checks use the exact list of ``crystalgraph.geometry.neighbors``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crystalgraph.crystals import Crystals, ranges
+
+_IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0])] * 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDistances:
+    """Squared distances from each centre to the 27 images of each atom of its crystal.
+
+    Attributes:
+        squared: (n_centers, max_atoms, 27), Å²; infinite for padding and for the centre itself.
+        atom: atom index of each column, (n_centers, max_atoms).
+        wrap: integer shift that brings each atom next to its centre, (n_centers, max_atoms, 3).
+        center: atom index of each centre, (n_centers,).
+    """
+
+    squared: Tensor
+    atom: Tensor
+    wrap: Tensor
+    center: Tensor
+
+    def nearest(self, k: int, allowed: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The k nearest images of each centre.
+
+        Args:
+            k: how many.
+            allowed: which atoms may be chosen, (n_centers, max_atoms), bool.
+
+        Returns:
+            Atom indices (n_centers, k), integer shifts (n_centers, k, 3), and whether the entry exists (n_centers, k).
+        """
+        squared = self.squared if allowed is None else self.squared.masked_fill(~allowed[:, :, None], torch.inf)
+        flat = squared.flatten(1)
+        if flat.shape[1] < k:
+            flat = torch.nn.functional.pad(flat, (0, k - flat.shape[1]), value=torch.inf)
+        values, index = flat.topk(k, dim=1, largest=False)
+        exists = torch.isfinite(values)
+        index = index * exists
+        column, image = index // 27, index % 27
+        shift = self.wrap.gather(1, column[:, :, None].expand(-1, -1, 3)) + _IMAGES.to(self.wrap)[image]
+        return self.atom.gather(1, column), shift, exists
+
+
+@torch.no_grad()
+def image_distances(crystals: Crystals, centers: Tensor) -> ImageDistances:
+    """Measure all distances from some atoms to the images −1, 0, 1 of all atoms of their crystal.
+
+    Args:
+        crystals: the batch; coordinates need not be wrapped.
+        centers: atom indices, (n_centers,).
+    """
+    counts, batch = crystals.num_atoms, crystals.batch
+    table = torch.zeros(len(crystals), int(counts.max()), dtype=torch.long, device=counts.device)
+    table[batch, ranges(counts)] = torch.arange(len(batch), device=counts.device)
+    crystal = batch[centers]
+    atom = table[crystal]
+    difference = crystals.frac_coords[atom] - crystals.frac_coords[centers][:, None]
+    wrap = -difference.round()
+    cart = (difference + wrap) @ crystals.lattice[crystal]
+    images = (_IMAGES.to(crystals.lattice) @ crystals.lattice)[crystal]
+    squared = (
+        (cart**2).sum(2)[:, :, None] + 2 * cart @ images.transpose(1, 2) + (images**2).sum(2)[:, None]
+    ).clamp_min(0)
+    columns = torch.arange(atom.shape[1], device=counts.device)
+    squared = squared.masked_fill((columns >= counts[crystal][:, None])[:, :, None], torch.inf)
+    own = torch.zeros_like(squared, dtype=torch.bool)
+    own[:, :, 0] = atom == centers[:, None]
+    return ImageDistances(squared=squared.masked_fill(own, torch.inf), atom=atom, wrap=wrap, center=centers)
+
+
+def image_vectors(crystals: Crystals, centers: Tensor, atoms: Tensor, shifts: Tensor) -> Tensor:
+    """Vectors from centres to chosen images, with gradients to lattice and coordinates.
+
+    Args:
+        crystals: the batch.
+        centers: atom indices, (n_centers,).
+        atoms: atom indices of the images, (n_centers, k).
+        shifts: integer shifts, (n_centers, k, 3).
+
+    Returns:
+        (n_centers, k, 3), Å.
+    """
+    there = crystals.frac_coords.index_select(0, atoms.flatten()).view(*atoms.shape, 3)
+    difference = there - crystals.frac_coords[centers][:, None] + shifts
+    return difference @ crystals.lattice[crystals.batch[centers]]

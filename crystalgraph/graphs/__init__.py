@@ -1,0 +1,1 @@
+"""Crystals as periodic graphs, and datasets of them in PyG's form."""

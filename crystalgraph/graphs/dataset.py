@@ -1,0 +1,260 @@
+"""Crystals as PyTorch Geometric datasets of periodic graphs, in memory or on disk.
+
+Every item is a PyG ``Data`` with the usual names:
+
+- ``z``: atomic numbers, (n_atoms,), int64
+- ``pos``: Cartesian coordinates, (n_atoms, 3), Å
+- ``cell``: lattice vectors as rows, (1, 3, 3), Å
+- ``edge_index``: neighbour j (row 0) and centre i (row 1), (2, n_edges), int64, sorted by centre
+- ``edge_shift``: integer shift S of each edge, (n_edges, 3), int64; its vector is pos[j] − pos[i] + S · cell
+- ``num_atoms``: (1,), int64
+- ``y``: target values, (1, n_targets), NaN never; only if targets were asked for
+- ``name``: where the crystal comes from, text
+
+PyG's ``DataLoader`` batches them; ``to_periodic_graph`` turns a batch into a ``PeriodicGraph``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data, InMemoryDataset, OnDiskDataset, SQLiteDatabase
+
+from crystalgraph.crystals import Crystals
+from crystalgraph.errors import InputError
+from crystalgraph.graphs.periodic import PeriodicGraph
+from crystalgraph.graphs.source import CrystalSource, Source, Targets, read_source
+
+_CHUNK = 1024
+"""Crystals turned into graphs at a time."""
+
+_META, _DATABASE = "dataset.json", "processed/sqlite.db"  # the second is PyG's choice
+
+
+class CrystalGraphDataset(InMemoryDataset):
+    """Periodic graphs of crystals, in memory.
+
+    Building takes about 0.1 ms a crystal, so nothing is cached on disk.
+
+    Args:
+        source: where the crystals are; see ``read_source``.
+        cutoff: longest edge, Å.
+        max_neighbors: cap on the neighbours of an atom, in whole distance shells, or None; see
+            ``PeriodicGraph.build``. Give the cutoff and cap of the model that is to read the graphs.
+        targets: what becomes ``y``; see ``read_source``. A crystal without a value is left out and counted.
+        dtype: floating-point type of ``pos``, ``cell`` and ``y``.
+        transform: applied to each item when it is asked for.
+
+    Attributes:
+        failures: name → reason, for each crystal that was left out.
+        target_names: what the columns of ``y`` are.
+
+    Raises:
+        InputError: if the source or a column does not exist, or no crystal is left.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        cutoff: float = 5.0,
+        max_neighbors: int | None = None,
+        targets: Targets = (),
+        dtype: torch.dtype = torch.float32,
+        transform: Callable[[Data], Any] | None = None,
+    ) -> None:
+        super().__init__(None, transform)
+        read = read_source(source, cutoff=cutoff, targets=targets)
+        self.cutoff, self.max_neighbors = cutoff, max_neighbors
+        self.failures, self.target_names = read.failures, read.target_names
+        parts = list(_tables(read, cutoff, max_neighbors, dtype))
+        stacked = {key: torch.cat([p.values[key] for p in parts], _stacking_axis(key)) for key in parts[0].values}
+        counts = {key: torch.cat([p.counts[key] for p in parts]) for key in parts[0].counts}
+        name = read.names if len(read.names) > 1 else read.names[0]
+        self._data = Data(**stacked, name=name)
+        self.slices = {key: torch.nn.functional.pad(torch.cumsum(n, 0), (1, 0)) for key, n in counts.items()}
+        self.slices["name"] = torch.arange(len(read.names) + 1)
+
+
+class OnDiskCrystalGraphDataset(OnDiskDataset):
+    """Periodic graphs of crystals in an SQLite file, for sets too large for memory.
+
+    Make one with ``create``; open it with its folder. Tensors are stored as raw bytes and described by a JSON file:
+    opening a stranger's dataset runs no code of theirs.
+
+    Args:
+        root: the folder.
+        transform: applied to each item when it is asked for.
+
+    Attributes:
+        failures: name → reason, for each crystal that was left out.
+        target_names: what the columns of ``y`` are.
+
+    Raises:
+        InputError: if the folder holds no such dataset.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], transform: Callable[[Data], Any] | None = None) -> None:
+        meta = _read_meta(Path(root))
+        self.cutoff, self.max_neighbors = meta["cutoff"], meta["max_neighbors"]
+        self.failures, self.target_names = meta["failures"], meta["target_names"]
+        self._dtype = getattr(torch, meta["dtype"])
+        super().__init__(os.fspath(root), transform, schema=_schema(self._dtype, len(self.target_names)), log=False)
+        self._numel = meta["n_crystals"]
+
+    @classmethod
+    def create(
+        cls,
+        root: str | os.PathLike[str],
+        source: Source,
+        *,
+        cutoff: float = 5.0,
+        max_neighbors: int | None = None,
+        targets: Targets = (),
+        dtype: torch.dtype = torch.float32,
+        transform: Callable[[Data], Any] | None = None,
+    ) -> OnDiskCrystalGraphDataset:
+        """Build the dataset in a new folder and open it; other arguments as for ``CrystalGraphDataset``.
+
+        The folder appears when it is complete.
+
+        Raises:
+            InputError: if the folder exists, the source or a column does not, or no crystal is left.
+        """
+        folder = Path(root)
+        if folder.exists():
+            raise InputError(f"{str(folder)!r} exists and is not overwritten; remove it or name another folder")
+        read = read_source(source, cutoff=cutoff, targets=targets)
+        meta = {
+            "n_crystals": len(read.names),
+            "cutoff": cutoff,
+            "max_neighbors": max_neighbors,
+            "dtype": str(dtype).removeprefix("torch."),
+            "target_names": read.target_names,
+            "failures": read.failures,
+        }
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        try:
+            (partial / _META).write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (partial / _DATABASE).parent.mkdir()
+            schema = _schema(dtype, len(read.target_names))
+            database, start = SQLiteDatabase(os.fspath(partial / _DATABASE), cls.__name__, schema), 0
+            for part in _tables(read, cutoff, max_neighbors, dtype):
+                rows = [row | {"name": read.names[start + k]} for k, row in enumerate(part.rows())]
+                database.multi_insert(range(start, start + len(rows)), rows)
+                start += len(rows)
+            database.close()
+            partial.chmod(0o755)  # mkdtemp's folders are private
+            partial.replace(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return cls(folder, transform)
+
+    def serialize(self, data: Data) -> dict[str, Any]:
+        """One row of the database."""
+        return {key: data[key] for key in self.schema}
+
+    def deserialize(self, data: dict[str, Any]) -> Data:
+        """An item from a row of the database; its tensors own their memory."""
+        return Data(**{key: value.clone() if isinstance(value, Tensor) else value for key, value in data.items()})
+
+
+def to_periodic_graph(data: Data) -> PeriodicGraph:
+    """Turn a PyG ``Data`` or ``Batch`` into a ``PeriodicGraph``.
+
+    Args:
+        data: one item of a dataset, or a batch from a ``DataLoader``; see the module for its fields.
+
+    Returns:
+        The graph; fractional coordinates carry the gradients of ``pos`` and ``cell``.
+    """
+    lattice, num_atoms = data.cell.view(-1, 3, 3), data.num_atoms.view(-1)
+    to_frac = torch.linalg.inv(lattice)[torch.repeat_interleave(num_atoms)]
+    crystals = Crystals(
+        lattice=lattice,
+        frac_coords=torch.einsum("ni,nij->nj", data.pos, to_frac),
+        atomic_numbers=data.z,
+        num_atoms=num_atoms,
+    )
+    return PeriodicGraph(crystals=crystals, edge_index=data.edge_index, edge_shift=data.edge_shift)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Some crystals' graphs, each field in one tensor, with the share of each crystal."""
+
+    values: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+    def rows(self) -> Iterator[dict[str, Tensor]]:
+        """The graphs one by one."""
+        split = [v.split(self.counts[key].tolist(), _stacking_axis(key)) for key, v in self.values.items()]
+        for row in zip(*split, strict=True):
+            yield {key: value.contiguous() for key, value in zip(self.values, row, strict=True)}
+
+
+def _stacking_axis(key: str) -> int:
+    return 1 if key == "edge_index" else 0
+
+
+def _tables(source: CrystalSource, cutoff: float, max_neighbors: int | None, dtype: torch.dtype) -> Iterator[_Table]:
+    for start in range(0, len(source.crystals), _CHUNK):
+        crystals = source.crystals[start : start + _CHUNK]
+        graph = PeriodicGraph.build(crystals, cutoff, max_neighbors)
+        order = torch.argsort(graph.edge_index[1], stable=True)
+        first_atom = crystals.ptr[graph.edge_batch[order]]
+        values = {
+            "z": crystals.atomic_numbers,
+            "pos": crystals.cart_coords.to(dtype),
+            "cell": crystals.lattice.to(dtype),
+            "edge_index": graph.edge_index[:, order] - first_atom,
+            "edge_shift": graph.edge_shift[order],
+            "num_atoms": crystals.num_atoms,
+        }
+        one = torch.ones_like(crystals.num_atoms)
+        atoms, edges = crystals.num_atoms, torch.bincount(graph.edge_batch, minlength=len(crystals))
+        counts = dict(zip(values, (atoms, atoms, one, edges, edges, one), strict=True))
+        if source.target_names:
+            values["y"], counts["y"] = source.targets[start : start + _CHUNK].to(dtype), one
+        yield _Table(values=values, counts=counts)
+
+
+def _schema(dtype: torch.dtype, n_targets: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "z": {"dtype": torch.int64, "size": (-1,)},
+        "pos": {"dtype": dtype, "size": (-1, 3)},
+        "cell": {"dtype": dtype, "size": (-1, 3, 3)},
+        "edge_index": {"dtype": torch.int64, "size": (2, -1)},
+        "edge_shift": {"dtype": torch.int64, "size": (-1, 3)},
+        "num_atoms": {"dtype": torch.int64, "size": (-1,)},
+    }
+    if n_targets:
+        schema["y"] = {"dtype": dtype, "size": (-1, n_targets)}
+    return schema | {"name": str}
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    keys = {"n_crystals", "cutoff", "max_neighbors", "dtype", "target_names", "failures"}
+    try:
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        if missing := keys - set(meta):
+            raise ValueError(f"{_META} lacks {', '.join(sorted(missing))}")
+        if not (folder / _DATABASE).is_file():
+            raise ValueError(f"{_DATABASE} is missing")
+        if meta["dtype"] not in ("float32", "float64"):
+            raise ValueError(f"{_META} names the type {meta['dtype']!r}")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{str(folder)!r} holds no crystal graphs ({error}); make them with OnDiskCrystalGraphDataset.create"
+        ) from error
+    return meta

@@ -1,0 +1,131 @@
+"""The folder a run leaves: structures, one CSV row for every sample with its fate, and the record of how it was made.
+
+The folder appears whole or not at all. Structures and ``candidates.csv`` depend on the request alone, so that two
+identical commands leave identical bytes; whatever differs between runs (times, versions) is in ``run.json``.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystalgraph import __version__
+from crystalgraph.errors import InputError
+from crystalgraph.io.atomic import write_json, write_text
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FORMATS = ("cif", "extxyz", "poscar")
+"""What candidates can be written as: a CIF or a POSCAR each, or one extxyz with all."""
+
+EXTENSION = {"cif": ".cif", "poscar": ".vasp"}
+
+LIBRARIES = ("torch", "torch-geometric", "pymatgen", "pymatgen-core", "spglib", "moyopy", "numpy", "scikit-learn")
+"""Packages whose versions can change a result."""
+
+
+def check_free(out: Path) -> None:
+    """Make sure that a run folder can be made, before any work is done.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        InputError: if something of that name exists, or its parent cannot be a folder.
+    """
+    if out.exists() or out.is_symlink():
+        raise InputError(f"output {out} already exists; name another folder with --out, or remove it")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"cannot make {out}: {parent} is not a folder one can write to; name another with --out")
+
+
+def write_run(
+    out: Path,
+    *,
+    structures: Sequence[Structure],
+    names: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    record: Mapping[str, Any],
+    formats: Sequence[str] = ("cif",),
+) -> None:
+    """Write a run folder.
+
+    Args:
+        out: the folder; it must not exist.
+        structures: the kept candidates, best first.
+        names: their file names without extension, in the same order.
+        rows: one mapping per sample drawn, with the values of ``columns``.
+        columns: header of ``candidates.csv``.
+        record: content of ``run.json``.
+        formats: any of ``FORMATS``.
+
+    Raises:
+        InputError: if ``out`` exists, also when it came to exist during the writing.
+    """
+    from crystalgraph.io.structures import write_structures
+
+    check_free(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+    try:
+        folder = partial / out.name  # made by mkdir, so that its permissions follow the umask
+        (folder / "structures").mkdir(parents=True)
+        for fmt in formats:
+            write_structures(structures, names, folder if fmt == "extxyz" else folder / "structures", fmt)
+        write_text(folder / "candidates.csv", table(rows, columns))
+        write_json(folder / "run.json", record)
+        try:
+            folder.rename(out)
+        except OSError:
+            raise InputError(f"output {out} came to exist during the run; name another folder with --out") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Render rows as CSV.
+
+    Args:
+        rows: one mapping per line.
+        columns: header, and the keys taken from each row.
+
+    Returns:
+        CSV with Unix line ends. Numbers have six digits, so that they do not show the last bit of a sum; None, NaN
+        and infinities are empty.
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, crystalgraph and the libraries that can change a result."""
+    found = {"crystalgraph": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not isfinite(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""The networks and the trained models made of them."""

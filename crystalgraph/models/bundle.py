@@ -1,0 +1,144 @@
+"""A trained model as a folder of two files: weights and template pool as safetensors, and a JSON record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from crystalgraph.crystals import Crystals
+from crystalgraph.errors import InputError
+from crystalgraph.geometry.neighbors import searchable_cells
+from crystalgraph.io.atomic import write_bytes, write_json
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator
+from crystalgraph.symmetry.template import Templates
+
+WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
+
+#: Raised when the meaning of the files changes.
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Everything that generation needs.
+
+    Attributes:
+        name: of the model.
+        generator: fills templates.
+        discriminator: scores crystals; higher is more like the crystals it learned from.
+        pool: templates of the training crystals, each once.
+        pool_counts: training crystals of each template, (len(pool),).
+        record: how it was made: config, seed, versions, data checksum, figures.
+        checksum: SHA-256 of the weights file.
+    """
+
+    name: str
+    generator: Generator
+    discriminator: Discriminator
+    pool: Templates
+    pool_counts: Tensor
+    record: dict[str, Any]
+    checksum: str
+
+    def to(self, device: torch.device | str) -> Model:
+        """Move the networks; returns this model."""
+        self.generator.to(device)
+        self.discriminator.to(device)
+        return self
+
+    @torch.no_grad()
+    def score(self, crystals: Crystals, space_group_number: Tensor) -> Tensor:
+        """Discriminator score of each crystal, (n,), higher is better; NaN where the cell cannot be searched."""
+        device = self.discriminator.radii.device
+        placed = crystals.to(device=device, dtype=torch.float32)
+        fine = searchable_cells(placed.lattice, placed.frac_coords, placed.num_atoms, self.discriminator.cutoff)
+        graph = self.discriminator.graph(placed, searchable=fine)
+        scores = self.discriminator(graph, space_group_number.to(device))
+        return torch.where(fine, scores, torch.nan).cpu()
+
+
+def model_names() -> list[str]:
+    """Names of the models that travel with the package."""
+    root = files("crystalgraph") / "weights"
+    return sorted(entry.name for entry in root.iterdir() if (entry / RECORD_FILE).is_file()) if root.is_dir() else []
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the two files into a folder, each atomically."""
+    tensors = {f"generator.{k}": v for k, v in model.generator.state_dict().items()}
+    tensors |= {f"discriminator.{k}": v for k, v in model.discriminator.state_dict().items()}
+    tensors |= {
+        "pool.space_group_number": model.pool.space_group_number.to(torch.uint8),
+        "pool.num_sites": model.pool.num_sites.to(torch.uint8),
+        "pool.position": model.pool.position.to(torch.int16),
+        "pool.atomic_numbers": model.pool.atomic_numbers.to(torch.uint8),
+        "pool.counts": model.pool_counts.to(torch.int32),
+    }
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / WEIGHTS_FILE, data)
+    write_json(folder / RECORD_FILE, model.record | {"format": FORMAT, "sha256": hashlib.sha256(data).hexdigest()})
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Load a model by name or folder.
+
+    Raises:
+        InputError: if there is no such model, or its files are damaged or foreign.
+    """
+    packaged = files("crystalgraph") / "weights" / str(name_or_path)
+    folder = Path(str(packaged)) if str(name_or_path) in model_names() else Path(name_or_path)
+    if not folder.is_dir():
+        raise InputError(
+            f"no model {str(name_or_path)!r}: give one of {', '.join(model_names()) or 'none shipped'}, or the folder"
+            f" of a model (with {WEIGHTS_FILE} and {RECORD_FILE}) made by cg-train"
+        )
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text())
+        data = (folder / WEIGHTS_FILE).read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"model folder {folder} is not readable ({error}); train it again with cg-train") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / RECORD_FILE} is not a crystalgraph model of format {FORMAT}; use cg-train to make one"
+        )
+    checksum = hashlib.sha256(data).hexdigest()
+    if checksum != record.get("sha256"):
+        raise InputError(
+            f"{folder / WEIGHTS_FILE} is truncated or changed: its checksum is not the recorded one; copy it again"
+        )
+    try:
+        return _assemble(folder.name, load(data), record, checksum)
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+        raise InputError(f"{folder / WEIGHTS_FILE} does not fit this version of crystalgraph: {error}") from None
+
+
+def _assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any], checksum: str) -> Model:
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    generator, discriminator = Generator(**record["generator"]), Discriminator(**record["discriminator"])
+    generator.load_state_dict(part("generator."))
+    discriminator.load_state_dict(part("discriminator."))
+    pool = part("pool.")
+    return Model(
+        name=name,
+        generator=generator.eval(),
+        discriminator=discriminator.eval(),
+        pool=Templates(
+            **{k: pool[k].long() for k in ("space_group_number", "num_sites", "position", "atomic_numbers")}
+        ),
+        pool_counts=pool["counts"].long(),
+        record=record,
+        checksum=checksum,
+    )

@@ -1,0 +1,348 @@
+"""The generator: MLPs over Wyckoff sites that see, stage after stage, the crystal they have made so far.
+
+Noise and a template go in; a lattice and the free parameters of each site come out. Every stage expands the crystal,
+looks at the nearest neighbours of one atom per orbit, and moves the free parameters and the lattice. Displacements are
+pulled back through the operator of the site, strains are projected on what the crystal system allows, so the space
+group holds at every stage by construction. With no stages it is a plain deep set of MLPs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from crystalgraph.chemistry.elements import DESCRIPTORS, MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
+from crystalgraph.crystals import Crystals
+from crystalgraph.geometry.lattice import crystal_system, lattice_from_code, project_strain
+from crystalgraph.geometry.nearest import image_distances, image_vectors
+from crystalgraph.models.layers import GaussianBasis, mlp, pool
+from crystalgraph.symmetry.expand import Orbits
+from crystalgraph.symmetry.template import Templates
+from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS, wyckoff_table
+
+#: Largest |log(V / V0)|, and largest |k₁|…|k₅| of the lattice code.
+VOLUME_RANGE = 0.5
+SHAPE_RANGE = (0.6, 0.6, 0.6, 0.9, 0.9)
+
+#: Neighbours further than this many times the sum of covalent radii are not seen.
+REDUCED_CUTOFF = 2.8
+
+#: Largest displacement of a site in one stage, Å.
+MAX_STEP = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """What the network is told of a batch of templates; all tensors on one device.
+
+    Attributes:
+        orbits: operators for the expansion.
+        batch: crystal of each site, (n_sites,).
+        weight: share of the crystal's atoms on each site, (n_sites,).
+        atomic_numbers: element of each site, (n_sites,).
+        space_group_number: (n_crystals,).
+        system: crystal system, (n_crystals,).
+        atoms_per_cell: atoms of the conventional cell, (n_crystals,).
+        free: which parameters are free, (n_sites, 3), 0 or 1.
+        pseudo_inverse: R⁺ of each site, (n_sites, 3, 3).
+        operator: numbers of the site's operator and multiplicity, (n_sites, 20).
+    """
+
+    orbits: Orbits
+    batch: Tensor
+    weight: Tensor
+    atomic_numbers: Tensor
+    space_group_number: Tensor
+    system: Tensor
+    atoms_per_cell: Tensor
+    free: Tensor
+    pseudo_inverse: Tensor
+    operator: Tensor
+
+    def __len__(self) -> int:
+        return self.system.shape[0]
+
+    @classmethod
+    def of(cls, templates: Templates, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Sites:
+        """Look everything up that does not depend on noise or weights."""
+        table, position = wyckoff_table(), templates.position
+        multiplicity, num_atoms = templates.multiplicity, templates.num_atoms
+        translation = 2 * torch.pi * table.translation[position]
+        share = multiplicity / num_atoms[templates.batch]
+        operator = torch.cat(
+            [
+                table.rotation[position].flatten(1),
+                table.free[position],
+                translation.cos(),
+                translation.sin(),
+                multiplicity[:, None].double().log() / 3,
+                share[:, None],
+            ],
+            1,
+        )
+
+        def place(tensor: Tensor) -> Tensor:
+            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+        return cls(
+            orbits=Orbits.of(templates, dtype=dtype, device=device),
+            batch=place(templates.batch),
+            weight=place(share),
+            atomic_numbers=place(templates.atomic_numbers),
+            space_group_number=place(templates.space_group_number),
+            system=place(crystal_system(templates.space_group_number)),
+            atoms_per_cell=place(num_atoms / torch.linalg.det(table.centring[templates.space_group_number])),
+            free=place(table.free[position].double()),
+            pseudo_inverse=place(table.pseudo_inverse[position]),
+            operator=place(operator),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """All that is random about a draw.
+
+    Attributes:
+        start: u⁰ of each site, (n_sites, 3), in [0, 1), 0 where not free.
+        latent: (n_crystals, n_noise), normal.
+        element_seen: 1 where the element's embedding is seen, 0 where it is hidden, (n_sites, 1).
+        group_seen: the same for the space group's embedding, (n_crystals, 1).
+    """
+
+    start: Tensor
+    latent: Tensor
+    element_seen: Tensor
+    group_seen: Tensor
+
+    def select(self, crystals: Tensor, sites: Tensor) -> Noise:
+        """The noise of some crystals and their sites, by index."""
+        return Noise(
+            start=self.start[sites],
+            latent=self.latent[crystals],
+            element_seen=self.element_seen[sites],
+            group_seen=self.group_seen[crystals],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A crystal in the making.
+
+    Attributes:
+        log_volume: log of the conventional cell's volume, (n_crystals,), Å³.
+        shape: k₁…k₅ of the lattice code, (n_crystals, 5).
+        lattice: conventional lattice, (n_crystals, 3, 3), Å.
+        u: site parameters, (n_sites, 3).
+        crystals: the expanded primitive cells.
+    """
+
+    log_volume: Tensor
+    shape: Tensor
+    lattice: Tensor
+    u: Tensor
+    crystals: Crystals
+
+
+class Stage(nn.Module):
+    """One look at the crystal and one move.
+
+    Args:
+        width: width of the site states.
+        edge_width: width of the messages along edges.
+        n_neighbors: nearest images seen from each orbit's representative.
+    """
+
+    def __init__(self, width: int, edge_width: int, n_neighbors: int) -> None:
+        super().__init__()
+        self.n_neighbors = n_neighbors
+        self.basis = GaussianBasis(0.2, 2.6, 16, 0.16)
+        self.center, self.neighbor = nn.Linear(width, edge_width), nn.Linear(width, edge_width, bias=False)
+        self.geometry = nn.Linear(18, edge_width, bias=False)
+        self.edge = nn.Sequential(nn.SiLU(), nn.Linear(edge_width, edge_width), nn.SiLU())
+        self.move = nn.Linear(edge_width, 2)
+        self.update = mlp(3 * width + edge_width, width, width, last_scale=0.5)
+        self.code = mlp(2 * width, width, 6, last_scale=0.1)
+        with torch.no_grad():
+            self.move.weight.mul_(0.3)
+            self.move.bias.zero_()
+
+    def forward(
+        self, hidden: Tensor, sites: Sites, state: State, radii: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the new site states, the change of u, and the changes of the volume and shape logits."""
+        crystals, center = state.crystals, sites.orbits.representative
+        atoms, shifts, exists = image_distances(crystals, center).nearest(self.n_neighbors)
+        vectors = image_vectors(crystals, center, atoms, shifts)
+        distance = (vectors.square().sum(2) + 1e-6).sqrt()
+        reduced = distance / (radii[crystals.atomic_numbers[atoms]] + radii[sites.atomic_numbers][:, None])
+        direction = vectors / distance[:, :, None]
+        seen = (1 - reduced / REDUCED_CUTOFF).relu().square() * exists
+        features = torch.cat([self.basis(reduced), reduced.log()[:, :, None], (1 - reduced).relu()[:, :, None]], 2)
+        message = self.edge(
+            self.center(hidden)[:, None]
+            + self.neighbor(hidden).index_select(0, sites.orbits.site[atoms].flatten()).view(*atoms.shape, -1)
+            + self.geometry(features)
+        )
+        push, stretch = (self.move(message) * seen[:, :, None]).unbind(2)
+
+        force = torch.bmm(push[:, None], direction)[:, 0]
+        length = (force.square().sum(1, keepdim=True) + 1e-6).sqrt()
+        force = force * (MAX_STEP * torch.tanh(length / MAX_STEP) / length)
+        frac = torch.linalg.solve(state.lattice.transpose(1, 2)[sites.batch], force)
+        change_u = torch.einsum("nij,nj->ni", sites.pseudo_inverse, frac) * sites.free
+
+        weighted = (stretch * sites.weight[:, None])[:, :, None] * direction
+        strain = torch.bmm(weighted.transpose(1, 2), direction)
+        strain = strain.new_zeros(len(sites), 3, 3).index_add(0, sites.batch, strain)
+        change_volume, change_shape = project_strain(sites.system, strain)
+
+        gathered = torch.bmm(seen[:, None], message)[:, 0]
+        pooled = pool(hidden, sites.batch, sites.weight, len(sites))
+        hidden = hidden + self.update(torch.cat([hidden, gathered, pooled[sites.batch]], 1))
+        code = self.code(pool(hidden, sites.batch, sites.weight, len(sites)))
+        return hidden, change_u, 0.3 * change_volume + code[:, 0], 0.3 * change_shape + code[:, 1:]
+
+
+class Generator(nn.Module):
+    """Fill Wyckoff templates.
+
+    Args:
+        width: width of the site states.
+        edge_width: width of the messages along edges.
+        n_stages: feedback stages; 0 makes a plain deep set.
+        n_blocks: residual blocks of the site encoder.
+        n_neighbors: nearest images seen from each orbit's representative.
+        n_noise: length of the global noise.
+        element_dropout: share of element embeddings hidden in training, so that unseen elements mean something.
+        group_dropout: share of space-group embeddings hidden in training.
+    """
+
+    radii: Tensor
+    descriptors: Tensor
+    element_volume: Tensor
+    shape_range: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        edge_width: int = 64,
+        n_stages: int,
+        n_blocks: int = 3,
+        n_neighbors: int = 16,
+        n_noise: int = 8,
+        element_dropout: float = 0.15,
+        group_dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.n_noise, self.element_dropout, self.group_dropout = n_noise, element_dropout, group_dropout
+        self.register_buffer("radii", covalent_radii().float())
+        self.register_buffer("descriptors", element_descriptors().float())
+        self.register_buffer("element_volume", torch.full((MAX_ATOMIC_NUMBER + 1,), 15.0))
+        self.register_buffer("shape_range", torch.tensor(SHAPE_RANGE))
+        self.element = nn.Embedding(MAX_ATOMIC_NUMBER + 1, 12)
+        self.group = nn.Embedding(N_SPACE_GROUPS + 1, 12)
+        n_crystal = 2 * len(DESCRIPTORS) + 7 + 12 + n_noise + 2
+        n_site = len(DESCRIPTORS) + 12 + 20 + 6 + 1
+        self.crystal = mlp(n_crystal, width, width)
+        self.site = mlp(n_site + width, width, width)
+        self.blocks = nn.ModuleList(mlp(4 * width, width, width, last_scale=0.5) for _ in range(n_blocks))
+        self.code = mlp(3 * width, width, 6, last_scale=0.1)
+        self.place = mlp(2 * width, width, 3) if n_stages == 0 else None
+        self.stages = nn.ModuleList(Stage(width, edge_width, n_neighbors) for _ in range(n_stages))
+
+    def noise(self, sites: Sites, rng: torch.Generator, *, hide: bool = False) -> Noise:
+        """Draw the noise of one draw.
+
+        Args:
+            sites: the templates.
+            rng: on the CPU, whatever the device of the network.
+            hide: hide some embeddings, as in training.
+        """
+        like, n, n_sites = sites.free, len(sites), len(sites.batch)
+        start, latent = torch.rand(n_sites, 3, generator=rng), torch.randn(n, self.n_noise, generator=rng)
+        seen = [torch.ones(n_sites, 1), torch.ones(n, 1)]
+        if hide:
+            shares = (self.element_dropout, self.group_dropout)
+            seen = [(torch.rand(s.shape, generator=rng) >= p).float() for s, p in zip(seen, shares, strict=True)]
+        return Noise(
+            start=start.to(like) * sites.free,
+            latent=latent.to(like),
+            element_seen=seen[0].to(like),
+            group_seen=seen[1].to(like),
+        )
+
+    def encode(self, sites: Sites, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Site states, (n_sites, width), and crystal states, (n_crystals, width)."""
+        n, described = len(sites), self.descriptors[sites.atomic_numbers]
+        mean = described.new_zeros(n, described.shape[1]).index_add(0, sites.batch, described * sites.weight[:, None])
+        spread = (described - mean[sites.batch]).square() * sites.weight[:, None]
+        spread = (mean.new_zeros(mean.shape).index_add(0, sites.batch, spread) + 1e-6).sqrt()
+        count = sites.atoms_per_cell.log()[:, None] / 3
+        freedom = mean.new_zeros(n, 1).index_add(0, sites.batch, sites.free.sum(1, keepdim=True))
+        crystal = self.crystal(
+            torch.cat(
+                [
+                    mean,
+                    spread,
+                    nn.functional.one_hot(sites.system, 7).to(mean),
+                    self.group(sites.space_group_number) * noise.group_seen,
+                    noise.latent,
+                    count,
+                    (1 + freedom).log() / 2,
+                ],
+                1,
+            )
+        )
+        angle = 2 * torch.pi * noise.start
+        hidden = self.site(
+            torch.cat(
+                [
+                    described,
+                    self.element(sites.atomic_numbers) * noise.element_seen,
+                    sites.operator,
+                    angle.cos() * sites.free,
+                    angle.sin() * sites.free,
+                    described[:, :1] - mean[sites.batch, :1],
+                    crystal[sites.batch],
+                ],
+                1,
+            )
+        )
+        for block in self.blocks:
+            pooled = pool(hidden, sites.batch, sites.weight, n)
+            hidden = hidden + block(torch.cat([hidden, pooled[sites.batch], crystal[sites.batch]], 1))
+        return hidden, crystal
+
+    def _state(self, sites: Sites, volume: Tensor, shape: Tensor, u: Tensor) -> State:
+        per_atom = self.element_volume[sites.atomic_numbers] * sites.weight
+        per_atom = per_atom.new_zeros(len(sites)).index_add(0, sites.batch, per_atom)
+        log_volume = (per_atom * sites.atoms_per_cell).log() + VOLUME_RANGE * torch.tanh(volume)
+        code = self.shape_range * torch.tanh(shape)
+        lattice = lattice_from_code(sites.system, log_volume, code)
+        crystals = sites.orbits.expand(lattice, u)
+        return State(log_volume=log_volume, shape=code, lattice=lattice, u=u, crystals=crystals)
+
+    def forward(self, sites: Sites, noise: Noise) -> list[State]:
+        """Make crystals.
+
+        Args:
+            sites: the templates.
+            noise: what is random, from ``self.noise``.
+
+        Returns:
+            The state before the first stage and after each; the last is the answer.
+        """
+        hidden, crystal = self.encode(sites, noise)
+        code = self.code(torch.cat([pool(hidden, sites.batch, sites.weight, len(sites)), crystal], 1))
+        volume, shape, u = code[:, 0], code[:, 1:], noise.start
+        if self.place is not None:
+            u = u + self.place(torch.cat([hidden, crystal[sites.batch]], 1)) * sites.free
+        states = [self._state(sites, volume, shape, u)]
+        for stage in self.stages:
+            hidden, change_u, change_volume, change_shape = stage(hidden, sites, states[-1], self.radii)
+            u, volume, shape = u + change_u, volume + change_volume, shape + change_shape
+            states.append(self._state(sites, volume, shape, u))
+        return states

@@ -1,0 +1,184 @@
+"""From a request to ranked candidates: draw, screen, and draw again until enough are kept or nothing new comes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from crystalgraph.chemistry.filter import CompositionFilter
+from crystalgraph.sampling.composition import composition_filter
+from crystalgraph.sampling.rank import rank
+from crystalgraph.sampling.request import GenerationRequest
+from crystalgraph.sampling.screen import GATES, KEPT, Sample, Screen
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystalgraph.models.bundle import Model
+    from crystalgraph.sampling.sample import Samples
+
+ROUND = 256
+"""Crystals drawn at a time, always the same, so that what is drawn does not depend on how many are asked for."""
+
+PATIENCE = 8
+"""Rounds that are looked back on to decide whether anything new still comes."""
+
+MIN_YIELD = 1 / 500
+"""Smallest share of new crystals in these rounds with which the search goes on."""
+
+
+class Source(Protocol):
+    """What raw crystals come from; `crystalgraph.sampling.sample.Sampler` is one."""
+
+    def draw(self, n: int) -> Samples:
+        """The next n raw crystals; nothing is dropped."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        wanted: crystals asked for.
+        drawn: samples drawn so far.
+        kept: candidates so far.
+        lost: gate -> samples lost there so far.
+    """
+
+    wanted: int
+    drawn: int
+    kept: int
+    lost: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """All that a run found.
+
+    Attributes:
+        request: what was asked for.
+        samples: every sample drawn, in draw order, with verdicts and fate.
+        structures: the kept crystals, best first (in draw order for a raw run).
+        names: a file name without extension for each of them.
+        shortfall: why fewer crystals than asked for were kept; empty if enough were.
+        seconds: stage -> seconds spent in it.
+        composition: the filter that compositions had to pass.
+    """
+
+    request: GenerationRequest
+    samples: list[Sample]
+    structures: list[Structure]
+    names: list[str]
+    shortfall: str
+    seconds: dict[str, float]
+    composition: CompositionFilter
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples drawn, lost at each gate, and kept; what is lost and kept adds up to what is drawn."""
+        return _counts(self.samples)
+
+
+def generate(model: Model, request: GenerationRequest, progress: Callable[[Progress], None] | None = None) -> RunResult:
+    """Generate what was asked for.
+
+    Args:
+        model: a loaded model.
+        request: what is asked for.
+        progress: called after every round.
+
+    Returns:
+        Candidates and the fate of every sample. The same model and request give the same result.
+
+    Raises:
+        InputError: if no crystal can satisfy the request; the message names what is possible.
+    """
+    from crystalgraph.sampling.sample import Sampler
+
+    source = Sampler(
+        model,
+        list(request.system.atomic_numbers),
+        torch.Generator().manual_seed(request.seed),
+        formula=request.formula_counts,
+        space_group_number=request.space_group_number,
+        max_atoms=request.max_atoms,
+    )
+    start = perf_counter()
+    screen = Screen(request, composition_filter(request), model.score)
+    screen.seconds["plausibility fit"] += perf_counter() - start
+    return run(source, screen, progress)
+
+
+def run(source: Source, screen: Screen, progress: Callable[[Progress], None] | None = None) -> RunResult:
+    """Draw from a source and screen, until enough crystals are kept or almost nothing new comes.
+
+    Args:
+        source: where raw crystals come from.
+        screen: a fresh screen; it knows the request.
+        progress: called after every round.
+
+    Returns:
+        Candidates and the fate of every sample.
+    """
+    request = screen.request
+    yields: list[int] = []
+    shortfall = ""
+    while screen.n_open > 0 and not shortfall:
+        before = screen.n_kept
+        with screen.timed("draw"):
+            drawn = source.draw(ROUND)
+        screen.judge(_first(drawn, screen.n_open) if request.raw else drawn)
+        yields.append(screen.n_kept - before)
+        if progress is not None:
+            counts = _counts(screen.samples)
+            kept, lost = counts[KEPT], {gate: counts[gate] for gate in GATES}
+            progress(Progress(wanted=request.num, drawn=len(screen.samples), kept=kept, lost=lost))
+        if screen.n_open > 0 and len(yields) >= PATIENCE and sum(yields[-PATIENCE:]) < MIN_YIELD * PATIENCE * ROUND:
+            shortfall = (
+                f"stopped with {screen.n_kept} of {request.num}: the last {PATIENCE * ROUND} samples gave only "
+                f"{sum(yields[-PATIENCE:])} new crystals; ask for a wider space (more atoms, no space group) for more"
+            )
+    return _finish(screen, shortfall)
+
+
+def _finish(screen: Screen, shortfall: str) -> RunResult:
+    """Rank and name what was kept."""
+    samples, raw = list(screen.samples), screen.request.raw
+    kept = [k for k, sample in enumerate(samples) if sample.fate == KEPT]
+    order = list(range(len(kept))) if raw else rank([samples[k].score for k in kept])
+    names = []
+    for place, position in enumerate(order, start=1):
+        sample = samples[kept[position]]
+        group = sample.space_group_found or sample.space_group_asked
+        names.append(f"{place:0{max(4, len(str(len(kept))))}d}_{sample.formula}_sg{group}")
+        samples[kept[position]] = replace(sample, rank=None if raw else place, file=names[-1])
+    return RunResult(
+        request=screen.request,
+        samples=samples,
+        structures=[screen.structures[position] for position in order],
+        names=names,
+        shortfall=shortfall,
+        seconds=dict(screen.seconds),
+        composition=screen.composition,
+    )
+
+
+def _counts(samples: list[Sample]) -> dict[str, int]:
+    fates = Counter(sample.fate for sample in samples)
+    return {"drawn": len(samples), **{gate: fates[gate] for gate in GATES}, KEPT: fates[KEPT]}
+
+
+def _first(drawn: Samples, n: int) -> Samples:
+    """The first n of a batch of raw crystals."""
+    return replace(
+        drawn,
+        crystals=drawn.crystals[:n],
+        space_group_number=drawn.space_group_number[:n],
+        template_key=drawn.template_key[:n],
+    )

@@ -1,0 +1,132 @@
+"""What a user asks for, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crystalgraph.chemistry.filter import CompositionFilter, StoichiometricRange
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.errors import InputError
+
+DEFAULT_SYSTEM = "Nb-O"
+
+MAX_ATOMS = 100
+"""Largest primitive cell that can be asked for; training saw far smaller ones."""
+
+MAX_NUM = 1_000_000
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """What crystals are wanted.
+
+    Attributes:
+        system: every crystal has exactly these elements.
+        formula: every crystal has this formula, with any number of formula units in its cell.
+        ranges: bounds on ratios and fractions of elements that every crystal keeps.
+        space_group_number: every crystal has this group, 1 to 230, or a supergroup of it.
+        max_atoms: most atoms in the primitive cell.
+        num: distinct crystals to keep; samples to draw if ``raw``.
+        raw: keep every sample, in draw order, whatever its verdicts.
+        seed: of all random numbers, 0 to 2⁶³ − 1.
+
+    Raises:
+        InputError: if a value is not allowed, or values contradict each other.
+    """
+
+    system: ChemicalSystem
+    formula: Formula | None = None
+    ranges: tuple[StoichiometricRange, ...] = ()
+    space_group_number: int | None = None
+    max_atoms: int = 20
+    num: int = 100
+    raw: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        CompositionFilter(system=self.system, formula=self.formula, ranges=self.ranges)  # refuses contradictions
+        if self.space_group_number is not None:
+            _check("space group", self.space_group_number, 1, 230, "choose one of the 230 groups")
+        _check("number of crystals", self.num, 1, MAX_NUM, "ask for at least one")
+        _check("seed", self.seed, 0, MAX_SEED, "choose another")
+        _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
+        smallest = self.formula.num_atoms if self.formula else len(self.system)
+        if smallest > self.max_atoms:
+            raise InputError(
+                f"{self.formula or self.system} needs at least {smallest} atoms in a cell, but at most "
+                f"{self.max_atoms} are allowed; set --max-atoms {smallest} or more"
+            )
+
+    @classmethod
+    def parse(
+        cls, *, system: str | None = None, formula: str | None = None, ranges: Sequence[str] = (), **others: Any
+    ) -> GenerationRequest:
+        """Read system, formula and ranges as a user writes them.
+
+        Args:
+            system: such as "Nb-O", which is what None stands for.
+            formula: such as "Nb2O5".
+            ranges: such as "O/Nb=1.5:2.5" or "O=0.6:0.75".
+            **others: the other attributes.
+
+        Raises:
+            InputError: if a text cannot be read, the formula is not one of the system, or a value is not allowed.
+        """
+        read = ChemicalSystem.parse(DEFAULT_SYSTEM if system is None else system)
+        return cls(
+            system=read,
+            formula=None if formula is None else read.formula(formula),
+            ranges=tuple(StoichiometricRange.parse(text) for text in ranges),
+            **others,
+        )
+
+    @property
+    def formula_counts(self) -> dict[int, int] | None:
+        """Atomic number -> atoms per formula unit, where a formula is asked for."""
+        if self.formula is None:
+            return None
+        return dict(zip(self.formula.atomic_numbers, (count for _, count in self.formula.counts), strict=True))
+
+    @property
+    def slug(self) -> str:
+        """What is asked for as a folder name: ``Nb2O5-sg15-n20-seed0``."""
+        parts = [
+            str(self.formula or self.system),
+            "" if self.space_group_number is None else f"sg{self.space_group_number}",
+            f"{'raw' if self.raw else 'n'}{self.num}",
+            f"seed{self.seed}",
+        ]
+        return "-".join(part for part in parts if part)
+
+    def __str__(self) -> str:
+        group = "" if self.space_group_number is None else f" in space group {self.space_group_number}"
+        ranges = "".join(f", {_text(bounds)}" for bounds in self.ranges)
+        kind = "raw samples" if self.raw else "crystals"
+        atoms = f"up to {self.max_atoms} atoms in the primitive cell"
+        return f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}, {atoms}, seed {self.seed}"
+
+    def as_record(self) -> dict[str, Any]:
+        """The request in JSON's types."""
+        return {
+            "system": str(self.system),
+            "formula": None if self.formula is None else str(self.formula),
+            "ranges": [_text(bounds) for bounds in self.ranges],
+            "space_group_number": self.space_group_number,
+            "max_atoms": self.max_atoms,
+            "num": self.num,
+            "raw": self.raw,
+            "seed": self.seed,
+        }
+
+
+def _check(what: str, value: int, lowest: int, highest: int, advice: str) -> None:
+    if not lowest <= value <= highest:
+        raise InputError(f"{what} {value} is not in {lowest} to {highest}; {advice}")
+
+
+def _text(bounds: StoichiometricRange) -> str:
+    """A range as `StoichiometricRange.parse` reads it."""
+    return f"{bounds.element}{f'/{bounds.per}' if bounds.per else ''}={bounds.low:g}:{bounds.high:g}"

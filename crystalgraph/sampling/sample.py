@@ -1,0 +1,180 @@
+"""Draw raw crystals from a model: templates in a random order, every one filled once before any is filled again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crystalgraph.crystals import Crystals
+from crystalgraph.errors import InputError
+from crystalgraph.models.bundle import Model
+from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts
+from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes
+from crystalgraph.symmetry.template import Templates
+
+#: Crystals expanded together; larger batches gain nothing on a CPU.
+BATCH = 128
+
+#: Most orbits of one element in an enumerated template.
+MAX_SITES = 8
+
+#: With fewer corpus templates than this for a formula and group, all that fit are enumerated beside them.
+FEW_TEMPLATES = 40
+
+#: Most enumerated templates, and their total weight beside the corpus templates.
+MAX_ENUMERATED = 400
+ENUMERATED_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Raw crystals in draw order.
+
+    Attributes:
+        crystals: primitive cells, float64.
+        space_group_number: of the templates, (n,).
+        template_key: name of each template, length n.
+    """
+
+    crystals: Crystals
+    space_group_number: Tensor
+    template_key: list[str]
+
+    def __len__(self) -> int:
+        return len(self.template_key)
+
+
+@torch.no_grad()
+def fill(generator: Generator, templates: Templates, rng: torch.Generator) -> Crystals:
+    """Fill each template once.
+
+    Args:
+        generator: the network.
+        templates: what to fill; the order is kept.
+        rng: draws the noise.
+
+    Returns:
+        Primitive cells, coordinates in [0, 1), float64, on the CPU.
+    """
+    order = torch.argsort(templates.num_atoms, stable=True)
+    made = []
+    for chunk in order.split(BATCH):
+        sites = Sites.of(templates[chunk], dtype=torch.float32, device=generator.radii.device)
+        made.append(generator(sites, generator.noise(sites, rng))[-1].crystals.to(device="cpu", dtype=torch.float64))
+    crystals = Crystals.concatenate(made)[torch.argsort(order)]
+    return crystals.replace(frac_coords=crystals.frac_coords % 1.0)
+
+
+class Sampler:
+    """Raw crystals of one request, draw after draw.
+
+    Args:
+        model: the model.
+        elements: atomic numbers of the system; every crystal has all of them.
+        rng: draws templates and noise.
+        formula: atomic number -> atoms in the reduced formula, where one formula is asked for.
+        space_group_number: where one group is asked for.
+        max_atoms: largest primitive cell.
+
+    Raises:
+        InputError: if nothing fits the request; the message names what would.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        elements: list[int],
+        rng: torch.Generator,
+        *,
+        formula: dict[int, int] | None = None,
+        space_group_number: int | None = None,
+        max_atoms: int = 20,
+    ) -> None:
+        self.model, self.rng = model, rng
+        self.choices = self._choose(elements, formula, space_group_number, max_atoms)
+        self._waiting = torch.zeros(0, dtype=torch.long)
+
+    def _choose(
+        self, elements: list[int], formula: dict[int, int] | None, space_group_number: int | None, max_atoms: int
+    ) -> WeightedTemplates:
+        if formula is not None:
+            elements = sorted(formula)
+        found = decorate(self.model.pool, self.model.pool_counts, elements)
+        fits = found.templates.num_atoms <= max_atoms
+        if space_group_number is not None:
+            fits &= found.templates.space_group_number == space_group_number
+        if formula is not None:
+            counts = element_counts(found.templates, elements)
+            unit = torch.tensor([formula[z] for z in elements])
+            fits &= (counts * unit.sum() == counts.sum(1, keepdim=True) * unit).all(1)
+        found = found.only(fits)
+        if formula is not None and space_group_number is not None and len(found) < FEW_TEMPLATES:
+            found = self._enumerate(found, formula, space_group_number, max_atoms)
+        if len(found) == 0:
+            raise InputError(self._nothing_fits(formula, space_group_number, max_atoms))
+        return found
+
+    def _enumerate(
+        self, found: WeightedTemplates, formula: dict[int, int], space_group_number: int, max_atoms: int
+    ) -> WeightedTemplates:
+        unit = sum(formula.values())
+        parts = [found.templates] if len(found) else []
+        known = set(found.templates.names())
+        for size in possible_sizes(space_group_number, formula, max_atoms, MAX_SITES):
+            counts = {z: n * size // unit for z, n in formula.items()}
+            more = enumerate_templates(
+                space_group_number, counts, max_sites=MAX_SITES, limit=MAX_ENUMERATED, rng=self.rng
+            )
+            if more is not None:
+                new = [i for i, name in enumerate(more.names()) if name not in known]
+                parts.append(more[new])
+        if not parts:
+            return found
+        templates = Templates.concatenate(parts)
+        n_new = len(templates) - len(found)
+        share = ENUMERATED_SHARE if len(found) else 1.0
+        new_weights = torch.full((n_new,), share / max(n_new, 1), dtype=torch.float64)
+        old_weights = found.weights * (1 - share if n_new else 1.0)
+        return WeightedTemplates(templates=templates, weights=torch.cat([old_weights, new_weights]))
+
+    def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None, max_atoms: int) -> str:
+        from ase.data import chemical_symbols
+
+        if formula is None:
+            group = "" if space_group_number is None else f" in space group {space_group_number}"
+            return (
+                f"no template of model {self.model.name!r} fits the system{group} with at most {max_atoms} atoms;"
+                " allow more atoms, drop the space group, or name a formula"
+            )
+        name = "".join(f"{chemical_symbols[z]}{n if n > 1 else ''}" for z, n in formula.items())
+        if space_group_number is None:
+            return f"no template for {name} with at most {max_atoms} atoms; allow more atoms or name a space group"
+        sizes = possible_sizes(space_group_number, formula, 4 * max_atoms, MAX_SITES)
+        allowed = (
+            f"possible sizes are {', '.join(map(str, sizes[:6]))} atoms" if sizes else "no larger cell fits either"
+        )
+        return (
+            f"{name} does not fit space group {space_group_number} with at most {max_atoms} atoms in a primitive cell;"
+            f" {allowed}; raise --max-atoms or choose another group"
+        )
+
+    def _next(self, n: int) -> Tensor:
+        """Positions of the next n templates: weighted orders without replacement, one after another."""
+        while len(self._waiting) < n:
+            noise = torch.rand(len(self.choices), generator=self.rng, dtype=torch.float64).clamp_min(1e-300)
+            order = torch.argsort(noise.log() / self.choices.weights, descending=True, stable=True)
+            self._waiting = torch.cat([self._waiting, order])
+        chosen, self._waiting = self._waiting[:n], self._waiting[n:]
+        return chosen
+
+    def draw(self, n: int) -> Samples:
+        """The next n raw crystals; nothing is dropped."""
+        templates = self.choices.templates[self._next(n)]
+        return Samples(
+            crystals=fill(self.model.generator, templates, self.rng),
+            space_group_number=templates.space_group_number,
+            template_key=templates.names(),
+        )

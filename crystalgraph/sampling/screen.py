@@ -1,0 +1,247 @@
+"""What becomes of each raw crystal: it is kept, or lost at one gate for one reason.
+
+The gates, in order: *strict* (physically possible), *composition* (what was asked for, and sound chemistry),
+*symmetry* (the asked space group or a supergroup, where one was asked for), *copy* (equal to a crystal kept before).
+Once enough crystals are kept, what else was drawn is *surplus*. Crystals are judged in draw order, so a larger request
+with the same seed keeps all that a smaller one keeps.
+
+A raw run has no gates: everything is kept, with its verdicts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from math import isfinite, nan
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from crystalgraph.chemistry.filter import CompositionFilter
+from crystalgraph.chemistry.system import Formula
+from crystalgraph.crystals import Crystals
+from crystalgraph.evaluation.matching import ReferenceIndex
+from crystalgraph.evaluation.symmetry import NOT_FOUND, is_supergroup, space_groups
+from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.io.structures import to_structures
+from crystalgraph.sampling.request import GenerationRequest
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+KEPT, STRICT, COMPOSITION, SYMMETRY, COPY, SURPLUS = "kept", "strict", "composition", "symmetry", "copy", "surplus"
+
+GATES = (STRICT, COMPOSITION, SYMMETRY, COPY, SURPLUS)
+"""Where a sample can be lost, in order."""
+
+
+EXACT, SUPERGROUP, OTHER = "exact", "supergroup", "other"
+"""How the space group that is found relates to the one that was asked for."""
+
+
+class Drawn(Protocol):
+    """Raw crystals with the templates they were made from."""
+
+    @property
+    def crystals(self) -> Crystals:
+        """The crystals in draw order."""
+
+    @property
+    def space_group_number(self) -> Tensor:
+        """Of the templates, (n,)."""
+
+    @property
+    def template_key(self) -> list[str]:
+        """Names of the templates, length n."""
+
+
+Score = Callable[[Crystals, Tensor], Tensor]
+"""(crystals, space group numbers of their templates) -> one number each, higher is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One raw crystal, its verdicts and its fate; the columns of ``candidates.csv``.
+
+    Attributes:
+        draw: position in draw order, from 0.
+        formula: reduced formula.
+        num_atoms: atoms in the primitive cell.
+        template: space group, and Wyckoff letters with the element on each.
+        space_group_asked: of the request, or of the template where the request leaves it open.
+        space_group_found: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
+        symmetry: "exact" if found is asked, "supergroup", "other", or empty where nothing was found.
+        strictly_valid: see `crystalgraph.evaluation.validity`.
+        min_reduced_distance: shortest distance over the sum of covalent radii; infinite if beyond what was searched.
+        density: g/cm³.
+        volume_per_atom: Å³.
+        charge_neutral: whether some assignment of oxidation states sums to zero; reported, never filtered by.
+        plausibility: of the composition, 0 to 1; None if it was not asked for.
+        score: of the discriminator, higher is better; NaN for what is not strictly valid.
+        fate: "kept" or the gate where the sample was lost.
+        reason: why it was lost. In a raw run, why it would have been.
+        rank: 1 for the best of the kept; None for the others, and in a raw run.
+        file: name of its files without extension, None if it was not kept.
+    """
+
+    draw: int
+    formula: str
+    num_atoms: int
+    template: str
+    space_group_asked: int
+    space_group_found: int | None = None
+    symmetry: str = ""
+    strictly_valid: bool
+    min_reduced_distance: float
+    density: float
+    volume_per_atom: float
+    charge_neutral: bool
+    plausibility: float | None
+    score: float
+    fate: str = ""
+    reason: str = ""
+    rank: int | None = None
+    file: str | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Sample))
+
+
+class Screen:
+    """Judges raw crystals, batch after batch, and remembers what it kept.
+
+    Args:
+        request: what is asked for; its ``num`` crystals are kept, then everything is surplus.
+        composition: which compositions may stay.
+        score: what a discriminator makes of crystals.
+
+    Attributes:
+        request: as given.
+        composition: as given.
+        samples: all samples judged so far, in draw order.
+        structures: the kept crystals, in draw order.
+        seconds: stage -> seconds spent in it.
+    """
+
+    def __init__(self, request: GenerationRequest, composition: CompositionFilter, score: Score) -> None:
+        self.request = request
+        self.composition = composition
+        self.samples: list[Sample] = []
+        self.structures: list[Structure] = []
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._score = score
+        self._index = ReferenceIndex()
+        self._kept_draws: list[int] = []
+
+    @property
+    def n_open(self) -> int:
+        """How many crystals are still wanted."""
+        return self.request.num - self.n_kept
+
+    @property
+    def n_kept(self) -> int:
+        """How many crystals are kept so far."""
+        return len(self.structures)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to ``seconds[stage]``."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += perf_counter() - start
+
+    def judge(self, drawn: Drawn) -> None:
+        """Judge a batch of raw crystals, in order.
+
+        Args:
+            drawn: the next crystals in draw order; for a raw run not more than ``n_open``.
+        """
+        crystals = drawn.crystals
+        with self.timed("strict"):
+            validity = strict_validity(crystals)
+        with self.timed("score"):
+            scores = _scores(self._score, drawn, validity.valid)
+        with self.timed("composition"):
+            verdicts = self.composition.check(_formulas(crystals))
+        decide = self._note if self.request.raw else self._decide
+        for k, verdict in enumerate(verdicts):
+            sample = Sample(
+                draw=len(self.samples),
+                formula=str(verdict.formula),
+                num_atoms=int(crystals.num_atoms[k]),
+                template=drawn.template_key[k],
+                space_group_asked=self.request.space_group_number or int(drawn.space_group_number[k]),
+                strictly_valid=bool(validity.valid[k]),
+                min_reduced_distance=float(validity.min_reduced_distance[k]),
+                density=float(validity.density[k]),
+                volume_per_atom=float(validity.volume_per_atom[k]),
+                charge_neutral=verdict.charge_neutral,
+                plausibility=verdict.plausibility,
+                score=scores[k],
+                reason=validity.reasons[k] or verdict.reason,
+            )
+            self.samples.append(decide(sample, crystals[k]))
+
+    def _decide(self, sample: Sample, crystal: Crystals) -> Sample:
+        """The sample with its fate; the crystal is kept if it passes every gate."""
+        if not sample.strictly_valid:
+            return replace(sample, fate=STRICT)
+        if sample.reason:
+            return replace(sample, fate=COMPOSITION)
+        if self.n_open == 0:
+            return replace(sample, fate=SURPLUS, reason=f"{self.request.num} crystals were already kept")
+        (structure,) = to_structures(crystal)
+        with self.timed("symmetry"):
+            sample = _with_symmetry(sample, structure)
+        if self.request.space_group_number is not None and sample.symmetry not in (EXACT, SUPERGROUP):
+            found = f"space group {sample.space_group_found}" if sample.space_group_found else "no space group"
+            return replace(sample, fate=SYMMETRY, reason=f"spglib finds {found}")
+        with self.timed("copies"):
+            equal = self._index.find(structure)
+        if equal >= 0:
+            return replace(sample, fate=COPY, reason=f"equal to sample {self._kept_draws[equal]}")
+        self._index.add(structure)
+        return self._keep(sample, structure)
+
+    def _note(self, sample: Sample, crystal: Crystals) -> Sample:
+        """The sample with its verdicts, kept whatever they are."""
+        (structure,) = to_structures(crystal)
+        if isfinite(sample.density):
+            with self.timed("symmetry"):
+                sample = _with_symmetry(sample, structure)
+        return self._keep(sample, structure)
+
+    def _keep(self, sample: Sample, structure: Structure) -> Sample:
+        self.structures.append(structure)
+        self._kept_draws.append(sample.draw)
+        return replace(sample, fate=KEPT)
+
+
+def _formulas(crystals: Crystals) -> list[Formula]:
+    atoms = crystals.atomic_numbers.split(crystals.num_atoms.tolist())
+    return [Formula.from_atomic_numbers(numbers.tolist()) for numbers in atoms]
+
+
+def _scores(score: Score, drawn: Drawn, valid: Tensor) -> list[float]:
+    """Scores of the strictly valid crystals, NaN for the others, whose graphs could be of any size."""
+    scores = torch.full((len(valid),), nan, dtype=torch.float64)
+    if bool(valid.any()):
+        scores[valid] = score(drawn.crystals[valid], drawn.space_group_number[valid]).to(scores)
+    return scores.tolist()
+
+
+def _with_symmetry(sample: Sample, structure: Structure) -> Sample:
+    (found,) = space_groups([structure])
+    if found == NOT_FOUND:
+        return sample
+    if found == sample.space_group_asked:
+        relation = EXACT
+    else:
+        relation = SUPERGROUP if is_supergroup(found, sample.space_group_asked) else OTHER
+    return replace(sample, space_group_found=found, symmetry=relation)

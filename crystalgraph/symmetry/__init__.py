@@ -1,0 +1,1 @@
+"""Space groups as tensors: Wyckoff positions, templates, expansion, extraction, enumeration."""

@@ -1,0 +1,142 @@
+"""Templates: a space group and the Wyckoff positions that are occupied, with the species on each.
+
+A template fixes composition and symmetry; a lattice and the free parameters u of its sites make it a crystal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crystalgraph.crystals import ranges
+from crystalgraph.symmetry.wyckoff import wyckoff_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Templates:
+    """A frozen batch of Wyckoff templates.
+
+    Attributes:
+        space_group_number: (n_templates,), 1 to 230.
+        num_sites: occupied positions (orbits) per template, (n_templates,), >= 1.
+        position: row of each orbit's position in the ``WyckoffTable``, (n_sites,).
+        atomic_numbers: element on each orbit, (n_sites,).
+    """
+
+    space_group_number: Tensor
+    num_sites: Tensor
+    position: Tensor
+    atomic_numbers: Tensor
+
+    def __len__(self) -> int:
+        return self.num_sites.shape[0]
+
+    @cached_property
+    def batch(self) -> Tensor:
+        """Template index of each site, (n_sites,)."""
+        return torch.repeat_interleave(torch.arange(len(self)), self.num_sites)
+
+    @cached_property
+    def multiplicity(self) -> Tensor:
+        """Atoms of each site in the primitive cell, (n_sites,)."""
+        return wyckoff_table().multiplicity[self.position]
+
+    @cached_property
+    def num_atoms(self) -> Tensor:
+        """Atoms in the primitive cell of each template, (n_templates,)."""
+        return torch.zeros(len(self), dtype=torch.long).index_add(0, self.batch, self.multiplicity)
+
+    @cached_property
+    def num_free(self) -> Tensor:
+        """Free site parameters of each template, (n_templates,)."""
+        free = wyckoff_table().free[self.position].sum(1)
+        return torch.zeros(len(self), dtype=torch.long).index_add(0, self.batch, free)
+
+    def __getitem__(self, index: int | Sequence[int] | Tensor | slice) -> Templates:
+        """Select templates by position, slice, list of positions or boolean mask; always a batch."""
+        everything = torch.arange(len(self))
+        if isinstance(index, int):
+            chosen = everything[index].reshape(1)
+        elif isinstance(index, slice):
+            chosen = everything[index]
+        else:
+            key = torch.as_tensor(index)
+            chosen = everything[key if key.dtype == torch.bool else key.long()]
+        counts = self.num_sites[chosen]
+        starts = torch.cumsum(self.num_sites, 0) - self.num_sites
+        sites = torch.repeat_interleave(starts[chosen], counts) + ranges(counts)
+        return Templates(
+            space_group_number=self.space_group_number[chosen],
+            num_sites=counts,
+            position=self.position[sites],
+            atomic_numbers=self.atomic_numbers[sites],
+        )
+
+    def replace_species(self, atomic_numbers: Tensor) -> Templates:
+        """The same positions with other elements on them, (n_sites,)."""
+        return replace(self, atomic_numbers=atomic_numbers)
+
+    @staticmethod
+    def concatenate(batches: Sequence[Templates]) -> Templates:
+        """Join batches in order."""
+        return Templates(
+            space_group_number=torch.cat([b.space_group_number for b in batches]),
+            num_sites=torch.cat([b.num_sites for b in batches]),
+            position=torch.cat([b.position for b in batches]),
+            atomic_numbers=torch.cat([b.atomic_numbers for b in batches]),
+        )
+
+    def _letters(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """(space group, letter indices, atomic numbers) of each template."""
+        table = wyckoff_table()
+        first = torch.searchsorted(table.space_group_number, self.space_group_number)
+        letters = (self.position - first[self.batch]).numpy()
+        species, stops = self.atomic_numbers.numpy(), np.cumsum(self.num_sites.numpy())
+        return [
+            (int(number), letters[stop - count : stop], species[stop - count : stop])
+            for number, count, stop in zip(self.space_group_number, self.num_sites.numpy(), stops, strict=True)
+        ]
+
+    def names(self) -> list[str]:
+        """A name for each template, equal for equivalent choices of letters: ``136:a.Nb f.O``."""
+        from ase.data import chemical_symbols
+
+        names = []
+        for number, letters, species in self._letters():
+            best = min(
+                tuple(sorted(zip(images[letters].tolist(), species.tolist(), strict=True)))
+                for images in wyckoff_table().alternatives[number]
+            )
+            names.append(f"{number}:" + " ".join(f"{_LETTERS[letter]}.{chemical_symbols[z]}" for letter, z in best))
+        return names
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """Position of the first template of each name, and for every template which of those it equals.
+
+        Returns:
+            (n_distinct,) and (n_templates,), int64.
+        """
+        seen: dict[str, int] = {}
+        which = torch.tensor([seen.setdefault(name, len(seen)) for name in self.names()], dtype=torch.long)
+        first = torch.full((len(seen),), len(which)).scatter_reduce(0, which, torch.arange(len(which)), "amin")
+        return first, which
+
+    def prototypes(self) -> list[str]:
+        """A name for each template whatever its elements: ``136:a/f``; equal for equivalent choices of letters."""
+        names = []
+        for number, letters, species in self._letters():
+            roles = [letters[species == z] for z in np.unique(species)]
+            best = min(
+                tuple(sorted(tuple(sorted(images[role].tolist())) for role in roles))
+                for images in wyckoff_table().alternatives[number]
+            )
+            names.append(f"{number}:" + "/".join("".join(_LETTERS[letter] for letter in role) for role in best))
+        return names
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzA"

@@ -1,0 +1,146 @@
+"""The adversarial phase: a graph discriminator compares generated with real crystals of the same template.
+
+The generator keeps its reconstruction term; without it volumes drift. The loss is relativistic: each generated crystal
+is set against the real crystal of its own template, so composition and symmetry tell the two apart in no way.
+
+Reference:
+    Y. Huang et al., The GAN is dead; long live the GAN!, NeurIPS 2024, equations 2 and 6 (relativistic loss, R1 + R2).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from crystalgraph.config import AdversarialConfig
+from crystalgraph.crystals import Crystals
+from crystalgraph.geometry.neighbors import searchable_cells
+from crystalgraph.graphs.periodic import PeriodicGraph
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator
+from crystalgraph.training.batches import Batches, step_rng
+from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.training.warm_start import MAX_GRADIENT, template_loss, update_average
+
+
+def shake(crystals: Crystals, size: float, rng: torch.Generator) -> Crystals:
+    """Move every atom by Gaussian noise of a standard deviation in Å along each axis."""
+    noise = size * torch.randn(crystals.frac_coords.shape, generator=rng).to(crystals.frac_coords)
+    frac = torch.linalg.solve(crystals.lattice.transpose(1, 2)[crystals.batch], noise)
+    return crystals.replace(frac_coords=crystals.frac_coords + frac)
+
+
+def gradient_penalty(scores: Tensor, distances: Tensor, n_crystals: int) -> Tensor:
+    """Mean over the crystals of the squared gradient of their scores in the edge lengths."""
+    (gradient,) = torch.autograd.grad(scores.sum(), distances, create_graph=True)
+    return gradient.square().sum() / n_crystals
+
+
+class Adversarial:
+    """Train a generator against a discriminator; ``average`` and ``scorer`` are the results.
+
+    Args:
+        generator: warm-started; trained in place.
+        discriminator: trained in place.
+        data: real crystals.
+        config: steps, rates, weights.
+        seed: of the run.
+    """
+
+    name = "adversarial"
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        data: TemplateSet,
+        config: AdversarialConfig,
+        seed: int,
+    ) -> None:
+        self.generator, self.discriminator = generator, discriminator
+        self.data, self.config, self.seed, self.steps = data, config, seed, config.steps
+        self.average, self.scorer = copy.deepcopy(generator), copy.deepcopy(discriminator)
+        self.batches = Batches(data, config.batch_size, seed + 1)
+        self.generator_optimizer = torch.optim.Adam(
+            generator.parameters(), lr=config.generator_learning_rate, betas=(0.0, 0.99)
+        )
+        self.discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), lr=config.learning_rate, betas=(0.0, 0.99)
+        )
+
+    def _graph(self, crystals: Crystals) -> PeriodicGraph:
+        cells = crystals.lattice.detach(), crystals.frac_coords.detach(), crystals.num_atoms
+        return self.discriminator.graph(crystals, searchable=searchable_cells(*cells, self.discriminator.cutoff))
+
+    def _train_discriminator(self, real: PeriodicGraph, made: PeriodicGraph, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """One step; returns the loss and the margin between real and generated scores."""
+        n = len(groups)
+        lengths = [g.edge_distances().detach().requires_grad_() for g in (real, made)]
+        real_score, made_score = (
+            self.discriminator(g, groups, distances=d) for g, d in zip((real, made), lengths, strict=True)
+        )
+        margin = real_score - made_score
+        penalty = gradient_penalty(real_score, lengths[0], n) + gradient_penalty(made_score, lengths[1], n)
+        loss = softplus(-margin).mean() + 0.5 * self.config.penalty * penalty
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.discriminator.parameters(), MAX_GRADIENT)
+        if torch.isfinite(norm):
+            self.discriminator_optimizer.step()
+            update_average(self.scorer, self.discriminator, self.config.ema)
+        return loss.detach(), margin.detach().mean()
+
+    def step(self, step: int) -> dict[str, float]:
+        """Take one step of both networks and return what to log."""
+        config, rng = self.config, step_rng(self.seed, 2, step)
+        left = 1 - step / self.steps
+        for optimizer, rate in (
+            (self.generator_optimizer, config.generator_learning_rate),
+            (self.discriminator_optimizer, config.learning_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * left
+        data = self.data[self.batches(step)]
+        filled = template_loss(self.generator, data, config.n_draws, rng)
+        first, last = config.noise
+        real = shake(filled.real.crystals, last + (first - last) * left, rng)
+        real_graph, made_graph = self._graph(real), self._graph(filled.made.crystals)
+        groups = filled.sites.space_group_number
+        discriminator_loss, margin = self._train_discriminator(real_graph, made_graph, groups)
+        values = filled.means() | {"discriminator": discriminator_loss.item(), "margin": margin.item()}
+        if step < config.head_start:
+            return values
+        with torch.no_grad():
+            real_score = self.discriminator(real_graph, groups)
+        fooled = softplus(real_score - self.discriminator(made_graph, groups)).mean()
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        (filled.loss + config.weight * fooled).backward()
+        norm = nn.utils.clip_grad_norm_(self.generator.parameters(), MAX_GRADIENT)
+        if torch.isfinite(norm):
+            self.generator_optimizer.step()
+            update_average(self.average, self.generator, config.ema)
+        return values | {"fooled": fooled.item()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs."""
+        return (
+            module_tensors("generator", self.generator)
+            | module_tensors("average", self.average)
+            | module_tensors("discriminator", self.discriminator)
+            | module_tensors("scorer", self.scorer)
+            | optimizer_tensors("generator_optimizer", self.generator_optimizer)
+            | optimizer_tensors("discriminator_optimizer", self.discriminator_optimizer)
+        )
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        restore_module("generator", self.generator, tensors)
+        restore_module("average", self.average, tensors)
+        restore_module("discriminator", self.discriminator, tensors)
+        restore_module("scorer", self.scorer, tensors)
+        restore_optimizer("generator_optimizer", self.generator_optimizer, tensors)
+        restore_optimizer("discriminator_optimizer", self.discriminator_optimizer, tensors)

@@ -1,0 +1,183 @@
+"""The warm start: real crystals teach the generator to fill their templates, the best of a few draws counting most."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from crystalgraph.config import WarmStartConfig
+from crystalgraph.crystals import ranges
+from crystalgraph.geometry.lattice import lattice_from_code
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator, Noise, Sites, State
+from crystalgraph.symmetry.template import Templates
+from crystalgraph.training.batches import Batches, step_rng
+from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.training.losses import LossTerms, Profile, distance_profile, reconstruction_loss, roles
+
+MAX_GRADIENT = 2.0
+
+#: How often a draw that is not the best is learned from.
+OTHER_SHARE = 0.05
+
+#: Steps of rising learning rate.
+WARM_UP = 100
+
+
+def cosine(step: int, steps: int) -> float:
+    """Learning-rate factor: a linear rise over ``WARM_UP`` steps, then a cosine to zero."""
+    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def real_state(data: TemplateSet, sites: Sites) -> State:
+    """Real crystals in the generator's own terms."""
+    like = sites.weight
+    log_volume, shape, u = data.log_volume.to(like), data.shape.to(like), data.u.to(like)
+    lattice = lattice_from_code(sites.system, log_volume, shape)
+    return State(log_volume=log_volume, shape=shape, lattice=lattice, u=u, crystals=sites.orbits.expand(lattice, u))
+
+
+def supervised(n_states: int) -> dict[int, float]:
+    """Which states the loss sees, and their weights: a little of the first and middle, all of the last."""
+    if n_states == 1:
+        return {0: 1.0}
+    return {0: 0.1, n_states // 2: 0.3, n_states - 1: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """Real crystals and what the generator made of their templates.
+
+    Attributes:
+        loss: mean over the crystals, a scalar.
+        terms: of the last state.
+        made: the last state.
+        real: the real crystals.
+        sites: the templates.
+    """
+
+    loss: Tensor
+    terms: LossTerms
+    made: State
+    real: State
+    sites: Sites
+
+    def means(self) -> dict[str, float]:
+        """The loss and the mean of each term, to log."""
+        terms = {name: value.mean().item() for name, value in vars(self.terms).items()}
+        return {"loss": self.loss.item()} | terms
+
+
+@torch.no_grad()
+def choose_noise(
+    generator: Generator, data: TemplateSet, real: State, profile: Profile, n_draws: int, rng: torch.Generator
+) -> Noise:
+    """Draw several times and choose, for each crystal, the noise that came closest.
+
+    With probability ``OTHER_SHARE`` another draw is chosen at random, so that no noise is left to itself.
+    """
+    n, device = len(data), generator.radii.device
+    sites = Sites.of(Templates.concatenate([data.templates] * n_draws), dtype=torch.float32, device=device)
+    noise = generator.noise(sites, rng, hide=True)
+    made = generator(sites, noise)[-1]
+    losses = reconstruction_loss(
+        made,
+        replace(real, log_volume=real.log_volume.repeat(n_draws), shape=real.shape.repeat(n_draws, 1)),
+        distance_profile(sites, roles(sites), made, generator.radii),
+        profile.repeat(n_draws),
+    ).total
+    best = losses.view(n_draws, n).argmin(0).cpu()
+    other = torch.randint(n_draws, (n,), generator=rng)
+    draw = torch.where(torch.rand(n, generator=rng) < OTHER_SHARE, other, best)
+    counts = data.templates.num_sites
+    first_site = torch.cumsum(counts, 0) - counts + draw * counts.sum()
+    rows = torch.repeat_interleave(first_site, counts) + ranges(counts)
+    return noise.select((draw * n + torch.arange(n)).to(device), rows.to(device))
+
+
+def template_loss(generator: Generator, data: TemplateSet, n_draws: int, rng: torch.Generator) -> Filled:
+    """Fill the templates of some real crystals and compare, the best of several draws.
+
+    Args:
+        generator: the network, in training.
+        data: the real crystals.
+        n_draws: draws per crystal; gradients pass through the chosen one only.
+        rng: draws the noise.
+    """
+    sites = Sites.of(data.templates, dtype=torch.float32, device=generator.radii.device)
+    real, role = real_state(data, sites), roles(sites)
+    with torch.no_grad():
+        profile = distance_profile(sites, role, real, generator.radii)
+    noise = choose_noise(generator, data, real, profile, n_draws, rng)
+    states = generator(sites, noise)
+    loss = torch.zeros((), device=sites.weight.device)
+    for index, weight in supervised(len(states)).items():
+        made = distance_profile(sites, role, states[index], generator.radii)
+        terms = reconstruction_loss(states[index], real, made, profile)
+        loss = loss + weight * terms.total.mean()
+    return Filled(loss=loss, terms=terms, made=states[-1], real=real, sites=sites)
+
+
+def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move an exponential moving average of the weights one step."""
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), module.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+
+class WarmStart:
+    """Supervised training of a generator; ``average`` is the result.
+
+    Args:
+        generator: trained in place.
+        scorer: the discriminator of the run, left as it is.
+        data: real crystals.
+        config: steps, rates.
+        seed: of the run.
+    """
+
+    name = "warm start"
+
+    def __init__(
+        self, generator: Generator, scorer: Discriminator, data: TemplateSet, config: WarmStartConfig, seed: int
+    ) -> None:
+        self.generator, self.scorer, self.data, self.config, self.seed = generator, scorer, data, config, seed
+        self.steps = config.steps
+        self.average = copy.deepcopy(generator)
+        self.batches = Batches(data, config.batch_size, seed)
+        self.optimizer = torch.optim.AdamW(
+            generator.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3
+        )
+
+    def step(self, step: int) -> dict[str, float]:
+        """Take one step and return what to log."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * cosine(step, self.steps)
+        chosen = self.data[self.batches(step)]
+        filled = template_loss(self.generator, chosen, self.config.n_draws, step_rng(self.seed, 1, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        filled.loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.generator.parameters(), MAX_GRADIENT)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            update_average(self.average, self.generator, min(self.config.ema, (step + 1) / (step + 10)))
+        return filled.means() | {"skipped": float(not torch.isfinite(norm))}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs."""
+        return (
+            module_tensors("generator", self.generator)
+            | module_tensors("average", self.average)
+            | optimizer_tensors("optimizer", self.optimizer)
+        )
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        restore_module("generator", self.generator, tensors)
+        restore_module("average", self.average, tensors)
+        restore_optimizer("optimizer", self.optimizer, tensors)

@@ -1,0 +1,246 @@
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from crystalgraph.cli import generate as command
+from crystalgraph.cli.errors import run
+from crystalgraph.errors import InputError
+from crystalgraph.io.structures import read_structures
+
+HEAVY = ("torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "scipy")
+
+
+@pytest.fixture
+def cg_generate(dealer, monkeypatch, tmp_path, capsys):
+    """Run the command in an empty folder with a stand-in model; gives exit code, stdout and stderr."""
+
+    def call(*arguments, names=()):
+        model = dealer(*names)
+        monkeypatch.setattr("crystalgraph.models.bundle.load_model", lambda _: model)
+        monkeypatch.setattr("crystalgraph.sampling.sample.Sampler", lambda *_, **__: model)
+        monkeypatch.setattr("sys.argv", ["cg-generate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run(command.app)
+        return ended.value.code, *capsys.readouterr()
+
+    monkeypatch.setattr("crystalgraph.sampling.generate.ROUND", 32)
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def rows(folder):
+    with (folder / "candidates.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder_tells_the_whole_story(cg_generate, tmp_path):
+    code, out, err = cg_generate("-n", 4, "--out", "run", names=("rock salt", "crushed", "rutile", "CsCl", "fluorite"))
+    assert code == 0
+    folder = tmp_path / "run"
+    table, record = rows(folder), json.loads((folder / "run.json").read_text())
+
+    fates = Counter(row["fate"] for row in table)
+    assert record["counts"]["drawn"] == len(table)
+    assert {name: count for name, count in record["counts"].items() if count and name != "drawn"} == fates
+    kept = sorted((row for row in table if row["rank"]), key=lambda row: int(row["rank"]))
+    cifs = read_structures(folder / "structures")
+    assert not cifs.failures
+    assert cifs.names == [row["file"] for row in kept]
+    frames = read_structures(folder / "candidates.extxyz").names
+    assert [name.split("#")[1] for name in frames] == cifs.names
+    assert record["request"]["num"] == 4
+    assert record["model"]["sha256"] == "0" * 64
+    assert set(record["versions"]) >= {"crystalgraph", "python", "torch", "pymatgen"}
+    assert record["composition"]["plausibility"]["auc"] > 0.7
+    assert set(record["composition"]["plausibility"]["sha256"]) == {"crystals.npz"}
+    assert record["seconds"]["total"] > 0
+    assert "lost: strict" in out
+    assert str(fates["strict"]) in out
+    assert "written to run" in out
+    assert "4/4" in err
+    assert "\x1b" not in out + err
+
+
+def test_same_command_twice_gives_the_same_bytes(cg_generate, tmp_path):
+    for name in ("one", "two"):
+        assert cg_generate("-n", 6, "--seed", 1, "--format", "cif,extxyz,poscar", "--out", name)[0] == 0
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert one.pop("run.json")
+    assert two.pop("run.json")
+    assert len(one) == 6 + 6 + 2
+    assert one == two
+
+
+def test_raw_keeps_every_sample_in_draw_order(cg_generate, tmp_path):
+    assert cg_generate("--raw", 10, "--out", "run", names=("rock salt", "crushed"))[0] == 0
+    table = rows(tmp_path / "run")
+    assert [row["strictly_valid"] for row in table] == ["yes", "no"] * 5
+    assert [row["file"] for row in table] == read_structures(tmp_path / "run" / "structures").names
+
+
+def test_too_small_a_space_keeps_what_there_is_and_says_so(cg_generate, tmp_path):
+    code, out, _ = cg_generate("-n", 5, "--out", "run", names=("rutile",))
+    assert code == 0
+    assert "stopped with 1 of 5" in out
+    assert len(list((tmp_path / "run" / "structures").iterdir())) == 1
+
+
+def test_nothing_kept_is_a_failure_with_a_record(cg_generate, tmp_path):
+    code, out, _ = cg_generate("-n", 5, "--out", "run", names=("crushed",))
+    assert code == 1
+    assert "stopped with 0 of 5" in out
+    assert {row["fate"] for row in rows(tmp_path / "run")} == {"strict"}
+
+
+def test_json_is_all_there_is_on_stdout(cg_generate, tmp_path):
+    code, out, err = cg_generate("-n", 2, "--json", "--out", "run")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == json.loads((tmp_path / "run" / "run.json").read_text())
+
+
+def test_quiet_is_quiet(cg_generate):
+    assert cg_generate("-n", 2, "--quiet") == (0, "", "")
+
+
+def test_default_folder_says_what_was_asked_and_is_never_in_the_way(cg_generate, tmp_path):
+    for _ in range(2):
+        assert cg_generate("--formula", "NbO", "-n", 1, "--quiet")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["NbO-n1-seed0", "NbO-n1-seed0-2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--system", "Nb-Qq"], "Qq"),
+        (["--formula", "TiO2"], "TiO2"),
+        (["--formula", "Nb2O"[::-1] + "x"], "formula"),
+        (["--space-group", "0"], "0 is not in 1 to 230"),
+        (["--space-group", "231"], "231 is not in 1 to 230"),
+        (["--space-group", "P21/c"], "--space-group"),
+        (["-n", "0"], "0"),
+        (["-n", "-3"], "-3"),
+        (["-n", "5", "--raw", "5"], "--raw"),
+        (["--raw", "0"], "0"),
+        (["--seed", "-1"], "seed"),
+        (["--max-atoms", "0"], "0"),
+        (["--format", "cif,xsf"], "xsf"),
+        (["--format", ""], "--format"),
+        (["--device", "abacus"], "abacus"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--out", "taken"], "taken"),
+        (["--out", "file/run"], "file"),
+        (["--nonsense"], "--nonsense"),
+        (["surplus"], "surplus"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_code_2(cg_generate, tmp_path, arguments, says):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "run.json").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    before = content(tmp_path)
+    code, out, err = cg_generate(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert content(tmp_path) == before
+
+
+def test_a_request_nothing_fits_is_one_line_and_code_2(cg_generate, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise InputError("nothing fits; possible sizes are 21 atoms")
+
+    monkeypatch.setattr("crystalgraph.sampling.generate.run", refuse)
+    assert cg_generate("-n", 5, "--out", "run") == (2, "", "error: nothing fits; possible sizes are 21 atoms\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def real_models(monkeypatch, tmp_path, capsys):
+    """Run the command without a stand-in; gives exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["cg-generate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run(command.app)
+        return ended.value.code, *capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty folder", "file", "foreign record", "foreign weights", "no weights"])
+def test_foreign_weights_are_refused_in_one_line(real_models, tmp_path, kind):
+    path = tmp_path / "model"
+    if kind == "file":
+        path.write_text("not a model")
+    elif kind != "absent":
+        path.mkdir()
+    if kind == "foreign record":
+        (path / "model.json").write_text('["another", "tool"]')
+        (path / "model.safetensors").write_bytes(b"x")
+    if kind in ("foreign weights", "no weights"):
+        (path / "model.json").write_text('{"format": 1, "sha256": "0"}')
+    if kind == "foreign weights":
+        (path / "model.safetensors").write_bytes(b"\x00" * 100)
+    code, out, err = real_models("--model", path, "-n", 1, "--out", "run")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert str(path) in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_every_option(cg_generate):
+    code, out, _ = cg_generate("--help")
+    assert code == 0
+    for option in ("--num", "--system", "--formula", "--space-group", "--max-atoms", "--model", "--seed", "--out"):
+        assert option in out
+    for option in ("--format", "--raw", "--device", "--quiet", "--json"):
+        assert option in out
+
+
+@pytest.mark.parametrize("module", ["generate", "train"])
+def test_help_imports_nothing_heavy(module):
+    program = (
+        "import sys\n"
+        f"from crystalgraph.cli.{module} import main\n"
+        "sys.argv = ['cg', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        f"print('loaded', sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Usage" in ran.stdout
+    assert ran.stderr.strip() == "loaded []"
+
+
+def test_help_is_fast():
+    def seconds(program):
+        # Best of several: other work on the machine only ever adds.
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, check=True)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    assert seconds("from crystalgraph.cli.generate import main; main()") <= 4 * seconds("import typer, rich")
+
+
+def test_interrupted_command_leaves_nothing(cg_generate, monkeypatch, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crystalgraph.io.structures.write_structures", interrupt)
+    assert cg_generate("-n", 2, "--out", "run", "--quiet")[0] == 130
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from crystalgraph.cli import train as command
+from crystalgraph.cli.errors import run
+
+
+@pytest.fixture
+def cg_train(monkeypatch, tmp_path, capsys):
+    """Run the command in an empty folder; gives exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["cg-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run(command.app)
+        return ended.value.code, *capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """In place of the training: tells its watcher a short story; gives what it was called with."""
+    called = []
+
+    def train(config_path, out, *, resume, watcher):
+        called.append({"config_path": config_path, "out": out, "resume": resume})
+        if watcher is not None:
+            watcher.message("3 crystals to learn from [in all]")
+            watcher.phase("warm start", 3, 1)
+            watcher.step({"loss": 1.5})
+            watcher.step({"loss": 1.25, "validity": 0.75})
+        return out / "model"
+
+    monkeypatch.setattr("crystalgraph.training.run.train", train)
+    return called
+
+
+def test_hands_over_what_was_asked_for(cg_train, stand_in):
+    assert cg_train("some/nbo.toml")[0] == 0
+    assert cg_train("nbo.toml", "--out", "there", "--resume")[0] == 0
+    assert stand_in == [
+        {"config_path": Path("some/nbo.toml"), "out": Path("runs/train-nbo"), "resume": False},
+        {"config_path": Path("nbo.toml"), "out": Path("there"), "resume": True},
+    ]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_log_file_gets_lines_without_control_codes(cg_train):
+    _, out, err = cg_train("nbo.toml", "--out", "there")
+    assert out == "there/model\n"
+    assert "3 crystals to learn from [in all]\n" in err
+    assert "warm start 3: loss 1.250  strictly valid 0.75\n" in err
+    assert "3/3" in err
+    assert "\x1b" not in err
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_quiet_shows_the_model_only(cg_train):
+    assert cg_train("nbo.toml", "--quiet") == (0, "runs/train-nbo/model\n", "")
+
+
+@pytest.mark.parametrize("kind", ["absent", "not TOML", "wrong key", "out exists", "nothing to resume"])
+def test_bad_input_is_one_line_and_code_2(cg_train, tmp_path, kind):
+    config, arguments = tmp_path / "config.toml", ["--out", "there"]
+    good = 'name = "x"\n[data]\nsystem = "Nb-O"\n[warm_start]\nsteps = 1\n'
+    if kind != "absent":
+        config.write_text({"not TOML": "name =", "wrong key": f"nmae = 1\n{good}"}.get(kind, good))
+    if kind == "out exists":
+        (tmp_path / "there").mkdir()
+    if kind == "nothing to resume":
+        arguments.append("--resume")
+    code, out, err = cg_train(config, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1

@@ -1,0 +1,85 @@
+"""The leakage rule, and the split into templates to learn from and templates held out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pymatgen.core import Composition
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.config import DataConfig
+from crystalgraph.io.datasets import Dataset, load_dataset
+from crystalgraph.io.structures import to_structures
+from crystalgraph.symmetry.extract import extract
+from crystalgraph.training.corpus import Corpus, LeakageError, TemplateSet, is_held_out, prepare, refuse_leaks
+
+
+def formulas(data: TemplateSet) -> list[Composition]:
+    return [structure.composition for structure in to_structures(data.crystals())]
+
+
+def test_no_crystal_of_the_asked_system_is_learned_from(small_dataset: Dataset, small_corpus: Corpus) -> None:
+    asked = {"Nb", "O"}
+    assert any({e.symbol for e in s.composition} == asked for s in to_structures(small_dataset.crystals))
+    for part in (small_corpus.training, small_corpus.heldout):
+        assert not any({e.symbol for e in c} <= asked for c in formulas(part))
+
+
+def test_planted_known_phase_is_refused(small_corpus: Corpus) -> None:
+    training = small_corpus.training
+    refuse_leaks(training, ChemicalSystem.parse("Nb-O"))
+    known = load_dataset("nbo")
+    rutile = extract(known.crystals[int((known.columns["formula"] == "NbO2").nonzero()[0][0])])
+    planted = replace(
+        training,
+        templates=type(training.templates).concatenate([training.templates, rutile.templates]),
+        ids=[*training.ids, "planted"],
+    )
+    planted = replace(planted, log_volume=torch.zeros(len(planted.ids)))
+    with pytest.raises(LeakageError, match="planted"):
+        refuse_leaks(planted, ChemicalSystem.parse("Nb-O"))
+
+
+def test_held_out_prototypes_are_never_trained_on(small_corpus: Corpus) -> None:
+    trained, held = set(small_corpus.training.prototypes), set(small_corpus.heldout.prototypes)
+    assert trained
+    assert held
+    assert not trained & held
+    assert 0.03 < len(held) / len(held | trained) < 0.2
+
+
+def test_the_split_depends_on_name_and_seed_alone() -> None:
+    names = [f"62:{i}" for i in range(4000)]
+    first = [is_held_out(name, 0.1, 0) for name in names]
+    assert first == [is_held_out(name, 0.1, 0) for name in names]
+    assert first != [is_held_out(name, 0.1, 1) for name in names]
+    assert 0.08 < sum(first) / len(names) < 0.12
+
+
+def test_every_crystal_is_accounted_for(small_dataset: Dataset, small_corpus: Corpus) -> None:
+    counted = len(small_corpus.training) + len(small_corpus.heldout) + sum(small_corpus.left_out.values())
+    assert counted == len(small_dataset)
+    assert all(count >= 0 for count in small_corpus.left_out.values())
+
+
+def test_crystals_come_back_from_their_codes(small_dataset: Dataset, small_corpus: Corpus) -> None:
+    place = {name: row for row, name in enumerate(small_dataset.columns["id"])}
+    training = small_corpus.training
+    rows = torch.tensor([place[name] for name in training.ids])
+    real = small_dataset.crystals[rows]
+    per_atom = real.volume / real.num_atoms
+    made = training.crystals()
+    torch.testing.assert_close(made.volume / made.num_atoms, per_atom, rtol=1e-3, atol=0)
+
+
+def test_without_symmetry_nothing_but_the_description_changes(small_corpus: Corpus) -> None:
+    training = small_corpus.training
+    flat = training.without_symmetry()
+    assert (flat.templates.space_group_number == 1).all()
+    torch.testing.assert_close(flat.crystals().volume, training.crystals().volume)
+
+
+def test_larger_cells_are_left_out_by_the_config(small_dataset: Dataset) -> None:
+    corpus = prepare(small_dataset, DataConfig(system="Nb-O", max_atoms=4))
+    assert corpus.training.templates.num_atoms.max() <= 4
+    assert corpus.left_out["more than 4 atoms"] > 100

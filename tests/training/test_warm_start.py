@@ -1,0 +1,59 @@
+"""The warm start learns, and learns from the best draw."""
+
+import torch
+
+from crystalgraph.config import WarmStartConfig
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.training.batches import BUCKET, Batches, step_rng
+from crystalgraph.training.corpus import Corpus
+from crystalgraph.training.losses import distance_profile, reconstruction_loss, roles
+from crystalgraph.training.warm_start import WarmStart, choose_noise, cosine, real_state, supervised
+
+
+def small_generator() -> Generator:
+    torch.manual_seed(0)
+    return Generator(width=24, n_stages=2)
+
+
+def test_chosen_noise_is_the_best_of_the_draws(small_corpus: Corpus) -> None:
+    generator, data = small_generator(), small_corpus.training[torch.arange(0, 40)]
+    sites = Sites.of(data.templates, dtype=torch.float32)
+    real, role = real_state(data, sites), roles(sites)
+    profile = distance_profile(sites, role, real, generator.radii)
+
+    def losses(n_draws: int) -> torch.Tensor:
+        noise = choose_noise(generator, data, real, profile, n_draws, torch.Generator().manual_seed(4))
+        made = generator(sites, noise)[-1]
+        return reconstruction_loss(made, real, distance_profile(sites, role, made, generator.radii), profile).total
+
+    with torch.no_grad():
+        single, many = losses(1), losses(12)
+    assert many.mean() < 0.9 * single.mean()
+
+
+def test_training_lowers_the_loss(small_corpus: Corpus) -> None:
+    config = WarmStartConfig(steps=160, batch_size=16, n_draws=2)
+    phase = WarmStart(small_generator(), Discriminator(width=8), small_corpus.training, config, seed=0)
+    losses = [phase.step(step)["loss"] for step in range(160)]
+    assert sum(losses[-40:]) < 0.8 * sum(losses[:40])
+    moved = zip(phase.average.parameters(), small_generator().parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in moved)
+
+
+def test_learning_rate_rises_then_falls_to_nothing() -> None:
+    values = [cosine(step, 1000) for step in range(1000)]
+    assert values[0] < 0.02
+    assert max(values) > 0.95
+    assert values[-1] < 1e-4
+    assert supervised(1) == {0: 1.0}
+    assert supervised(7) == {0: 0.1, 3: 0.3, 6: 1.0}
+
+
+def test_batches_depend_on_seed_and_step_alone(small_corpus: Corpus) -> None:
+    one, other = (Batches(small_corpus.training, 8, 3) for _ in range(2))
+    steps = [0, BUCKET + 3, 1, 7 * BUCKET]
+    assert [one(s).tolist() for s in steps] == [other(s).tolist() for s in reversed(steps)][::-1]
+    assert Batches(small_corpus.training, 8, 4)(0).tolist() != one(0).tolist()
+    first, again = (torch.rand(3, generator=step_rng(1, 2, 3)) for _ in range(2))
+    assert torch.equal(first, again)

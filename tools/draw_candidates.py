@@ -1,0 +1,68 @@
+"""Draw the first crystals of a run, one of each formula, as a PNG.
+
+cg-generate -n 100 --seed 0 --out runs/quickstart
+python tools/draw_candidates.py runs/quickstart --out docs.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from ase.build import make_supercell
+from ase.data import covalent_radii
+from ase.visualize.plot import plot_atoms
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+COLORS = {41: "#3b7fa6", 8: "#d1495b"}
+OTHER = "#8d8d8d"
+
+#: Cells are repeated until they reach this far along each axis, Å.
+EXTENT = 7.0
+
+
+def conventional(path: Path) -> Atoms:
+    """The conventional cell of a CIF, repeated to a size one can look at, as ASE atoms."""
+    structure = SpacegroupAnalyzer(Structure.from_file(path), symprec=0.1).get_conventional_standard_structure()
+    repeats = [max(1, round(EXTENT / length)) for length in structure.lattice.abc]
+    return make_supercell(AseAtomsAdaptor.get_atoms(structure), np.diag(repeats))
+
+
+def main() -> None:
+    """Draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--columns", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=2)
+    options = parser.parse_args()
+    table = pd.read_csv(options.folder / "candidates.csv")
+    best = table[table["rank"].notna()].sort_values("rank").drop_duplicates("formula")
+    chosen = best.head(options.columns * options.rows)
+    figure = Figure(figsize=(3.1 * options.columns, 3.4 * options.rows), layout="constrained")
+    axes = figure.subplots(options.rows, options.columns).flatten()
+    for axis, row in zip(axes, chosen.itertuples(), strict=False):
+        atoms = conventional(options.folder / "structures" / f"{row.file}.cif")
+        colors = [COLORS.get(z, OTHER) for z in atoms.numbers]
+        radii = [0.55 * covalent_radii[z] for z in atoms.numbers]
+        plot_atoms(atoms, axis, rotation="-80x,18y,6z", radii=radii, colors=colors, show_unit_cell=2)
+        axis.set_title(f"{row.formula}, group {row.space_group_found}", fontsize=11)
+    for axis in axes:
+        axis.set_axis_off()
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=9, color=color, label=label)
+        for label, color in (("Nb", COLORS[41]), ("O", COLORS[8]))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(options.out, dpi=90)
+
+
+if __name__ == "__main__":
+    main()
