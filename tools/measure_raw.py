@@ -51,7 +51,7 @@ def measure(folder: Path) -> dict[str, object]:
     if read.crystals is None or len(read.names) != len(table):
         raise InputError(f"{folder} is not a raw run: {len(table)} samples, but {len(read.names)} structures")
     structures = to_structures(read.crystals)
-    valid = [s for s, fine in zip(structures, table["strictly_valid"], strict=True) if fine]
+    valid = [s for s, fine in zip(structures, table["strictly_valid"] == "yes", strict=True) if fine]
     labels = group_equal(valid)
     system = ChemicalSystem.parse(record["request"]["system"])
     config = DataConfig(**load_model(record["model"]["name"]).record["config"]["data"])

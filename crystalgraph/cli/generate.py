@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from crystalgraph.cli.errors import run
 from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
+    from crystalgraph.models.bundle import Model
     from crystalgraph.sampling.generate import Progress, RunResult
     from crystalgraph.sampling.request import GenerationRequest
 
@@ -90,7 +91,7 @@ def generate(
 
         print(json.dumps(record))
     elif not quiet:
-        _report(result, folder)
+        _report(result, folder, record["caveats"])
     if not result.structures:
         # Something ran and its record is kept, but a script that waits for crystals must notice.
         raise typer.Exit(1)
@@ -103,7 +104,7 @@ def main() -> None:
 
 def _work(
     request: GenerationRequest, model_name: str, device: str, folder: Path, formats: list[str], *, show: bool
-) -> tuple[dict[str, object], RunResult]:
+) -> tuple[dict[str, Any], RunResult]:
     """Load, generate, write; the record of the run and what it found."""
     from dataclasses import asdict
     from time import perf_counter
@@ -119,7 +120,7 @@ def _work(
     loaded = perf_counter()
     with _progress(request.num, show=show) as progress:
         result = generate(model, request, progress)
-    record: dict[str, object] = {
+    record: dict[str, Any] = {
         "request": request.as_record(),
         "model": {"name": model.name, "sha256": model.checksum, "record": model.record},
         "composition": as_record(result.composition),
@@ -128,6 +129,7 @@ def _work(
         "formats": formats,
         "counts": result.counts,
         "shortfall": result.shortfall,
+        "caveats": _caveats(request, model),
         "seconds": {
             "load": round(loaded - start, 3),
             **{stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
@@ -216,12 +218,26 @@ def _progress(wanted: int, *, show: bool) -> Iterator[Callable[[Progress], None]
             bar.stop()
 
 
-def _report(result: RunResult, folder: Path) -> None:
+def _caveats(request: GenerationRequest, model: Model) -> list[str]:
+    """What a reader of the results must know."""
+    from crystalgraph.chemistry.system import ChemicalSystem
+
+    left_out = model.record.get("system_left_out")
+    if left_out is None or ChemicalSystem.parse(left_out).contains(request.system):
+        return []
+    caveat = (
+        f"model {model.name!r} learned from crystals of {request.system} itself (only {left_out} was left out): "
+        "crystals it proposes here may be ones it has seen"
+    )
+    return [caveat]
+
+
+def _report(result: RunResult, folder: Path, caveats: list[str]) -> None:
     """The funnel as a table, and where the crystals are."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "samples", "", title=f"{result.request}", title_justify="left")
+    table = Table("", "samples", "")
     table.columns[1].justify = "right"
     for name, count in result.counts.items():
         if name in GATE_MEANING:
@@ -230,7 +246,8 @@ def _report(result: RunResult, folder: Path) -> None:
         else:
             table.add_row(name, str(count), "", style="bold")
     console = Console()
+    console.print(str(result.request), markup=False, highlight=False, soft_wrap=True)
     console.print(table)
-    if result.shortfall:
-        console.print(result.shortfall, markup=False)
+    for remark in filter(None, (result.shortfall, *caveats)):
+        console.print(remark, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {folder}", markup=False, soft_wrap=True)

@@ -95,9 +95,9 @@ def _crystals(lattices: Sequence[Any], frac_coords: Sequence[Any], atomic_number
 def _arrays(crystals: Crystals) -> Iterator[tuple[Any, Any, Any]]:
     """Lattice, fractional coordinates and atomic numbers of each crystal, float64 on the CPU."""
     lattice = crystals.lattice.detach().cpu().double().numpy()
-    ends = crystals.ptr[1:-1].cpu().numpy()
-    frac_coords = np.split(crystals.frac_coords.detach().cpu().double().numpy(), ends)
-    atomic_numbers = np.split(crystals.atomic_numbers.cpu().numpy(), ends)
+    ends = crystals.ptr[1:].cpu().numpy()  # the last part is empty, whatever the number of crystals
+    frac_coords = np.split(crystals.frac_coords.detach().cpu().double().numpy(), ends)[:-1]
+    atomic_numbers = np.split(crystals.atomic_numbers.cpu().numpy(), ends)[:-1]
     return zip(lattice, frac_coords, atomic_numbers, strict=True)
 
 

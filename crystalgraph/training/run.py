@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 import torch
@@ -32,6 +32,9 @@ from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import load_checkpoint, save_checkpoint
 from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
 from crystalgraph.training.warm_start import WarmStart
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 #: Steps averaged in one row of the log.
 LOG_EVERY = 25
@@ -93,10 +96,14 @@ class Silent:
 
 
 class Log:
-    """Rows of means over ``LOG_EVERY`` steps, written as CSV with each checkpoint."""
+    """Rows of means over ``LOG_EVERY`` steps, written as CSV with each checkpoint.
+
+    Where TensorBoard is installed (extra ``log``) the same numbers go into event files beside the CSV.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._board = _summary_writer(path.parent / "tensorboard")
         self.rows: list[dict[str, Any]] = []
         self._recent: dict[str, list[float]] = {}
         self._n = 0
@@ -114,8 +121,12 @@ class Log:
     def _close_row(self) -> None:
         if self._n:
             means = {name: sum(recent) / len(recent) for name, recent in self._recent.items()}
-            self.rows.append({"phase": self._last[0], "step": self._last[1]} | means)
+            phase, step = self._last
+            self.rows.append({"phase": phase, "step": step} | means)
             self._recent, self._n = {}, 0
+            if self._board is not None:
+                for name, value in means.items():
+                    self._board.add_scalar(f"{phase}/{name}", value, step)
 
     def write(self) -> None:
         """Write all rows, the unfinished one too, atomically."""
@@ -127,6 +138,14 @@ class Log:
         if self.path.is_file():
             frame = pd.read_csv(self.path, float_precision="round_trip")
             self.rows = [{str(k): v for k, v in row.items() if v == v} for row in frame.to_dict("records")]
+
+
+def _summary_writer(folder: Path) -> SummaryWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
 
 
 def train(config_path: Path, out: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Path:

@@ -11,6 +11,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
+from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.structures import (
     FORMATS,
     from_atoms,
@@ -337,3 +338,7 @@ def test_reading_is_quiet(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_structures(tmp_path)
+
+
+def test_no_crystals_give_no_structures():
+    assert to_structures(load_dataset("nbo").crystals[:0]) == []

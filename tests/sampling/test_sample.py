@@ -1,0 +1,73 @@
+"""Draws: the request holds by construction, every template comes once before any comes twice, seeds repeat."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from crystalgraph.errors import InputError
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.models.bundle import Model
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator
+from crystalgraph.sampling.sample import Sampler
+from crystalgraph.sampling.templates import element_counts
+from crystalgraph.symmetry.extract import extract
+
+NIOBIUM, OXYGEN = 41, 8
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """An untrained model: what is promised here does not depend on weights."""
+    torch.manual_seed(0)
+    dataset = load_dataset("corpus")
+    pool = extract(dataset.crystals[torch.arange(0, 37_855, 60)]).templates
+    return Model(
+        name="untrained",
+        generator=Generator(width=16, n_stages=1).eval(),
+        discriminator=Discriminator(width=8).eval(),
+        pool=pool,
+        pool_counts=torch.ones(len(pool), dtype=torch.long),
+        record={},
+        checksum="",
+    )
+
+
+def sampler(model: Model, seed: int = 0, **asked: object) -> Sampler:
+    return Sampler(model, [NIOBIUM, OXYGEN], torch.Generator().manual_seed(seed), **asked)
+
+
+def test_every_template_is_drawn_once_before_any_is_drawn_twice(model: Model) -> None:
+    source = sampler(model)
+    n = len(source.choices)
+    seen = Counter(key for size in (7, n - 7) for key in source.draw(size).template_key)
+    assert len(seen) == n
+    assert set(seen.values()) == {1}
+    assert set(Counter(source.draw(n).template_key).values()) == {1}
+
+
+def test_same_seed_same_crystals_whatever_the_steps(model: Model) -> None:
+    first, again, other = sampler(model), sampler(model), sampler(model, seed=1)
+    one, two = first.draw(20), again.draw(20)
+    assert torch.equal(one.crystals.frac_coords, two.crystals.frac_coords)
+    assert torch.equal(one.crystals.lattice, two.crystals.lattice)
+    assert one.template_key == two.template_key
+    assert other.draw(20).template_key != one.template_key
+
+
+def test_formula_group_and_size_hold(model: Model) -> None:
+    source = sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=15, max_atoms=14)
+    samples = source.draw(60)
+    counts = element_counts(source.choices.templates, [NIOBIUM, OXYGEN])
+    assert (5 * counts[:, 0] == 2 * counts[:, 1]).all()
+    assert (samples.space_group_number == 15).all()
+    assert samples.crystals.num_atoms.max() <= 14
+    assert ((samples.crystals.frac_coords >= 0) & (samples.crystals.frac_coords <= 1)).all()
+
+
+def test_what_cannot_be_is_refused_and_what_can_be_is_named(model: Model) -> None:
+    with pytest.raises(InputError, match="possible sizes are 21"):
+        sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=225, max_atoms=14)
+    with pytest.raises(InputError, match="does not fit space group 230"):
+        sampler(model, formula={NIOBIUM: 1, OXYGEN: 1}, space_group_number=230, max_atoms=8)

@@ -1,0 +1,71 @@
+"""Re-decorated templates hold exactly the elements of the system, and likely ones come first."""
+
+import pytest
+import torch
+
+from crystalgraph.chemistry.elements import electronegativities
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.sampling.templates import decorate, element_counts
+from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.template import Templates
+
+NIOBIUM, OXYGEN, LITHIUM = 41, 8, 3
+
+
+@pytest.fixture(scope="module")
+def pool() -> Templates:
+    return extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 40)]).templates
+
+
+@pytest.mark.parametrize("elements", [[NIOBIUM, OXYGEN], [LITHIUM, NIOBIUM, OXYGEN], [22, OXYGEN], [13, 28]])
+def test_every_template_has_all_elements_and_no_other(pool: Templates, elements: list[int]) -> None:
+    found = decorate(pool, torch.ones(len(pool), dtype=torch.long), elements)
+    assert len(found) > 50
+    counts = element_counts(found.templates, elements)
+    assert (counts > 0).all()
+    assert (counts.sum(1) == found.templates.num_atoms).all()
+    assert found.weights.sum().item() == pytest.approx(1)
+    names = found.templates.names()
+    assert len(set(names)) == len(names)
+
+
+def test_niobium_binds_at_most_five_halves_of_oxygen(pool: Templates) -> None:
+    found = decorate(pool, torch.ones(len(pool), dtype=torch.long), [NIOBIUM, OXYGEN])
+    niobium, oxygen = element_counts(found.templates, [NIOBIUM, OXYGEN]).T
+    assert (oxygen <= 2.5 * niobium).all()
+    assert (oxygen == 2.5 * niobium).any()
+
+
+def rutile(*species: int) -> Templates:
+    from crystalgraph.symmetry.wyckoff import wyckoff_table
+
+    table = wyckoff_table()
+    rows = {table.letter[row]: row for row in table.positions(136)}
+    return Templates(
+        space_group_number=torch.tensor([136]),
+        num_sites=torch.tensor([2]),
+        position=torch.tensor([rows["a"], rows["f"]]),
+        atomic_numbers=torch.tensor(species),
+    )
+
+
+def test_order_of_electronegativity_decides_who_becomes_what() -> None:
+    assert electronegativities()[22] < electronegativities()[OXYGEN]
+    for pair in ((22, OXYGEN), (12, 9), (OXYGEN, 22)):
+        found = decorate(rutile(*pair), torch.ones(1, dtype=torch.long), [NIOBIUM, OXYGEN])
+        expected = [NIOBIUM, OXYGEN] if pair[0] != OXYGEN else [OXYGEN, NIOBIUM]
+        assert found.templates.atomic_numbers.tolist() == expected
+
+
+def test_closer_elements_weigh_more() -> None:
+    both = Templates.concatenate([rutile(73, OXYGEN), rutile(55, 53)])
+    apart = Templates(
+        space_group_number=torch.tensor([136, 141]),
+        num_sites=both.num_sites,
+        position=both.position,
+        atomic_numbers=both.atomic_numbers,
+    )
+    close = decorate(apart[:1], torch.ones(1, dtype=torch.long), [NIOBIUM, OXYGEN])
+    assert len(close) == 1
+    found = decorate(both, torch.ones(2, dtype=torch.long), [NIOBIUM, OXYGEN])
+    assert len(found) == 1  # both give the same template, which appears once

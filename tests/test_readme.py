@@ -1,0 +1,63 @@
+"""What the README tells a user to do works."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crystalgraph.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for kind, block in BLOCKS
+    if kind == "sh"
+    for line in block.splitlines()
+    if line.startswith("cg-")
+]
+SCRIPTS = [block for kind, block in BLOCKS if kind == "python"]
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / command[0]
+    return subprocess.run([str(program), *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_readme_shows_every_command() -> None:
+    assert {command[0] for command in COMMANDS} == {"cg-generate", "cg-train", "cg-data"}
+    assert len(SCRIPTS) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] != "cg-train"], ids=" ".join)
+def test_commands_run(command: list[str], tmp_path: Path) -> None:
+    done = run(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    if command[0] == "cg-generate":
+        (folder,) = (tmp_path / "runs").iterdir()
+        assert len(list((folder / "structures").iterdir())) > 10
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "cg-train"], ids=" ".join)
+def test_training_commands_name_a_config_that_is_read(command: list[str]) -> None:
+    assert load_config(ROOT / command[1]).data.system
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=range(len(SCRIPTS)))
+def test_python_examples_run(script: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_tool_and_script_named_exists() -> None:
+    for path in re.findall(r"(?:tools|configs|datasets)/[\w./-]+", README):
+        assert (ROOT / path.rstrip(".")).exists(), path
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / image).is_file(), image
