@@ -26,12 +26,15 @@ class DataConfig(_Section):
         system: the system that will be asked for; none of its crystals is learned from.
         max_atoms: largest primitive cell.
         max_sites: most orbits in a template.
+        known: dataset of the known phases of the system, which no re-decorated crystal may equal; those in
+            ``dataset`` always count.
         holdout: share of the prototypes that are never trained on.
         seed: of the split.
     """
 
     dataset: str = "corpus"
     system: str
+    known: str | None = None
     max_atoms: Positive = 20
     max_sites: Positive = 12
     holdout: Share = 0.1
@@ -60,14 +63,25 @@ class WarmStartConfig(_Section):
 
 
 class AdversarialConfig(_Section):
-    """Adversarial training after the warm start, whose term stays beside it."""
+    """Adversarial training after the warm start, whose term stays beside it.
+
+    Attributes:
+        n_draws: draws of which the warm start's term takes the best.
+        weight: of the adversarial term.
+        repulsion: weight of atoms too close, over that of the real crystal, in the draw that the discriminator sees.
+        penalty: weight of the gradient penalties R1 and R2.
+        noise: on real positions, at the start and at the end, Å.
+        width: of the discriminator.
+        head_start: steps in which the discriminator learns alone.
+    """
 
     steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Positive = 32
     n_draws: Positive = 2
     learning_rate: Annotated[float, Field(gt=0)] = 4e-4
-    generator_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    generator_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     weight: Annotated[float, Field(ge=0)] = 0.1
+    repulsion: Annotated[float, Field(ge=0)] = 50.0
     penalty: Annotated[float, Field(ge=0)] = 0.1
     noise: tuple[float, float] = (0.09, 0.01)
     width: Positive = 64
@@ -76,7 +90,7 @@ class AdversarialConfig(_Section):
 
 
 class Config(_Section):
-    """A training run."""
+    """A training run: warm start, then prototypes re-decorated with the system's elements, then adversarial."""
 
     name: str
     seed: int = 0
@@ -85,6 +99,7 @@ class Config(_Section):
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
     warm_start: WarmStartConfig
+    redecorated: WarmStartConfig | None = None
     adversarial: AdversarialConfig = AdversarialConfig()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.progress import progress_bar
 from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
@@ -183,24 +184,8 @@ def _progress(wanted: int, *, show: bool) -> Iterator[Callable[[Progress], None]
     if not show:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("kept"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[funnel]}"),
-    )
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=160)  # a log file has no edge to stop at
-    bar = Bar(*columns, console=console)
-    task = bar.add_task("", total=wanted, funnel="")
+    bar = progress_bar()
+    task = bar.add_task("kept", total=wanted, state="")
     started = False
 
     def update(state: Progress) -> None:
@@ -209,7 +194,7 @@ def _progress(wanted: int, *, show: bool) -> Iterator[Callable[[Progress], None]
             bar.start()
             started = True
         lost = ", ".join(f"{count} {gate}" for gate, count in state.lost.items() if count)
-        bar.update(task, completed=state.kept, funnel=f"{state.drawn} drawn" + (f"; lost {lost}" if lost else ""))
+        bar.update(task, completed=state.kept, state=f"{state.drawn} drawn" + (f"; lost {lost}" if lost else ""))
 
     try:
         yield update

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,7 +55,7 @@ class Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("preparing", total=None, values="")
+        self._task = progress.add_task("preparing", total=None, state="")
         self._name, self._validity, self._started = "", "", False
 
     def phase(self, name: str, steps: int, done: int) -> None:
@@ -62,14 +63,14 @@ class Bar:
         self._start()
         self._name = name
         self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(name, total=steps, completed=done, values="")
+        self._task = self._progress.add_task(name, total=steps, completed=done, state="")
 
     def step(self, values: dict[str, float]) -> None:
         """Move the bar."""
         if "validity" in values:
             self._validity = f"  strictly valid {values['validity']:.2f}"
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "validity")
-        self._progress.update(self._task, advance=1, values=shown + self._validity)
+        self._progress.update(self._task, advance=1, state=shown + self._validity)
         if "validity" in values and not self._progress.console.is_terminal:
             done = self._progress.tasks[-1].completed
             self.message(f"{self._name} {done:.0f}: {shown}{self._validity}")
@@ -96,23 +97,7 @@ def _watcher(*, show: bool) -> Iterator[Watcher | None]:
     if not show:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[values]}"),
-    )
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=160)  # a log file has no edge to stop at
-    bar = Bar(RichProgress(*columns, console=console))
+    bar = Bar(progress_bar())
     try:
         yield bar
     finally:

@@ -35,9 +35,13 @@ class HeldoutResult:
     volume_error: float
     timed_out: int
 
+    def found_within(self, n_draws: int) -> Tensor:
+        """Whether the real crystal of each template was found within so many draws, (n,), bool."""
+        return (self.first_match > 0) & (self.first_match <= n_draws)
+
     def match_rate(self, n_draws: int) -> float:
         """Share of the templates whose real crystal was found within so many draws."""
-        return ((self.first_match > 0) & (self.first_match <= n_draws)).double().mean().item()
+        return self.found_within(n_draws).double().mean().item()
 
 
 def evaluate_heldout(

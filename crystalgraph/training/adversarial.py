@@ -1,7 +1,9 @@
 """The adversarial phase: a graph discriminator compares generated with real crystals of the same template.
 
-The generator keeps its reconstruction term; without it volumes drift. The loss is relativistic: each generated crystal
-is set against the real crystal of its own template, so composition and symmetry tell the two apart in no way.
+The generator keeps its reconstruction term, which looks at the best of a few draws; without it volumes drift. The
+discriminator, and a term against atoms too close, look at a draw as it comes: they are what makes every draw good.
+The loss is relativistic: each generated crystal is set against the real crystal of its own template, so composition and
+symmetry tell the two apart in no way.
 
 Reference:
     Y. Huang et al., The GAN is dead; long live the GAN!, NeurIPS 2024, equations 2 and 6 (relativistic loss, R1 + R2).
@@ -20,10 +22,11 @@ from crystalgraph.crystals import Crystals
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.graphs.periodic import PeriodicGraph
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.generator import Generator
+from crystalgraph.models.generator import Generator, Sites, State
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.training.losses import distance_profile, roles
 from crystalgraph.training.warm_start import MAX_GRADIENT, template_loss, update_average
 
 
@@ -76,6 +79,13 @@ class Adversarial:
         cells = crystals.lattice.detach(), crystals.frac_coords.detach(), crystals.num_atoms
         return self.discriminator.graph(crystals, searchable=searchable_cells(*cells, self.discriminator.cutoff))
 
+    def _excess_repulsion(self, sites: Sites, made: State, real: State) -> Tensor:
+        """By how much more atoms are too close than in the real crystals, a mean over the crystals."""
+        role, radii = roles(sites), self.generator.radii
+        with torch.no_grad():
+            allowed = distance_profile(sites, role, real, radii).repulsion
+        return (distance_profile(sites, role, made, radii).repulsion - allowed).relu().mean()
+
     def _train_discriminator(self, real: PeriodicGraph, made: PeriodicGraph, groups: Tensor) -> tuple[Tensor, Tensor]:
         """One step; returns the loss and the margin between real and generated scores."""
         n = len(groups)
@@ -108,17 +118,24 @@ class Adversarial:
         filled = template_loss(self.generator, data, config.n_draws, rng)
         first, last = config.noise
         real = shake(filled.real.crystals, last + (first - last) * left, rng)
-        real_graph, made_graph = self._graph(real), self._graph(filled.made.crystals)
-        groups = filled.sites.space_group_number
+        sites = filled.sites
+        made = self.generator(sites, self.generator.noise(sites, rng, hide=True))[-1]
+        excess = self._excess_repulsion(sites, made, filled.real)
+        real_graph, made_graph = self._graph(real), self._graph(made.crystals)
+        groups = sites.space_group_number
         discriminator_loss, margin = self._train_discriminator(real_graph, made_graph, groups)
-        values = filled.means() | {"discriminator": discriminator_loss.item(), "margin": margin.item()}
+        values = filled.means() | {
+            "excess": excess.item(),
+            "discriminator": discriminator_loss.item(),
+            "margin": margin.item(),
+        }
         if step < config.head_start:
             return values
         with torch.no_grad():
             real_score = self.discriminator(real_graph, groups)
         fooled = softplus(real_score - self.discriminator(made_graph, groups)).mean()
         self.generator_optimizer.zero_grad(set_to_none=True)
-        (filled.loss + config.weight * fooled).backward()
+        (filled.loss + config.weight * fooled + config.repulsion * excess).backward()
         norm = nn.utils.clip_grad_norm_(self.generator.parameters(), MAX_GRADIENT)
         if torch.isfinite(norm):
             self.generator_optimizer.step()

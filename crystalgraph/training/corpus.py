@@ -105,17 +105,21 @@ class Corpus:
     left_out: dict[str, int]
 
 
+def is_within(atomic_numbers: Tensor, batch: Tensor, n: int, system: ChemicalSystem) -> Tensor:
+    """Whether each of n crystals has elements of the system only, (n,), bool; arguments as in ``Crystals``."""
+    inside = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.bool)
+    inside[list(system.atomic_numbers)] = True
+    return torch.zeros(n, dtype=torch.long).index_add(0, batch, (~inside[atomic_numbers]).long()) == 0
+
+
 def refuse_leaks(training: TemplateSet, system: ChemicalSystem) -> None:
     """Stop if a crystal of the asked system, or of its elements, is about to be learned from.
 
     Raises:
         LeakageError: naming the first such crystal.
     """
-    asked = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.bool)
-    asked[list(system.atomic_numbers)] = True
     templates = training.templates
-    outside = (~asked[templates.atomic_numbers]).long()
-    leaked = torch.zeros(len(training), dtype=torch.long).index_add(0, templates.batch, outside) == 0
+    leaked = is_within(templates.atomic_numbers, templates.batch, len(training), system)
     if leaked.any():
         first = training.ids[int(leaked.nonzero()[0])]
         raise LeakageError(f"{int(leaked.sum())} crystals of {system} are in the training set, {first} among them")
@@ -163,12 +167,8 @@ def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
     """Split a dataset into training and held-out templates under the leakage rule."""
     system = ChemicalSystem.parse(config.system)
     crystals = dataset.crystals
-    asked = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.bool)
-    asked[list(system.atomic_numbers)] = True
-    outside = torch.zeros(len(crystals), dtype=torch.long).index_add(
-        0, crystals.batch, (~asked[crystals.atomic_numbers]).long()
-    )
-    in_system, too_large = outside == 0, crystals.num_atoms > config.max_atoms
+    in_system = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)
+    too_large = crystals.num_atoms > config.max_atoms
     kept = torch.nonzero(~in_system & ~too_large).flatten()
     left_out: Counter[str] = Counter()
     left_out[f"in the asked system {system}"] = int(in_system.sum())

@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,8 +19,11 @@ import torch
 from torch import Tensor
 
 from crystalgraph import __version__
+from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.config import Config, load_config
+from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
+from crystalgraph.evaluation.matching import ReferenceIndex
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.atomic import write_bytes, write_text
 from crystalgraph.io.datasets import Dataset, load_dataset
@@ -30,7 +34,8 @@ from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import load_checkpoint, save_checkpoint
-from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
+from crystalgraph.training.corpus import Corpus, TemplateSet, is_within, prepare
+from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
 
 if TYPE_CHECKING:
@@ -195,8 +200,15 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     torch.manual_seed(config.seed)
     generator, discriminator = _networks(config)
     generator.element_volume.copy_(corpus.element_volume)
-    training = corpus.training if config.generator.form != "raw" else corpus.training.without_symmetry()
-    watched = corpus.heldout if config.generator.form != "raw" else corpus.heldout.without_symmetry()
+    decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
+    if decorated is not None:
+        corpus = replace(corpus, left_out=corpus.left_out | decorated.left_out)
+        watcher.message(f"{len(decorated.data):,} re-decorated prototypes")
+
+    def in_form(data: TemplateSet) -> TemplateSet:
+        return data.without_symmetry() if config.generator.form == "raw" else data
+
+    training, watched = in_form(corpus.training), in_form(corpus.heldout)
 
     log, state_path = Log(out / LOG_FILE), out / CHECKPOINT_FILE
     begin_phase, begin_step, earlier = 0, 0, 0.0
@@ -210,6 +222,9 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     makers: list[Callable[[Generator, Discriminator], Phase]] = [
         lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed)
     ]
+    if config.redecorated is not None and decorated is not None:
+        second, data = config.redecorated, in_form(decorated.data)
+        makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, name="re-decorated"))
     if config.adversarial.steps:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
     for index, make in enumerate(makers):
@@ -242,6 +257,17 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         watcher.message(f"{phase.name} done after {seconds / 60:.0f} minutes; model in {folder}")
     _draw_curves(log, out / CURVES_FILE)
     return out / MODEL_FOLDER
+
+
+def _redecorated(config: Config, dataset: Dataset, corpus: Corpus) -> Redecorated:
+    """Prototypes with the elements of the system, none equal to a known phase of it."""
+    system, crystals = ChemicalSystem.parse(config.data.system), dataset.crystals
+    known = [crystals[is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)]]
+    if config.data.known is not None:
+        known.append(load_dataset(config.data.known).crystals)
+    index = ReferenceIndex.from_crystals(Crystals.concatenate(known))
+    found = redecorate(corpus.training, list(system.atomic_numbers), index)
+    return replace(found, left_out={f"re-decorated: {reason}": n for reason, n in found.left_out.items()})
 
 
 def _generator_arguments(config: Config) -> dict[str, int]:

@@ -139,13 +139,19 @@ class WarmStart:
         data: real crystals.
         config: steps, rates.
         seed: of the run.
+        name: of the phase.
     """
 
-    name = "warm start"
-
     def __init__(
-        self, generator: Generator, scorer: Discriminator, data: TemplateSet, config: WarmStartConfig, seed: int
+        self,
+        generator: Generator,
+        scorer: Discriminator,
+        data: TemplateSet,
+        config: WarmStartConfig,
+        seed: int,
+        name: str = "warm start",
     ) -> None:
+        self.name = name
         self.generator, self.scorer, self.data, self.config, self.seed = generator, scorer, data, config, seed
         self.steps = config.steps
         self.average = copy.deepcopy(generator)

@@ -104,3 +104,18 @@ def test_bad_requests(config: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"generator\.width"):
         train(config, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_redecorated_prototypes_are_a_second_stage(config: Path, tmp_path: Path) -> None:
+    stage = "[redecorated]\nsteps = 6\nbatch_size = 4\n[adversarial]"
+    text = (
+        CONFIG.replace("FORM", "feedback")
+        .replace("[adversarial]", stage)
+        .replace("max_atoms = 3", 'max_atoms = 2\nknown = "nbo"')
+    )
+    config.write_text(text)
+    folder = train(config, tmp_path / "run")
+    phases = pd.read_csv(tmp_path / "run" / "log.csv")["phase"].unique().tolist()
+    assert phases == ["warm start", "re-decorated", "adversarial"]
+    left_out = json.loads((folder / "model.json").read_text())["left_out"]
+    assert left_out["re-decorated: equal to a known phase"] >= 1
