@@ -117,7 +117,9 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path | None) -> list[
     return arms
 
 
-def row(name: str, result: HeldoutResult, simple: torch.Tensor, seconds: float) -> dict[str, Any]:
+def row(
+    name: str, result: HeldoutResult, simple: torch.Tensor, num_free: torch.Tensor, seconds: float
+) -> dict[str, Any]:
     """The figures of an arm."""
     figures: dict[str, Any] = {"arm": name, "strict": result.strict, "n_samples": len(simple) * result.n_draws}
     for label, chosen in (("", torch.ones_like(simple)), ("simple_", simple)):
@@ -125,7 +127,12 @@ def row(name: str, result: HeldoutResult, simple: torch.Tensor, seconds: float) 
             found = int((result.found_within(n_draws) & chosen).sum())
             figures[f"{label}match_{n_draws}"] = found / int(chosen.sum())
             figures[f"{label}match_{n_draws}_interval"] = wilson(found, int(chosen.sum()))
+    found_at_all = result.found_within(result.n_draws)
+    by_freedom = {}
+    for label, chosen in (("1-5", num_free <= 5), ("6-10", (num_free > 5) & (num_free <= 10)), ("11+", num_free > 10)):
+        by_freedom[label] = {"n": int(chosen.sum()), "matched": int((found_at_all & chosen).sum())}
     return figures | {
+        f"match_{result.n_draws}_by_free_parameters": by_freedom,
         "volume_error": result.volume_error,
         "timed_out": result.timed_out,
         "seconds": round(seconds, 1),
@@ -166,7 +173,7 @@ def main() -> None:
     for arm in collect_arms(corpus, cases, None if options.shipped else options.runs):
         started = time.monotonic()
         result = evaluate_heldout(lambda k, arm=arm: arm.draw(step_rng(options.seed, 21, k)), truth, options.draws)
-        rows.append(row(arm.name, result, simple, time.monotonic() - started))
+        rows.append(row(arm.name, result, simple, cases.templates.num_free, time.monotonic() - started))
         print(json.dumps(rows[-1]), flush=True)
     counts = {"n_templates": len(cases), "n_simple": int(simple.sum()), "n_draws": options.draws}
     write_json(options.out, {"seed": options.seed, **counts, "arms": rows})

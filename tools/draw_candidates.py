@@ -53,7 +53,7 @@ def main() -> None:
         colors = [COLORS.get(z, OTHER) for z in atoms.numbers]
         radii = [0.55 * covalent_radii[z] for z in atoms.numbers]
         plot_atoms(atoms, axis, rotation="-80x,18y,6z", radii=radii, colors=colors, show_unit_cell=2)
-        axis.set_title(f"{row.formula}, group {row.space_group_found}", fontsize=11)
+        axis.set_title(f"{row.formula}, group {row.space_group_found:.0f}", fontsize=11)
     for axis in axes:
         axis.set_axis_off()
     handles = [

@@ -325,7 +325,7 @@ def _draw_curves(log: Log, path: Path) -> None:
         boundary = LOG_EVERY * int((~later).sum())
         for axis in (upper, lower):
             axis.axvline(boundary, color="grey", linestyle=":", linewidth=1)
-        upper.text(boundary, upper.get_ylim()[1], " adversarial", va="top", fontsize=8, color="grey")
+        upper.text(boundary, 0.97, " later phases", transform=upper.get_xaxis_transform(), va="top", color="grey")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     write_bytes(path, buffer.getvalue())
