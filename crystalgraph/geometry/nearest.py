@@ -75,10 +75,9 @@ def image_distances(crystals: Crystals, centers: Tensor) -> ImageDistances:
         (cart**2).sum(2)[:, :, None] + 2 * cart @ images.transpose(1, 2) + (images**2).sum(2)[:, None]
     ).clamp_min(0)
     columns = torch.arange(atom.shape[1], device=counts.device)
-    squared = squared.masked_fill((columns >= counts[crystal][:, None])[:, :, None], torch.inf)
-    own = torch.zeros_like(squared, dtype=torch.bool)
-    own[:, :, 0] = atom == centers[:, None]
-    return ImageDistances(squared=squared.masked_fill(own, torch.inf), atom=atom, wrap=wrap, center=centers)
+    squared.masked_fill_((columns >= counts[crystal][:, None])[:, :, None], torch.inf)
+    squared[:, :, 0].masked_fill_(atom == centers[:, None], torch.inf)
+    return ImageDistances(squared=squared, atom=atom, wrap=wrap, center=centers)
 
 
 def image_vectors(crystals: Crystals, centers: Tensor, atoms: Tensor, shifts: Tensor) -> Tensor:

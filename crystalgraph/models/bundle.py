@@ -24,6 +24,9 @@ from crystalgraph.symmetry.template import Templates
 
 WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
 
+#: Crystals scored at a time: their edges fit a processor's cache.
+SCORED_TOGETHER = 64
+
 #: Raised when the meaning of the files changes.
 FORMAT = 1
 
@@ -60,11 +63,12 @@ class Model:
     def score(self, crystals: Crystals, space_group_number: Tensor) -> Tensor:
         """Discriminator score of each crystal, (n,), higher is better; NaN where the cell cannot be searched."""
         device = self.discriminator.radii.device
-        placed = crystals.to(device=device, dtype=torch.float32)
+        placed, groups = crystals.to(device=device, dtype=torch.float32), space_group_number.to(device)
         fine = searchable_cells(placed.lattice, placed.frac_coords, placed.num_atoms, self.discriminator.cutoff)
-        graph = self.discriminator.graph(placed, searchable=fine)
-        scores = self.discriminator(graph, space_group_number.to(device))
-        return torch.where(fine, scores, torch.nan).cpu()
+        scores = torch.full((len(crystals),), torch.nan, device=device)
+        for chunk in fine.nonzero().flatten().split(SCORED_TOGETHER):
+            scores[chunk] = self.discriminator(self.discriminator.graph(placed[chunk]), groups[chunk])
+        return scores.cpu()
 
 
 def model_names() -> list[str]:
