@@ -211,19 +211,3 @@ def _count_elements(text: str, shown: str | None = None) -> dict[str, int]:
     if len(stack) > 1 or not stack[0]:
         raise InputError(f"{received!r} is not a formula or chemical system; {_EXAMPLES}")
     return dict(stack[0])
-
-
-def formulas_of_cells(atomic_numbers: Iterable[int], num_atoms: Iterable[int]) -> list[Formula]:
-    """Reduced formula of each cell of a batch.
-
-    Args:
-        atomic_numbers: element of each atom, cell after cell, each from 1 to 118.
-        num_atoms: atoms per cell.
-
-    Returns:
-        One formula per cell.
-    """
-    atoms = iter(atomic_numbers)
-    cells = (tuple(sorted(int(next(atoms)) for _ in range(int(count)))) for count in num_atoms)
-    cached = lru_cache(maxsize=None)(Formula.from_atomic_numbers)
-    return [cached(cell) for cell in cells]

@@ -24,13 +24,11 @@ class ImageDistances:
         squared: (n_centers, max_atoms, 27), Å²; infinite for padding and for the centre itself.
         atom: atom index of each column, (n_centers, max_atoms).
         wrap: integer shift that brings each atom next to its centre, (n_centers, max_atoms, 3).
-        center: atom index of each centre, (n_centers,).
     """
 
     squared: Tensor
     atom: Tensor
     wrap: Tensor
-    center: Tensor
 
     def nearest(self, k: int, allowed: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The k nearest images of each centre.
@@ -77,7 +75,7 @@ def image_distances(crystals: Crystals, centers: Tensor) -> ImageDistances:
     columns = torch.arange(atom.shape[1], device=counts.device)
     squared.masked_fill_((columns >= counts[crystal][:, None])[:, :, None], torch.inf)
     squared[:, :, 0].masked_fill_(atom == centers[:, None], torch.inf)
-    return ImageDistances(squared=squared, atom=atom, wrap=wrap, center=centers)
+    return ImageDistances(squared=squared, atom=atom, wrap=wrap)
 
 
 def image_vectors(crystals: Crystals, centers: Tensor, atoms: Tensor, shifts: Tensor) -> Tensor:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from crystalgraph.chemistry.plausibility import Plausibility
-from crystalgraph.chemistry.system import ChemicalSystem, Formula, formulas_of_cells
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 
@@ -11,8 +11,7 @@ NB_O = ChemicalSystem.parse("Nb-O")
 
 @pytest.fixture(scope="module")
 def known():
-    crystals = load_dataset("corpus").crystals
-    return formulas_of_cells(crystals.atomic_numbers.tolist(), crystals.num_atoms.tolist())
+    return [Formula.parse(text) for text in sorted(set(load_dataset("corpus").columns["formula"].tolist()))]
 
 
 @pytest.fixture(scope="module")

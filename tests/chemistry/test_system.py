@@ -1,7 +1,7 @@
 import pytest
 from pymatgen.core import Composition
 
-from crystalgraph.chemistry.system import ChemicalSystem, Formula, formulas_of_cells
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.errors import InputError
 
 
@@ -77,8 +77,3 @@ def test_a_formula_outside_the_system_says_what_is_allowed():
     for outside in ("TiO2", "Nb", "LiNbO3"):
         with pytest.raises(InputError, match="must hold Nb and O"):
             system.formula(outside)
-
-
-def test_formulas_of_a_batch_of_cells():
-    cells = formulas_of_cells([41, 8, 8, 8, 41, 41, 8, 41], [3, 4, 1])
-    assert [str(formula) for formula in cells] == ["NbO2", "NbO", "Nb"]
