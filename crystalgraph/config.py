@@ -49,15 +49,25 @@ class GeneratorConfig(_Section):
     edge_width: Positive = 64
     n_stages: Positive = 6
     n_blocks: Positive = 3
-    n_neighbors: Positive = 16
+    n_neighbors: Positive = 12
 
 
 class WarmStartConfig(_Section):
-    """Supervised training on the corpus: best of ``n_draws`` per crystal."""
+    """Supervised training on the corpus: best of ``n_draws`` per crystal.
+
+    Attributes:
+        steps: how many.
+        batch_size: crystals a step; the threads of the run share them.
+        n_draws: draws per crystal.
+        matrix_learning_rate: of the weight matrices inside the MLPs.
+        learning_rate: of everything else.
+        ema: memory of the moving average of the weights.
+    """
 
     steps: Positive
-    batch_size: Positive = 48
+    batch_size: Positive = 96
     n_draws: Positive = 3
+    matrix_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     ema: Share = 0.995
 
@@ -84,7 +94,7 @@ class AdversarialConfig(_Section):
     repulsion: Annotated[float, Field(ge=0)] = 50.0
     penalty: Annotated[float, Field(ge=0)] = 0.1
     noise: tuple[float, float] = (0.09, 0.01)
-    width: Positive = 64
+    width: Positive = 32
     head_start: Annotated[int, Field(ge=0)] = 200
     ema: Share = 0.995
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from crystalgraph.chemistry.elements import DESCRIPTORS, MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
 from crystalgraph.crystals import Crystals
 from crystalgraph.geometry.lattice import crystal_system, lattice_from_code, project_strain
-from crystalgraph.geometry.nearest import image_distances, image_vectors
+from crystalgraph.geometry.nearest import image_distances, image_vectors, rough_distances
 from crystalgraph.models.layers import GaussianBasis, mlp, pool
 from crystalgraph.symmetry.expand import Orbits
 from crystalgraph.symmetry.template import Templates
@@ -31,6 +31,15 @@ REDUCED_CUTOFF = 2.8
 
 #: Largest displacement of a site in one stage, Å.
 MAX_STEP = 2.0
+
+#: Random starts, of which the one with the least crowded atoms is taken.
+N_STARTS = 4
+
+#: Stages that share one search for neighbours; their vectors are always measured anew.
+STAGES_PER_SEARCH = 2
+
+Neighbors = tuple[Tensor, Tensor, Tensor]
+"""Atom indices (n_sites, k), integer shifts (n_sites, k, 3), and whether the entry exists (n_sites, k)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +160,10 @@ class Stage(nn.Module):
     Args:
         width: width of the site states.
         edge_width: width of the messages along edges.
-        n_neighbors: nearest images seen from each orbit's representative.
     """
 
-    def __init__(self, width: int, edge_width: int, n_neighbors: int) -> None:
+    def __init__(self, width: int, edge_width: int) -> None:
         super().__init__()
-        self.n_neighbors = n_neighbors
         self.basis = GaussianBasis(0.2, 2.6, 16, 0.16)
         self.center, self.neighbor = nn.Linear(width, edge_width), nn.Linear(width, edge_width, bias=False)
         self.geometry = nn.Linear(18, edge_width, bias=False)
@@ -169,22 +176,21 @@ class Stage(nn.Module):
             self.move.bias.zero_()
 
     def forward(
-        self, hidden: Tensor, sites: Sites, state: State, radii: Tensor
+        self, hidden: Tensor, sites: Sites, state: State, neighbors: Neighbors, radii: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the new site states, the change of u, and the changes of the volume and shape logits."""
         crystals, center = state.crystals, sites.orbits.representative
-        atoms, shifts, exists = image_distances(crystals, center).nearest(self.n_neighbors)
+        atoms, shifts, exists = neighbors
         vectors = image_vectors(crystals, center, atoms, shifts)
         distance = (vectors.square().sum(2) + 1e-6).sqrt()
         reduced = distance / (radii[crystals.atomic_numbers[atoms]] + radii[sites.atomic_numbers][:, None])
         direction = vectors / distance[:, :, None]
         seen = (1 - reduced / REDUCED_CUTOFF).relu().square() * exists
         features = torch.cat([self.basis(reduced), reduced.log()[:, :, None], (1 - reduced).relu()[:, :, None]], 2)
-        message = self.edge(
-            self.center(hidden)[:, None]
-            + self.neighbor(hidden).index_select(0, sites.orbits.site[atoms].flatten()).view(*atoms.shape, -1)
-            + self.geometry(features)
-        )
+        # The sum of centre, neighbour and geometry, in as few passes over the edges as can be.
+        told = self.neighbor(hidden).index_select(0, sites.orbits.site[atoms].flatten())
+        told = torch.addmm(told, features.flatten(0, 1), self.geometry.weight.T)
+        message = self.edge(told.view(*atoms.shape, -1).add_(self.center(hidden)[:, None]))
         push, stretch = (self.move(message) * seen[:, :, None]).unbind(2)
 
         force = torch.bmm(push[:, None], direction)[:, 0]
@@ -231,13 +237,14 @@ class Generator(nn.Module):
         edge_width: int = 64,
         n_stages: int,
         n_blocks: int = 3,
-        n_neighbors: int = 16,
+        n_neighbors: int = 12,
         n_noise: int = 8,
         element_dropout: float = 0.15,
         group_dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        self.n_noise, self.element_dropout, self.group_dropout = n_noise, element_dropout, group_dropout
+        self.n_neighbors, self.n_noise = n_neighbors, n_noise
+        self.element_dropout, self.group_dropout = element_dropout, group_dropout
         self.register_buffer("radii", covalent_radii().float())
         self.register_buffer("descriptors", element_descriptors().float())
         self.register_buffer("element_volume", torch.full((MAX_ATOMIC_NUMBER + 1,), 15.0))
@@ -251,7 +258,7 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(mlp(4 * width, width, width, last_scale=0.5) for _ in range(n_blocks))
         self.code = mlp(3 * width, width, 6, last_scale=0.1)
         self.place = mlp(2 * width, width, 3) if n_stages == 0 else None
-        self.stages = nn.ModuleList(Stage(width, edge_width, n_neighbors) for _ in range(n_stages))
+        self.stages = nn.ModuleList(Stage(width, edge_width) for _ in range(n_stages))
 
     def noise(self, sites: Sites, rng: torch.Generator, *, hide: bool = False) -> Noise:
         """Draw the noise of one draw.
@@ -262,17 +269,32 @@ class Generator(nn.Module):
             hide: hide some embeddings, as in training.
         """
         like, n, n_sites = sites.free, len(sites), len(sites.batch)
-        start, latent = torch.rand(n_sites, 3, generator=rng), torch.randn(n, self.n_noise, generator=rng)
+        starts, latent = torch.rand(N_STARTS, n_sites, 3, generator=rng), torch.randn(n, self.n_noise, generator=rng)
         seen = [torch.ones(n_sites, 1), torch.ones(n, 1)]
         if hide:
             shares = (self.element_dropout, self.group_dropout)
             seen = [(torch.rand(s.shape, generator=rng) >= p).float() for s, p in zip(seen, shares, strict=True)]
         return Noise(
-            start=start.to(like) * sites.free,
+            start=self._least_crowded(sites, starts.to(like) * sites.free),
             latent=latent.to(like),
             element_seen=seen[0].to(like),
             group_seen=seen[1].to(like),
         )
+
+    @torch.no_grad()
+    def _least_crowded(self, sites: Sites, starts: Tensor) -> Tensor:
+        """Of several starts, (n_starts, n_sites, 3), the best for each crystal in a cell of middling shape."""
+        no_code, center = starts.new_zeros(len(sites), 6), sites.orbits.representative
+        lattice = self._lattice(sites, no_code[:, 0], no_code[:, 1:])[2]
+        crowding = []
+        for start in starts:
+            crystals = sites.orbits.expand(lattice, start)
+            atoms, distance = rough_distances(crystals, center)
+            contact = self.radii[crystals.atomic_numbers[atoms]] + self.radii[sites.atomic_numbers][:, None]
+            close = (1 - distance / contact).relu().square().sum(1) * sites.weight
+            crowding.append(close.new_zeros(len(sites)).index_add(0, sites.batch, close))
+        best = torch.stack(crowding).argmin(0)
+        return starts[best[sites.batch], torch.arange(starts.shape[1], device=starts.device)]
 
     def encode(self, sites: Sites, noise: Noise) -> tuple[Tensor, Tensor]:
         """Site states, (n_sites, width), and crystal states, (n_crystals, width)."""
@@ -316,12 +338,16 @@ class Generator(nn.Module):
             hidden = hidden + block(torch.cat([hidden, pooled[sites.batch], crystal[sites.batch]], 1))
         return hidden, crystal
 
-    def _state(self, sites: Sites, volume: Tensor, shape: Tensor, u: Tensor) -> State:
+    def _lattice(self, sites: Sites, volume: Tensor, shape: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log volume, shape code and lattice from logits."""
         per_atom = self.element_volume[sites.atomic_numbers] * sites.weight
         per_atom = per_atom.new_zeros(len(sites)).index_add(0, sites.batch, per_atom)
         log_volume = (per_atom * sites.atoms_per_cell).log() + VOLUME_RANGE * torch.tanh(volume)
         code = self.shape_range * torch.tanh(shape)
-        lattice = lattice_from_code(sites.system, log_volume, code)
+        return log_volume, code, lattice_from_code(sites.system, log_volume, code)
+
+    def _state(self, sites: Sites, volume: Tensor, shape: Tensor, u: Tensor) -> State:
+        log_volume, code, lattice = self._lattice(sites, volume, shape)
         crystals = sites.orbits.expand(lattice, u)
         return State(log_volume=log_volume, shape=code, lattice=lattice, u=u, crystals=crystals)
 
@@ -341,8 +367,11 @@ class Generator(nn.Module):
         if self.place is not None:
             u = u + self.place(torch.cat([hidden, crystal[sites.batch]], 1)) * sites.free
         states = [self._state(sites, volume, shape, u)]
-        for stage in self.stages:
-            hidden, change_u, change_volume, change_shape = stage(hidden, sites, states[-1], self.radii)
+        for number, stage in enumerate(self.stages):
+            if number % STAGES_PER_SEARCH == 0:
+                found = image_distances(states[-1].crystals, sites.orbits.representative)
+                neighbors = found.nearest(self.n_neighbors)
+            hidden, change_u, change_volume, change_shape = stage(hidden, sites, states[-1], neighbors, self.radii)
             u, volume, shape = u + change_u, volume + change_volume, shape + change_shape
             states.append(self._state(sites, volume, shape, u))
         return states

@@ -12,6 +12,7 @@ Reference:
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.losses import distance_profile, roles
-from crystalgraph.training.warm_start import MAX_GRADIENT, template_loss, update_average
+from crystalgraph.training.warm_start import MAX_GRADIENT, Filled, real_state, template_loss, update_average
 
 
 def shake(crystals: Crystals, size: float, rng: torch.Generator) -> Crystals:
@@ -68,6 +69,7 @@ class Adversarial:
         self.data, self.config, self.seed, self.steps = data, config, seed, config.steps
         self.average, self.scorer = copy.deepcopy(generator), copy.deepcopy(discriminator)
         self.batches = Batches(data, config.batch_size, seed + 1)
+        self._pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
         self.generator_optimizer = torch.optim.Adam(
             generator.parameters(), lr=config.generator_learning_rate, betas=(0.0, 0.99)
         )
@@ -115,15 +117,17 @@ class Adversarial:
             for group in optimizer.param_groups:
                 group["lr"] = rate * left
         data = self.data[self.batches(step)]
-        filled = template_loss(self.generator, data, config.n_draws, rng)
+        warm = self._pool.submit(self._warm_gradients, data, step)  # on another core meanwhile
+        sites = Sites.of(data.templates, dtype=torch.float32, device=self.generator.radii.device)
+        real = real_state(data, sites)
         first, last = config.noise
-        real = shake(filled.real.crystals, last + (first - last) * left, rng)
-        sites = filled.sites
+        shaken = shake(real.crystals, last + (first - last) * left, rng)
         made = self.generator(sites, self.generator.noise(sites, rng, hide=True))[-1]
-        excess = self._excess_repulsion(sites, made, filled.real)
-        real_graph, made_graph = self._graph(real), self._graph(made.crystals)
+        excess = self._excess_repulsion(sites, made, real)
+        real_graph, made_graph = self._graph(shaken), self._graph(made.crystals)
         groups = sites.space_group_number
         discriminator_loss, margin = self._train_discriminator(real_graph, made_graph, groups)
+        filled, warm_gradients = warm.result()
         values = filled.means() | {
             "excess": excess.item(),
             "discriminator": discriminator_loss.item(),
@@ -134,13 +138,20 @@ class Adversarial:
         with torch.no_grad():
             real_score = self.discriminator(real_graph, groups)
         fooled = softplus(real_score - self.discriminator(made_graph, groups)).mean()
-        self.generator_optimizer.zero_grad(set_to_none=True)
-        (filled.loss + config.weight * fooled + config.repulsion * excess).backward()
-        norm = nn.utils.clip_grad_norm_(self.generator.parameters(), MAX_GRADIENT)
+        parameters = list(self.generator.parameters())
+        gradients = torch.autograd.grad(config.weight * fooled + config.repulsion * excess, parameters)
+        for parameter, own, of_warm_start in zip(parameters, gradients, warm_gradients, strict=True):
+            parameter.grad = own + of_warm_start
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT)
         if torch.isfinite(norm):
             self.generator_optimizer.step()
             update_average(self.average, self.generator, config.ema)
         return values | {"fooled": fooled.item()}
+
+    def _warm_gradients(self, data: TemplateSet, step: int) -> tuple[Filled, tuple[Tensor, ...]]:
+        """The warm start's term and its gradients."""
+        filled = template_loss(self.generator, data, self.config.n_draws, step_rng(self.seed, 3, step))
+        return filled, torch.autograd.grad(filled.loss, list(self.generator.parameters()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""

@@ -180,7 +180,7 @@ def train(config_path: Path, out: Path, *, resume: bool = False, watcher: Watche
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CONFIG_FILE, text)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(1)  # the phases share their work out to threads of their own
     torch.use_deterministic_algorithms(True)
     try:
         return _train(config, dataset, out, watcher)
@@ -220,11 +220,11 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         watcher.message(f"going on from phase {begin_phase + 1}, step {begin_step}")
 
     makers: list[Callable[[Generator, Discriminator], Phase]] = [
-        lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed)
+        lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, config.threads)
     ]
     if config.redecorated is not None and decorated is not None:
         second, data = config.redecorated, in_form(decorated.data)
-        makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, name="re-decorated"))
+        makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, config.threads, "re-decorated"))
     if config.adversarial.steps:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
     for index, make in enumerate(makers):
