@@ -176,11 +176,9 @@ class WarmStart:
         inside = {id(matrix) for matrix in matrices}
         others = [parameter for parameter in generator.parameters() if id(parameter) not in inside]
         self.optimizers = {
-            "matrices": (
-                torch.optim.Muon(matrices, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw"),
-                config.matrix_learning_rate,
-            ),
-            "others": (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=1e-3), config.learning_rate),
+            # With this adjustment a step is as long as AdamW's, so one learning rate serves both.
+            "matrices": torch.optim.Muon(matrices, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw"),
+            "others": torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=1e-3),
         }
         self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
@@ -213,9 +211,9 @@ class WarmStart:
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.generator.parameters(), MAX_GRADIENT)
         if torch.isfinite(norm):
-            for optimizer, rate in self.optimizers.values():
+            for optimizer in self.optimizers.values():
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * cosine(step, self.steps)
+                    group["lr"] = self.config.learning_rate * cosine(step, self.steps)
                 optimizer.step()
             update_average(self.average, self.generator, min(self.config.ema, (step + 1) / (step + 10)))
         return values | {"skipped": float(not torch.isfinite(norm))}
@@ -223,7 +221,7 @@ class WarmStart:
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""
         tensors = module_tensors("generator", self.generator) | module_tensors("average", self.average)
-        for name, (optimizer, _) in self.optimizers.items():
+        for name, optimizer in self.optimizers.items():
             tensors |= optimizer_tensors(name, optimizer)
         return tensors
 
@@ -231,5 +229,5 @@ class WarmStart:
         """Undo ``tensors``."""
         restore_module("generator", self.generator, tensors)
         restore_module("average", self.average, tensors)
-        for name, (optimizer, _) in self.optimizers.items():
+        for name, optimizer in self.optimizers.items():
             restore_optimizer(name, optimizer, tensors)
