@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,3 +79,21 @@ class Dealer:
 def dealer():
     """Makes dealers: dealer("rock salt", "rutile")."""
     return lambda *names, **options: Dealer(list(names) or list(PROTOTYPES), **options)
+
+
+@pytest.fixture
+def toy_calculator(monkeypatch):
+    """Import path of a pair potential, here and in worker processes."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return "toy_potential:make"
+
+
+@pytest.fixture
+def flat_hull():
+    """Makes the hull of a system that lies at zero everywhere, so that an energy is its distance to the hull."""
+    from crystalgraph.relax.hull import Hull, Phase
+
+    def made(system, **_):
+        return Hull(system, [Phase(name=element, formula=element, energy=0.0) for element in system.elements])
+
+    return made

@@ -28,7 +28,7 @@ def lines(value: str) -> list[str]:
 
 def test_every_door_leads_somewhere(setup):
     doors = dict(line.split(" = ") for line in lines(setup["options.entry_points"]["console_scripts"]))
-    assert set(doors) == {"cg-generate", "cg-train", "cg-data"}
+    assert set(doors) == {"cg-generate", "cg-evaluate", "cg-train", "cg-data"}
     for target in doors.values():
         module, name = target.split(":")
         assert callable(getattr(importlib.import_module(module), name))
@@ -78,11 +78,13 @@ def test_wheel_holds_code_data_and_weights(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph").rglob("*.py")}
     tables = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "symmetry").glob("*.npz")}
+    tables |= {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "relax").glob("*.json")}
     weights = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "weights").glob("*/*")}
     data = {f"crystalgraph/{path.relative_to(ROOT)}" for path in (ROOT / "datasets").glob("*/*")}
     assert inside == code | tables | weights | data | {"crystalgraph/py.typed"}
     assert "crystalgraph/datasets/corpus/crystals.npz" in inside
     assert "crystalgraph/weights/nbo/model.safetensors" in inside
+    assert "crystalgraph/relax/nbo.json" in inside
 
 
 def test_wheel_works_away_from_the_checkout(wheel, tmp_path):

@@ -19,11 +19,12 @@ ALLOWED = {
     "symmetry": {"errors", "config", "geometry", "chemistry", "crystals"},
     "graphs": {"errors", "config", "geometry", "chemistry", "crystals", "io"},
     "io": {"errors", "config", "geometry", "chemistry", "crystals"},
-    "evaluation": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io"},
+    "relax": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "io"},
+    "evaluation": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io", "relax"},
     "models": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io"},
 }
-ALLOWED["training"] = {*ALLOWED["models"], "models", "evaluation"}
-ALLOWED["sampling"] = {*ALLOWED["models"], "models", "evaluation"}
+ALLOWED["training"] = {*ALLOWED["models"], "models", "relax", "evaluation"}
+ALLOWED["sampling"] = {*ALLOWED["models"], "models", "relax", "evaluation"}
 ALLOWED["cli"] = {*ALLOWED["training"], "training", "sampling"}
 
 SLOW_TO_IMPORT = {"torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "ase", "spglib"}

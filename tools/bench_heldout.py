@@ -30,6 +30,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
 from crystalgraph.sampling.sample import fill
 from crystalgraph.symmetry.expand import expand
+from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
@@ -60,15 +61,23 @@ def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
     return heldout[torch.tensor(sorted(chosen.values()))]
 
 
-def random_parameters(cases: TemplateSet, corpus: Corpus, rng: torch.Generator) -> Crystals:
-    """Uniform site parameters, element volumes, and lattice shapes spread like those of the training crystals."""
-    templates = cases.templates
+def random_parameters(
+    templates: Templates, element_volume: torch.Tensor, spread: torch.Tensor, rng: torch.Generator
+) -> Crystals:
+    """Uniform site parameters, element volumes, and lattice shapes spread like those of the training crystals.
+
+    Args:
+        templates: each is filled once.
+        element_volume: (119,), Å³/atom, float64.
+        spread: standard deviation of k₁…k₅, (5,), float64.
+        rng: draws shapes and parameters.
+    """
     system = crystal_system(templates.space_group_number)
-    spread = corpus.training.shape.std(0)
-    shape = torch.randn(len(cases), 5, generator=rng, dtype=torch.float64) * spread * free_shape(system, torch.float64)
-    volume = corpus.element_volume[templates.atomic_numbers] * templates.multiplicity
-    volume = torch.zeros(len(cases), dtype=torch.float64).index_add(0, templates.batch, volume)
+    shape = torch.randn(len(templates), 5, generator=rng, dtype=torch.float64) * spread
+    volume = element_volume[templates.atomic_numbers] * templates.multiplicity
+    volume = torch.zeros(len(templates), dtype=torch.float64).index_add(0, templates.batch, volume)
     centring = wyckoff_table().centring[templates.space_group_number]
+    shape = shape * free_shape(system, torch.float64)
     lattice = lattice_from_code(system, (volume / torch.linalg.det(centring)).log(), shape)
     return expand(templates, lattice, torch.rand(len(templates.position), 3, generator=rng, dtype=torch.float64))
 
@@ -110,7 +119,13 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path | None) -> list[
         "warm start": (runs / "nbo" / "warm-start", cases),
         "+ adversarial": (runs / "nbo" / "model", cases),
     }
-    arms = [Arm(name="random parameters", draw=lambda rng: random_parameters(cases, corpus, rng))]
+    spread = corpus.training.shape.std(0)
+    arms = [
+        Arm(
+            name="random parameters",
+            draw=lambda rng: random_parameters(cases.templates, corpus.element_volume, spread, rng),
+        )
+    ]
     for name, (folder, given) in folders.items():
         generator = load_model(folder).generator
         arms.append(Arm(name=name, draw=lambda rng, g=generator, t=given.templates: fill(g, t, rng)))

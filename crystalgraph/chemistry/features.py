@@ -1,4 +1,4 @@
-"""Numbers that describe a composition. All use of matminer sits here.
+"""Numbers that describe a composition or the surroundings of atoms. All use of matminer sits here.
 
 matminer's featurizers take about a millisecond per formula. A fit needs tens of thousands of formulas, so the same
 statistics are computed here for all of them at once, from matminer's own element table; a test compares the columns
@@ -7,6 +7,7 @@ with the featurizers.
 Reference:
     L. Ward et al., npj Comput. Mater. 2, 16028 (2016) (the Magpie features).
     L. Ward et al., Comput. Mater. Sci. 152, 60 (2018) (matminer).
+    N. E. R. Zimmermann and A. Jain, RSC Adv. 10, 6063 (2020) (the order parameters of sites).
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crystalgraph.chemistry.system import Formula
+
+if TYPE_CHECKING:
+    from matminer.featurizers.composition import ElementProperty
+    from matminer.featurizers.structure import SiteStatsFingerprint
+    from pymatgen.core import Structure
 
 Floats = NDArray[np.float64]
 
@@ -86,6 +93,61 @@ def charge_range(formulas: Sequence[Formula]) -> Floats:
             for formula in formulas
         ]
     ).reshape(-1, 2)
+
+
+SITE_FEATURES, MAGPIE_FEATURES = 61, 132
+"""Lengths of `site_fingerprint` and of a row of `magpie_features`."""
+
+
+def site_fingerprint(structure: Structure) -> Floats:
+    """How atoms are surrounded: coordination and order parameters of CrystalNN's neighbours, averaged over the sites.
+
+    It takes about 60 ms a site.
+
+    Args:
+        structure: ordered structure.
+
+    Returns:
+        (SITE_FEATURES,), each 0 to 1.
+
+    Raises:
+        ValueError: if a site has no neighbours that can be found.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = np.array(_site_featurizer().featurize(structure), dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError("the surroundings of a site have no finite description")
+    return found
+
+
+def magpie_features(formulas: Sequence[Formula]) -> Floats:
+    """All Magpie statistics of the elements in each formula, as matminer computes them, (n_formulas, MAGPIE_FEATURES).
+
+    About a millisecond a formula; `composition_features` is the faster choice for many.
+    """
+    from pymatgen.core import Composition
+
+    featurizer = _magpie_featurizer()
+    rows = [featurizer.featurize(Composition(str(formula))) for formula in formulas]
+    return np.array(rows, dtype=np.float64).reshape(len(formulas), MAGPIE_FEATURES)
+
+
+@lru_cache(maxsize=1)
+def _site_featurizer() -> SiteStatsFingerprint:
+    from matminer.featurizers.site import CrystalNNFingerprint
+    from matminer.featurizers.structure import SiteStatsFingerprint
+
+    return SiteStatsFingerprint(CrystalNNFingerprint.from_preset("ops"), stats=("mean",))
+
+
+@lru_cache(maxsize=1)
+def _magpie_featurizer() -> ElementProperty:
+    from matminer.featurizers.composition import ElementProperty
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ElementProperty.from_preset("magpie", impute_nan=True)
 
 
 @lru_cache(maxsize=1)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.progress import progress_bar
+from crystalgraph.cli.progress import progress_bar, stage_bars
 from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from crystalgraph.models.bundle import Model
+    from crystalgraph.sampling.funnel import Funnel
     from crystalgraph.sampling.generate import Progress, RunResult
     from crystalgraph.sampling.request import GenerationRequest
 
@@ -28,17 +29,32 @@ GATE_MEANING = {
     "surplus": "drawn after enough were kept",
 }
 
+STAGE_MEANING = {
+    "single point": "no energy",
+    "choice": "neither low enough for its composition nor drawn",
+    "relaxation": "given up far above the hull, or failed",
+    "finalists": "relaxed tighter, perturbed, relaxed again",
+    "copies": "became equal to a lower one",
+}
+
+DRAWN_PER_RELAXED = 3
+"""Crystals to keep for each relaxation where --relax is given without --num; a good third of them is relaxed."""
+
 
 EXAMPLES = (
     "cg-generate -n 100",
     "cg-generate --formula Nb2O5 --space-group 15 -n 20 --out runs/Nb2O5-sg15",
+    "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )
 
 
 @app.command(epilog="\n\n".join(("Examples:", *EXAMPLES)))
 def generate(
-    num: Annotated[int | None, typer.Option("--num", "-n", help="Distinct crystals to keep.  [default: 100]")] = None,
+    num: Annotated[
+        int | None,
+        typer.Option("--num", "-n", help="Distinct crystals to keep.  [default: 100; with --relax K, 3 K]"),
+    ] = None,
     system: Annotated[
         str | None, typer.Option(help="Chemical system; every crystal has all its elements.  [default: Nb-O]")
     ] = None,
@@ -59,6 +75,20 @@ def generate(
     raw: Annotated[
         int | None, typer.Option("--raw", help="Instead of --num: exactly so many samples, nothing dropped.")
     ] = None,
+    relax: Annotated[
+        int | None,
+        typer.Option(
+            "--relax",
+            metavar="K",
+            help="Relax up to K of the crystals kept and rank by energy above the hull: per composition the third "
+            "with the lowest energies as drawn, and a tenth of the rest at random. -n 300 --relax 100 costs 300 "
+            "single points and up to 100 relaxations. After a kill, the same command goes on from OUT.partial.",
+        ),
+    ] = None,
+    calculator: Annotated[
+        str, typer.Option(help="Of the energies: chgnet, or any ASE calculator as package.module:factory.")
+    ] = "chgnet",
+    workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")] = False,
@@ -66,33 +96,42 @@ def generate(
     """Propose crystals of a chemical system: drawn, screened, without copies, ranked.
 
     Leaves a folder with the structures, candidates.csv (a row for every sample drawn, with its fate) and run.json.
+    With --relax also the relaxed structures, under the same names.
     """
-    from crystalgraph.io.run_folder import check_free
+    from crystalgraph.io.run_folder import check_free, free_name
     from crystalgraph.sampling.request import GenerationRequest
 
     if num is not None and raw is not None:
         raise InputError("--num and --raw exclude each other; --raw keeps every sample, --num only distinct good ones")
+    if relax is not None:
+        _check_relax(relax, raw, workers)
     chosen = _formats(formats)
+    default_num = 100 if relax is None else DRAWN_PER_RELAXED * relax
     request = GenerationRequest.parse(
         system=system,
         formula=formula,
         ranges=ranges or [],
         space_group_number=space_group,
         max_atoms=max_atoms,
-        num=raw if raw is not None else num if num is not None else 100,
+        num=raw if raw is not None else num if num is not None else default_num,
         raw=raw is not None,
         seed=seed,
     )
-    folder = out or _free_name(Path("runs") / request.slug)
+    slug = request.slug if relax is None else f"{request.slug}-relax{relax}"
+    folder = out or free_name(Path("runs") / slug)
     check_free(folder)
 
-    record, result = _work(request, model, device, folder, chosen, show=not (quiet or as_json))
+    show = not (quiet or as_json)
+    funnel = None
+    if relax is not None:
+        funnel = _prepare_funnel(request, relax, calculator, workers, folder, show=show)
+    record, result = _work(request, model, device, folder, chosen, funnel, show=show)
     if as_json:
         import json
 
         print(json.dumps(record))
     elif not quiet:
-        _report(result, folder, record["caveats"])
+        _report(result, folder, record)
     if not result.structures:
         # Something ran and its record is kept, but a script that waits for crystals must notice.
         raise typer.Exit(1)
@@ -103,17 +142,50 @@ def main() -> None:
     run(app)
 
 
+def _check_relax(relax: int, raw: int | None, workers: int) -> None:
+    if raw is not None:
+        raise InputError("--relax and --raw exclude each other; relax a raw run with cg-evaluate RUN --relax K")
+    if relax < 1:
+        raise InputError(f"--relax {relax} relaxes nothing; give the most crystals to relax, 1 or more")
+    if workers < 1:
+        raise InputError(f"--workers {workers} is not a number of processes; give 1 or more")
+
+
+def _prepare_funnel(
+    request: GenerationRequest, limit: int, calculator: str, workers: int, folder: Path, *, show: bool
+) -> Funnel:
+    """All that can be refused is refused here, before anything is drawn."""
+    from crystalgraph.sampling.funnel import Funnel, FunnelSettings
+
+    settings = FunnelSettings(calculator=calculator, limit=limit, seed=request.seed)
+    with stage_bars(show=show) as progress:
+        return Funnel.prepare(
+            request.system,
+            settings,
+            workers=workers,
+            partial=folder.with_name(f"{folder.name}.partial"),
+            progress=progress,
+        )
+
+
 def _work(
-    request: GenerationRequest, model_name: str, device: str, folder: Path, formats: list[str], *, show: bool
+    request: GenerationRequest,
+    model_name: str,
+    device: str,
+    folder: Path,
+    formats: list[str],
+    funnel: Funnel | None,
+    *,
+    show: bool,
 ) -> tuple[dict[str, Any], RunResult]:
-    """Load, generate, write; the record of the run and what it found."""
+    """Load, generate, relax, write; the record of the run and what it found."""
     from dataclasses import asdict
     from time import perf_counter
 
     from crystalgraph.io.run_folder import versions, write_run
     from crystalgraph.models.bundle import load_model
     from crystalgraph.sampling.composition import as_record
-    from crystalgraph.sampling.generate import generate
+    from crystalgraph.sampling.generate import generate, with_relaxed
     from crystalgraph.sampling.screen import COLUMNS
 
     start = perf_counter()
@@ -121,6 +193,20 @@ def _work(
     loaded = perf_counter()
     with _progress(request.num, show=show) as progress:
         result = generate(model, request, progress)
+    seconds = {"load": loaded - start, **result.seconds}
+    columns: tuple[str, ...] = COLUMNS
+    relaxation: dict[str, Any] = {}
+    outcomes: dict[int, dict[str, Any]] = {}
+    if funnel is not None:
+        from crystalgraph.sampling.funnel import Outcome
+
+        with stage_bars(show=show) as told:
+            found = funnel.run(result.structures, told)
+        result = with_relaxed(result, found)
+        relaxation = {"relaxation": funnel.as_record(found)}
+        seconds |= {"hull": funnel.hull_seconds, **{stage.name: stage.seconds for stage in found.stages}}
+        outcomes = {s.draw: asdict(result.outcomes.get(s.draw, Outcome())) for s in result.samples}
+        columns += tuple(asdict(Outcome()))
     record: dict[str, Any] = {
         "request": request.as_record(),
         "model": {"name": model.name, "sha256": model.checksum, "record": model.record},
@@ -131,21 +217,22 @@ def _work(
         "counts": result.counts,
         "shortfall": result.shortfall,
         "caveats": _caveats(request, model),
-        "seconds": {
-            "load": round(loaded - start, 3),
-            **{stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
-            "total": round(perf_counter() - start, 3),
-        },
+        **relaxation,
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()}
+        | {"total": round(perf_counter() - start + (funnel.hull_seconds if funnel else 0), 3)},
     }
     write_run(
         folder,
         structures=result.structures,
         names=result.names,
-        rows=[asdict(sample) for sample in result.samples],
-        columns=COLUMNS,
+        rows=[asdict(sample) | outcomes.get(sample.draw, {}) for sample in result.samples],
+        columns=columns,
         record=record,
         formats=formats,
+        relaxed=None if funnel is None else result.relaxed,
     )
+    if funnel is not None:
+        funnel.clear()
     return record, result
 
 
@@ -167,15 +254,6 @@ def _device(name: str) -> str:
         kinds = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
         raise InputError(f"--device {name!r} is not usable here; available are {', '.join(kinds)}") from None
     return name
-
-
-def _free_name(folder: Path) -> Path:
-    """The folder, or with the first number that makes it new: a default must not be in the user's way."""
-    number, free = 1, folder
-    while free.exists() or free.is_symlink():
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
 
 
 @contextmanager
@@ -217,7 +295,7 @@ def _caveats(request: GenerationRequest, model: Model) -> list[str]:
     return [caveat]
 
 
-def _report(result: RunResult, folder: Path, caveats: list[str]) -> None:
+def _report(result: RunResult, folder: Path, record: dict[str, Any]) -> None:
     """The funnel as a table, and where the crystals are."""
     from rich.console import Console
     from rich.table import Table
@@ -230,9 +308,26 @@ def _report(result: RunResult, folder: Path, caveats: list[str]) -> None:
                 table.add_row(f"lost: {name}", str(count), GATE_MEANING[name])
         else:
             table.add_row(name, str(count), "", style="bold")
+    for stage in record.get("relaxation", {}).get("stages", []):
+        if stage["lost"]:
+            table.add_row(f"lost: {stage['name']}", str(stage["lost"]), STAGE_MEANING[stage["name"]])
+    if "relaxation" in record:
+        table.add_row("relaxed", str(len(result.relaxed)), _lowest(result), style="bold")
     console = Console()
     console.print(str(result.request), markup=False, highlight=False, soft_wrap=True)
     console.print(table)
-    for remark in filter(None, (result.shortfall, *caveats)):
+    for remark in filter(None, (result.shortfall, *record["caveats"])):
         console.print(remark, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {folder}", markup=False, soft_wrap=True)
+
+
+def _lowest(result: RunResult) -> str:
+    """The energies of the relaxed crystals in a few words."""
+    from crystalgraph.relax.relaxer import METASTABLE
+    from crystalgraph.sampling.funnel import RELAXED
+
+    energies = [o.e_above_hull for o in result.outcomes.values() if o.relax_fate == RELAXED]
+    if not energies:
+        return ""
+    low = sum(energy <= METASTABLE for energy in energies)
+    return f"lowest {min(energies):+.3f} eV/atom above the hull; {low} at most {METASTABLE:g}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 LOG_WIDTH = 160
 """Columns where nobody looks on: a log file has no edge to stop at."""
@@ -29,3 +31,27 @@ def progress_bar() -> Progress:
         progress.TextColumn("{task.fields[state]}"),
         console=console,
     )
+
+
+@contextmanager
+def stage_bars(*, show: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar for each stage of a long work, as the callback (stage, done, in all) that moves them; None if not shown.
+
+    Nothing appears before the first call, so that a request that is refused ends in one line.
+    """
+    if not show:
+        yield None
+        return
+    bar, tasks = progress_bar(), dict[str, "TaskID"]()
+
+    def update(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            bar.start()
+            tasks[stage] = bar.add_task(stage, total=total, state="")
+        bar.update(tasks[stage], completed=done, total=total)
+
+    try:
+        yield update
+    finally:
+        if tasks:
+            bar.stop()

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from math import gcd
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +47,10 @@ Progress = Callable[[int, int], None]
 
 LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE = 0.2, 0.3, 5.0
 """Relative length; fraction of (volume per atom)^(1/3); degrees."""
+
+RMS_LENGTH_TOLERANCE, RMS_SITE_TOLERANCE, RMS_ANGLE_TOLERANCE = 0.5, 0.5, 10.0
+"""Relative length; fraction of (volume per atom)^(1/3); degrees. Loose, because a relaxation moves atoms far; MatterGen
+uses the same."""
 
 TIME_LIMIT = 10.0
 """CPU seconds for one comparison or one reduction; ordinary ones take milliseconds."""
@@ -171,6 +175,72 @@ def match_any(
     return first
 
 
+def match_all(
+    structures: Sequence[Structure],
+    reference: Sequence[Structure],
+    *,
+    n_jobs: int = 1,
+    time_limit: float = TIME_LIMIT,
+    progress: Progress | None = None,
+    log: MatchLog | None = None,
+) -> list[list[int]]:
+    """Find for each structure every reference that it is equal to; arguments as for `match_any`.
+
+    Returns:
+        Positions in ``reference``, ascending, one list per structure; empty where none is equal.
+    """
+    every: list[list[int]] = [[] for _ in structures]
+    index = ReferenceIndex(reference)
+    buckets = [
+        _Bucket(
+            members=members,
+            structures=[structures[k] for k in members],
+            targets=index.of_formula(formula),
+            references=[reference[k] for k in index.of_formula(formula)],
+            every=True,
+        )
+        for formula, members in _by_formula(structures).items()
+    ]
+    for members, found in _run(buckets, n_jobs, time_limit, progress, log):
+        for member, positions in zip(members, found, strict=True):
+            every[member] = positions
+    return every
+
+
+def rms_displacements(
+    before: Sequence[Structure],
+    after: Sequence[Structure],
+    *,
+    n_jobs: int = 1,
+    time_limit: float = TIME_LIMIT,
+    log: MatchLog | None = None,
+) -> list[float | None]:
+    """How far the atoms of each crystal moved, once the two cells are laid over each other as well as possible.
+
+    The cells keep their volumes and are not made primitive, so that symmetry gained in between costs no match. Atoms
+    may move by half of (volume per atom)^(1/3) in the root mean square; beyond that the pair does not match.
+
+    Args:
+        before: ordered structures.
+        after: the same crystals later, with as many atoms each.
+        n_jobs: processes; the answer does not depend on it.
+        time_limit: CPU seconds for one pair.
+        log: receives the counts.
+
+    Returns:
+        Root mean square displacement of each pair, Å; None where the two do not match, or time ran out.
+    """
+    from joblib import Parallel, delayed
+
+    pairs = zip(before, after, strict=True)
+    found: list[float | None] = []
+    for value, counts in Parallel(n_jobs=n_jobs)(delayed(_displacement)(a, b, time_limit) for a, b in pairs):
+        found.append(value)
+        if log is not None:
+            log.add(counts)
+    return found
+
+
 class ReferenceIndex:
     """Structures to compare with, sorted by reduced formula, each reduced when first needed and only once.
 
@@ -211,6 +281,12 @@ class ReferenceIndex:
         members = self.of_formula(_formula(structure.atomic_numbers))
         return self._first(members, self._reduce(structure)) if members else -1
 
+    def find_all(self, structure: Structure) -> list[int]:
+        """Positions of all members that the structure is equal to, ascending."""
+        members = self.of_formula(_formula(structure.atomic_numbers))
+        asked = self._reduce(structure) if members else None
+        return [k for k in members if self._equal(self._of(k), asked)]
+
     def find_or_add(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to; it joins the index when there is none."""
         formula = _formula(structure.atomic_numbers)
@@ -247,9 +323,9 @@ class ReferenceIndex:
 
     def _reduce(self, structure: Structure) -> _Reduced | None:
         try:
-            with _cpu_limit(self._time_limit):
+            with cpu_limit(self._time_limit):
                 return _Reduced.of(structure)
-        except (_TimeUp, _CannotReduce):
+        except (TimeUp, _CannotReduce):
             self.log.unreducible += 1
             return None
 
@@ -262,9 +338,9 @@ class ReferenceIndex:
         self.log.compared += 1
         fit = _matcher().fit
         try:
-            with _cpu_limit(self._time_limit):
+            with cpu_limit(self._time_limit):
                 return any(fit(x.structure, y.structure, skip_structure_reduction=True) for x, y in directions)
-        except _TimeUp:
+        except TimeUp:
             self.log.timed_out += 1
             return False
 
@@ -283,7 +359,7 @@ class _CannotReduce(Exception):
     """The cell has no usable Niggli form."""
 
 
-class _TimeUp(Exception):
+class TimeUp(Exception):
     """The time limit was reached."""
 
 
@@ -299,7 +375,7 @@ class _Reduced:
         from pymatgen.core import Element, Structure
 
         matrix, frac_coords = structure.lattice.matrix, structure.frac_coords
-        if not (np.isfinite(frac_coords).all() and _searchable(matrix)):
+        if not (np.isfinite(frac_coords).all() and searchable(matrix)):
             raise _CannotReduce
         species = [Element.from_Z(number) for number in structure.atomic_numbers]
         bare = Structure(structure.lattice, species, frac_coords)
@@ -311,7 +387,7 @@ class _Reduced:
         return cls(reduced, np.sort(reduced.lattice.abc) / (reduced.volume / len(reduced)) ** (1 / 3))
 
 
-def _searchable(lattice: NDArray[np.float64]) -> bool:
+def searchable(lattice: NDArray[np.float64]) -> bool:
     """Whether the lattice vectors no longer than the cell's longest edge can be listed in reasonable time.
 
     Flat and needle-like cells hang pymatgen's compiled search, which no signal can interrupt.
@@ -338,6 +414,36 @@ def _matcher() -> StructureMatcher:
     )
 
 
+def _displacement(before: Structure, after: Structure, time_limit: float) -> tuple[float | None, MatchLog]:
+    """The root mean square displacement, Å, or None, and the counts."""
+    from pymatgen.core.structure_matcher import StructureMatcher
+
+    log = MatchLog()
+    if not (searchable(before.lattice.matrix) and searchable(after.lattice.matrix)):
+        log.unreducible += 1
+        return None, log
+    matcher = StructureMatcher(
+        ltol=RMS_LENGTH_TOLERANCE,
+        stol=RMS_SITE_TOLERANCE,
+        angle_tol=RMS_ANGLE_TOLERANCE,
+        primitive_cell=False,
+        scale=False,
+    )
+    log.compared += 1
+    try:
+        with cpu_limit(time_limit), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = matcher.get_rms_dist(before, after)
+    except TimeUp:
+        log.timed_out += 1
+        return None, log
+    except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError):
+        log.unreducible += 1
+        return None, log
+    length = ((before.volume + after.volume) / (2 * len(before))) ** (1 / 3)
+    return (None if found is None else float(found[0]) * length), log
+
+
 def _formula(atomic_numbers: Iterable[int]) -> _Formula:
     counts: defaultdict[int, int] = defaultdict(int)
     for number in atomic_numbers:
@@ -361,15 +467,18 @@ class _Bucket:
     structures: list[Structure]
     targets: list[int] = field(default_factory=list)
     references: list[Structure] | None = None
+    every: bool = False
 
 
-def _match_bucket(bucket: _Bucket, time_limit: float) -> tuple[list[int], list[int], MatchLog]:
-    """Members of the bucket, the label of each, and the counts."""
+def _match_bucket(bucket: _Bucket, time_limit: float) -> tuple[list[int], list[Any], MatchLog]:
+    """Members of the bucket, the label of each (a list where every match is wanted), and the counts."""
     index = ReferenceIndex(bucket.references or (), time_limit=time_limit)
-    labels: list[int] = []
+    labels: list[Any] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # degenerate cells divide by zero inside NumPy; the outcome is judged anyway
-        if bucket.references is not None:
+        if bucket.every:
+            labels = [[bucket.targets[k] for k in index.find_all(structure)] for structure in bucket.structures]
+        elif bucket.references is not None:
             found = [index.find(structure) for structure in bucket.structures]
             labels = [bucket.targets[k] if k >= 0 else -1 for k in found]
         else:
@@ -384,9 +493,9 @@ def _match_bucket(bucket: _Bucket, time_limit: float) -> tuple[list[int], list[i
 
 def _run(
     buckets: list[_Bucket], n_jobs: int, time_limit: float, progress: Progress | None, log: MatchLog | None
-) -> Iterator[tuple[list[int], list[int]]]:
+) -> Iterator[tuple[list[int], list[Any]]]:
     """Work through the buckets, in this process or in several."""
-    results: Iterable[tuple[list[int], list[int], MatchLog]]
+    results: Iterable[tuple[list[int], list[Any], MatchLog]]
     if n_jobs == 1 or len(buckets) < 2:
         results = (_match_bucket(bucket, time_limit) for bucket in buckets)
     else:
@@ -406,8 +515,8 @@ def _run(
 
 
 @contextmanager
-def _cpu_limit(seconds: float) -> Iterator[None]:
-    """Raise ``_TimeUp`` after some CPU seconds of this process.
+def cpu_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeUp` after some CPU seconds of this process.
 
     CPU time, not wall time, so that a busy machine changes no result. Signals reach the main thread only; elsewhere,
     and on systems without interval timers, there is no limit.
@@ -417,7 +526,7 @@ def _cpu_limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise _TimeUp
+        raise TimeUp
 
     previous = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

@@ -105,8 +105,7 @@ def strict_validity(crystals: Crystals, *, reach: float = 1.0) -> Validity:
 
     nan = torch.full((n_crystals,), torch.nan, dtype=torch.float64, device=device)
     volume = torch.where(finite, crystals.volume, nan)
-    mass = torch.zeros_like(volume).index_add_(0, batch, _atomic_masses().to(device)[numbers])
-    density = torch.where(volume > 0, mass * _GRAM_PER_CM3 / volume, nan)
+    density = _density(volume, numbers, batch)
     roomy = finite & (volume >= MIN_VOLUME)
     radius = covalent_radii().to(device)[numbers]
     # Each crystal has its own horizon, so that a verdict never depends on the others in the batch.
@@ -137,6 +136,16 @@ def strict_validity(crystals: Crystals, *, reach: float = 1.0) -> Validity:
         failures=failures,
         reasons=["; ".join(r for r, hit in zip(REASONS, row, strict=True) if hit) for row in failures.tolist()],
     )
+
+
+def densities(crystals: Crystals) -> Tensor:
+    """Density of each crystal, (n_crystals,), g/cm³, float64; NaN without a finite, non-zero volume."""
+    return _density(crystals.volume.double(), crystals.atomic_numbers, crystals.batch)
+
+
+def _density(volume: Tensor, atomic_numbers: Tensor, batch: Tensor) -> Tensor:
+    mass = torch.zeros_like(volume).index_add_(0, batch, _atomic_masses().to(volume.device)[atomic_numbers])
+    return torch.where(volume > 0, mass * _GRAM_PER_CM3 / volume, torch.nan)
 
 
 def _all_in(flags: Tensor, batch: Tensor, n_crystals: int) -> Tensor:

@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 FORMATS = ("cif", "extxyz", "poscar")
 """What candidates can be written as: a CIF or a POSCAR each, or one extxyz with all."""
 
+RELAXED_FOLDER, RELAXED_FILE = "structures_relaxed", "relaxed.extxyz"
+"""Where relaxed candidates go."""
+
 EXTENSION = {"cif": ".cif", "poscar": ".vasp"}
 
-LIBRARIES = ("torch", "torch-geometric", "pymatgen", "pymatgen-core", "spglib", "moyopy", "numpy", "scikit-learn")
+LIBRARIES = (
+    *("torch", "torch-geometric", "pymatgen", "pymatgen-core", "spglib", "moyopy", "numpy", "scikit-learn"),
+    *("ase", "chgnet"),
+)
 """Packages whose versions can change a result."""
 
 
@@ -50,6 +56,15 @@ def check_free(out: Path) -> None:
         raise InputError(f"cannot make {out}: {parent} is not a folder one can write to; name another with --out")
 
 
+def free_name(out: Path) -> Path:
+    """The folder, or with the first number that makes it new: a default must not be in the user's way."""
+    number, free = 1, out
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = out.with_name(f"{out.name}-{number}")
+    return free
+
+
 def write_run(
     out: Path,
     *,
@@ -59,6 +74,7 @@ def write_run(
     columns: Sequence[str],
     record: Mapping[str, Any],
     formats: Sequence[str] = ("cif",),
+    relaxed: Sequence[Structure] | None = None,
 ) -> None:
     """Write a run folder.
 
@@ -70,11 +86,13 @@ def write_run(
         columns: header of ``candidates.csv``.
         record: content of ``run.json``.
         formats: any of ``FORMATS``.
+        relaxed: the first of ``structures`` after relaxation. They get a folder ``structures_relaxed`` and a file
+            ``relaxed.extxyz``, in the same order and under the same names; None where nothing was to be relaxed.
 
     Raises:
         InputError: if ``out`` exists, also when it came to exist during the writing.
     """
-    from crystalgraph.io.structures import write_structures
+    from crystalgraph.io.structures import EXTXYZ_FILE, write_structures
 
     check_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +100,14 @@ def write_run(
     try:
         folder = partial / out.name  # made by mkdir, so that its permissions follow the umask
         (folder / "structures").mkdir(parents=True)
+        if relaxed is not None:
+            (folder / RELAXED_FOLDER).mkdir()
         for fmt in formats:
+            if relaxed is not None:
+                first = names[: len(relaxed)]
+                write_structures(relaxed, first, folder if fmt == "extxyz" else folder / RELAXED_FOLDER, fmt)
+                if fmt == "extxyz":
+                    (folder / EXTXYZ_FILE).rename(folder / RELAXED_FILE)
             write_structures(structures, names, folder if fmt == "extxyz" else folder / "structures", fmt)
         write_text(folder / "candidates.csv", table(rows, columns))
         write_json(folder / "run.json", record)

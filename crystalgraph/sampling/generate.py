@@ -1,10 +1,13 @@
-"""From a request to ranked candidates: draw, screen, and draw again until enough are kept or nothing new comes."""
+"""From a request to ranked candidates: draw, screen, and draw again until enough are kept or nothing new comes.
+
+What is kept can be relaxed then, which gives it another order.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.models.bundle import Model
+    from crystalgraph.sampling.funnel import FunnelResult, Outcome
     from crystalgraph.sampling.sample import Samples
 
 ROUND = 256
@@ -69,6 +73,8 @@ class RunResult:
         shortfall: why fewer crystals than asked for were kept; empty if enough were.
         seconds: stage -> seconds spent in it.
         composition: the filter that compositions had to pass.
+        relaxed: the crystals that passed the funnel, as relaxed; they are the first of ``structures``.
+        outcomes: draw -> what became of each kept crystal in the funnel; empty without one.
     """
 
     request: GenerationRequest
@@ -78,6 +84,8 @@ class RunResult:
     shortfall: str
     seconds: dict[str, float]
     composition: CompositionFilter
+    relaxed: list[Structure] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -147,6 +155,41 @@ def run(source: Source, screen: Screen, progress: Callable[[Progress], None] | N
     return _finish(screen, shortfall)
 
 
+def with_relaxed(result: RunResult, found: FunnelResult) -> RunResult:
+    """Rank anew by what the funnel found.
+
+    Args:
+        result: a run that is not raw.
+        found: of a funnel that was given ``result.structures``.
+
+    Returns:
+        The same run. First come the crystals that passed the funnel, lowest above the hull first, named after what
+        they became; then the others by their single points; those without one last.
+    """
+    place_of = {sample.file: k for k, sample in enumerate(result.samples)}
+    kept = [place_of[name] for name in result.names]
+    others = sorted(set(range(len(kept))) - set(found.order))
+    last = rank([-found.outcomes[i].e_hull_single_point for i in others])
+    order = [*found.order, *(others[i] for i in last)]
+    samples, names, outcomes = list(result.samples), [], {}
+    for place, i in enumerate(order, start=1):
+        sample, outcome = samples[kept[i]], found.outcomes[i]
+        if (first := found.copy_of[i]) is not None:
+            outcome = replace(outcome, relax_reason=f"became equal to sample {samples[kept[first]].draw}")
+        outcomes[sample.draw] = outcome
+        group = outcome.space_group_relaxed if i in set(found.order) else sample.space_group_found
+        names.append(_name(place, len(kept), sample, group))
+        samples[kept[i]] = replace(sample, rank=place, file=names[-1])
+    return replace(
+        result,
+        samples=samples,
+        structures=[result.structures[i] for i in order],
+        names=names,
+        relaxed=[structure for i in found.order if (structure := found.structures[i]) is not None],
+        outcomes=outcomes,
+    )
+
+
 def _finish(screen: Screen, shortfall: str) -> RunResult:
     """Rank and name what was kept."""
     samples, raw = list(screen.samples), screen.request.raw
@@ -155,8 +198,7 @@ def _finish(screen: Screen, shortfall: str) -> RunResult:
     names = []
     for place, position in enumerate(order, start=1):
         sample = samples[kept[position]]
-        group = sample.space_group_found or sample.space_group_asked
-        names.append(f"{place:0{max(4, len(str(len(kept))))}d}_{sample.formula}_sg{group}")
+        names.append(_name(place, len(kept), sample, sample.space_group_found))
         samples[kept[position]] = replace(sample, rank=None if raw else place, file=names[-1])
     return RunResult(
         request=screen.request,
@@ -167,6 +209,10 @@ def _finish(screen: Screen, shortfall: str) -> RunResult:
         seconds=dict(screen.seconds),
         composition=screen.composition,
     )
+
+
+def _name(place: int, n_kept: int, sample: Sample, group: int | None) -> str:
+    return f"{place:0{max(4, len(str(n_kept)))}d}_{sample.formula}_sg{group or sample.space_group_asked}"
 
 
 def _counts(samples: list[Sample]) -> dict[str, int]:

@@ -1,8 +1,7 @@
 """The warm start: real crystals teach the generator to fill their templates, the best of a few draws counting most.
 
 Reference:
-    K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; in ``torch.optim``. Against AdamW
-    alone, 600 steps with it fill held-out templates as well as some 900 without.
+    K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; in ``torch.optim``.
 """
 
 from __future__ import annotations

@@ -2,9 +2,18 @@ import warnings
 
 import numpy as np
 import pytest
-from pymatgen.core import Composition
+from pymatgen.core import Composition, Lattice, Structure
 
-from crystalgraph.chemistry.features import FEATURES, charge_range, composition_features, oxidation_range
+from crystalgraph.chemistry.features import (
+    FEATURES,
+    MAGPIE_FEATURES,
+    SITE_FEATURES,
+    charge_range,
+    composition_features,
+    magpie_features,
+    oxidation_range,
+    site_fingerprint,
+)
 from crystalgraph.chemistry.system import Formula
 
 COMPOUNDS = ["Nb2O5", "Nb12O29", "BaTiO3", "KCl", "LiFePO4", "XeF2", "PuO2", "HeNa2", "NiAl", "ZnGa2S4"]
@@ -50,3 +59,23 @@ def test_charge_range_by_hand():
     assert low_high[0].tolist() == pytest.approx([(2 - 4) / 3, (5 - 4) / 3])
     assert np.isnan(low_high[1]).all()
     assert charge_range([]).shape == (0, 2)
+
+
+def test_magpie_statistics_by_hand():
+    from matminer.featurizers.composition import ElementProperty
+
+    names = ElementProperty.from_preset("magpie").feature_labels()
+    (row,) = magpie_features([Formula.parse("Nb2O5")])
+    found = dict(zip(names, row, strict=True))
+    assert len(row) == MAGPIE_FEATURES
+    assert found["MagpieData maximum Number"] == 41
+    assert found["MagpieData mean Number"] == pytest.approx((2 * 41 + 5 * 8) / 7)
+    assert magpie_features([]).shape == (0, MAGPIE_FEATURES)
+
+
+def test_sites_of_rock_salt_are_octahedral():
+    rock_salt = Structure.from_spacegroup(225, Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = site_fingerprint(rock_salt)
+    assert found.shape == (SITE_FEATURES,)
+    assert ((found >= 0) & (found <= 1)).all()
+    np.testing.assert_allclose(site_fingerprint(rock_salt * (2, 1, 1)), found, atol=1e-9)

@@ -244,3 +244,106 @@ def test_interrupted_command_leaves_nothing(cg_generate, monkeypatch, tmp_path):
     monkeypatch.setattr("crystalgraph.io.structures.write_structures", interrupt)
     assert cg_generate("-n", 2, "--out", "run", "--quiet")[0] == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def relaxing(cg_generate, toy_calculator, flat_hull, monkeypatch):
+    """Run the command with a pair potential, in worker processes, and a hull that lies at zero everywhere."""
+    monkeypatch.setattr("crystalgraph.sampling.funnel.reference_hull", flat_hull)
+    return lambda *arguments, **options: cg_generate("--calculator", toy_calculator, *arguments, **options)
+
+
+def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
+    code, out, err = relaxing("-n", 6, "--relax", 3, "--format", "cif,extxyz,poscar", "--out", "run")
+    assert code == 0
+    folder = tmp_path / "run"
+    table, record = rows(folder), json.loads((folder / "run.json").read_text())
+    stages = {stage["name"]: stage for stage in record["relaxation"]["stages"]}
+    assert list(stages) == ["single point", "choice", "relaxation", "finalists", "copies"]
+    assert stages["single point"]["entered"] == 6
+    assert 1 <= stages["relaxation"]["entered"] <= 3
+    assert all(stage["seconds"] >= 0 for stage in stages.values())
+    kept = sorted((row for row in table if row["rank"]), key=lambda row: int(row["rank"]))
+    fates = Counter(row["relax_fate"] for row in kept)
+    assert {name: stage["lost"] for name, stage in stages.items() if stage["lost"]} == {
+        name: count for name, count in fates.items() if name != "relaxed"
+    }
+    relaxed = [row for row in kept if row["relax_fate"] == "relaxed"]
+    assert kept[: len(relaxed)] == relaxed
+    energies = [float(row["e_above_hull"]) for row in relaxed]
+    assert energies == sorted(energies)
+    assert {row["relax_fate"] for row in table if not row["rank"]} <= {""}
+    names = [row["file"] for row in relaxed]
+    relaxed_files = sorted(path.stem for path in (folder / "structures_relaxed").glob("*.cif"))
+    assert relaxed_files == names
+    assert len(list((folder / "structures_relaxed").glob("*.vasp"))) == len(names)
+    frames = read_structures(folder / "relaxed.extxyz").names
+    assert [name.split("#")[1] for name in frames] == names
+    assert sorted(path.stem for path in (folder / "structures").glob("*.cif")) == [row["file"] for row in kept]
+    assert record["relaxation"]["calculator"]["name"] == "toy_potential:make"
+    assert "relaxed" in out
+    assert "single point" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_relaxed_run_does_not_depend_on_workers_or_on_a_kill(relaxing, monkeypatch, tmp_path):
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    arguments = ("-n", 6, "--relax", 3, "--quiet")
+    assert relaxing(*arguments, "--out", "one")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("crystalgraph.io.structures.write_structures", kill)
+        assert relaxing(*arguments, "--workers", 2, "--out", "two")[0] == 130
+    finished = sorted((tmp_path / "two.partial" / "relaxations").iterdir())
+    assert finished
+    before = {path: path.stat().st_mtime_ns for path in finished}
+    with monkeypatch.context() as patch:
+        patch.setattr("crystalgraph.io.structures.write_structures", kill)
+        assert relaxing(*arguments, "--out", "two")[0] == 130
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "two.partial" / "relaxations").iterdir()} == before
+    assert relaxing(*arguments, "--out", "two")[0] == 0
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert one.pop("run.json")
+    assert two.pop("run.json")
+    assert one == two
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_foreign_files_in_the_partial_folder_stay(relaxing, tmp_path):
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "mine").write_text("mine")
+    assert relaxing("-n", 2, "--relax", 1, "--quiet", "--out", "run")[0] == 0
+    assert content(tmp_path / "run.partial") == {"mine": b"mine"}
+
+
+def test_three_are_kept_for_each_relaxation(relaxing, tmp_path):
+    assert relaxing("--relax", 2, "--quiet")[0] == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == "Nb-O-n6-seed0-relax2"
+    assert json.loads((folder / "run.json").read_text())["counts"]["kept"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--relax", "0"], "--relax 0"),
+        (["--relax", "-1"], "--relax -1"),
+        (["--relax", "3", "--raw", "5"], "cg-evaluate"),
+        (["--relax", "3", "--workers", "0"], "--workers 0"),
+        (["--relax", "3", "--calculator", "abacus"], "abacus"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_relaxed_is_refused_before_any_work(cg_generate, tmp_path, arguments, says):
+    code, out, err = cg_generate(*arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_run_has_no_columns_of_the_funnel(cg_generate, tmp_path):
+    assert cg_generate("-n", 2, "--quiet", "--out", "run")[0] == 0
+    assert "e_above_hull" not in rows(tmp_path / "run")[0]
+    assert "relaxation" not in json.loads((tmp_path / "run" / "run.json").read_text())

@@ -121,6 +121,68 @@ def test_match_any_finds_the_first_reference():
     assert match_any([], reference).tolist() == []
 
 
+def test_match_all_finds_every_reference():
+    reference = [ANATASE, RUTILE, RUTILE * (1, 1, 2), ROCK_SALT]
+    asked = [*copies_of(RUTILE, 4), CESIUM_CHLORIDE, QUARTZ, ROCK_SALT]
+    expected = [[1, 2]] * 6 + [[], [], [3]]
+    log = MatchLog()
+    assert matching.match_all(asked, reference, log=log) == expected
+    assert log.compared > 0
+    assert matching.match_all(asked, reference, n_jobs=2) == expected
+    assert matching.match_all(asked, []) == [[]] * 9
+    assert matching.match_all([], reference) == []
+
+
+def test_displacements_are_those_that_were_made():
+    rng = np.random.default_rng(7)
+    for structure in ALL:
+        moves = rng.normal(0, 0.08, (len(structure), 3))
+        moves -= moves.mean(0)  # the matcher takes a common shift out
+        moved = Structure(
+            structure.lattice,
+            structure.species,
+            structure.cart_coords + moves + [0.3, -0.2, 0.1],
+            coords_are_cartesian=True,
+        )
+        (found,) = matching.rms_displacements([structure], [moved])
+        assert found == pytest.approx(np.sqrt((moves**2).sum(1).mean()), rel=1e-3)
+
+
+def test_displacements_need_neither_equal_symmetry_nor_equal_volume():
+    doubled = ROCK_SALT * (1, 1, 2)
+    broken = doubled.copy()
+    broken.translate_sites([0], [0.2, 0, 0], frac_coords=False)
+    swollen = Structure(Lattice(broken.lattice.matrix * 1.1), broken.species, broken.frac_coords)
+    log = MatchLog()
+    one, two = matching.rms_displacements([broken, swollen], [doubled, doubled], log=log)
+    n = len(doubled)
+    assert one == pytest.approx(0.2 * np.sqrt((1 - 1 / n) / n), rel=1e-3)
+    assert two == pytest.approx(one * 1.05, rel=0.02)  # measured in the mean of the two lattices
+    assert log.compared == 2
+
+
+def test_displacements_of_different_crystals_and_broken_cells_are_none(monkeypatch):
+    flat = Structure(Lattice([[5, 0, 0], [5, 1e-9, 0], [0, 0, 5]]), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    cubic = Structure(Lattice.cubic(3), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    needle = Structure(Lattice.tetragonal(2, 7), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    log = MatchLog()
+    assert matching.rms_displacements([flat, needle], [cubic, cubic], log=log) == [None, None]
+    assert (log.compared, log.unreducible) == (1, 1)
+
+    class Endless:
+        def __init__(self, **_options):
+            pass
+
+        def get_rms_dist(self, *_args):
+            while True:
+                pass
+
+    monkeypatch.setattr("pymatgen.core.structure_matcher.StructureMatcher", Endless)
+    log = MatchLog()
+    assert matching.rms_displacements([cubic], [cubic], time_limit=0.2, log=log) == [None]
+    assert log.timed_out == 1
+
+
 def test_index_grows_and_reads_crystals():
     index = ReferenceIndex()
     assert [index.find_or_add(s) for s in (RUTILE, ANATASE, RUTILE * (2, 1, 1))] == [0, 1, 0]

@@ -5,7 +5,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.elements import covalent_radii
 from crystalgraph.crystals import Crystals
-from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.evaluation.validity import densities, strict_validity
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 RUTILE = Structure.from_spacegroup(
@@ -50,6 +50,7 @@ def test_known_crystals_have_their_textbook_distances_and_densities():
     assert found.min_distance.tolist() == pytest.approx([2.82, 1.9465], abs=1e-4)
     assert found.density.tolist() == pytest.approx([NACL.density, RUTILE.density], rel=1e-4)
     assert found.volume_per_atom.tolist() == pytest.approx([NACL.volume / 8, RUTILE.volume / 6])
+    assert densities(batch_of(NACL, RUTILE)).tolist() == found.density.tolist()
 
 
 @pytest.mark.parametrize("reach", [0.7, 1.0, 1.3])

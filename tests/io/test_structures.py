@@ -1,3 +1,4 @@
+import json
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.run_folder import write_run
 from crystalgraph.io.structures import (
     FORMATS,
     from_atoms,
@@ -342,3 +344,107 @@ def test_reading_is_quiet(tmp_path):
 
 def test_no_crystals_give_no_structures():
     assert to_structures(load_dataset("nbo").crystals[:0]) == []
+
+
+def json_of(structure):
+    return json.dumps(structure.as_dict())
+
+
+def test_pymatgen_json_of_every_shape(tmp_path):
+    dicts = {name: structure.as_dict() for name, structure in ALL.items()}
+    entries = [{"material_id": f"mp-{k}", "structure": d, "energy": -1.0} for k, d in enumerate(dicts.values())]
+    contents = {
+        "one.json": json.dumps(dicts["triclinic"]),
+        "list.json": json.dumps(list(dicts.values())),
+        "table.json": json.dumps(dicts),
+        "entries.json": json.dumps(entries),
+        "lines.jsonl": "\n".join(json.dumps(entry) for entry in dicts.values()) + "\n",
+    }
+    names = {}
+    for file, content in contents.items():
+        (tmp_path / file).write_text(content)
+        result = read_structures(tmp_path / file)
+        assert not result.failures
+        names[file] = result.names
+        expected = list(ALL.values()) if len(result.names) == 3 else [TRICLINIC]
+        for one, other in zip(to_structures(result.crystals), expected, strict=True):
+            assert_same_crystal(one, other)
+    assert names["one.json"] == ["one"]
+    assert names["list.json"] == ["list#0", "list#1", "list#2"]
+    assert names["table.json"] == [f"table#{name}" for name in ALL]
+    assert names["entries.json"] == ["entries#mp-0", "entries#mp-1", "entries#mp-2"]
+    assert names["lines.jsonl"] == ["lines#0", "lines#1", "lines#2"]
+    assert len(read_structures(tmp_path).names) == 13, "a folder of nothing but JSON is read"
+    write_structures([ROCK_SALT], ["a"], tmp_path, "cif")
+    assert read_structures(tmp_path).names == ["a"], "beside other kinds, JSON is somebody's record"
+
+
+def test_broken_json_keeps_what_is_whole(tmp_path):
+    whole = json_of(ROCK_SALT)
+    charged = ROCK_SALT.copy().add_oxidation_state_by_element({"Na": 1, "Cl": -1})
+    lines = [whole, whole[:100], '{"not": "a structure"}', "5", json_of(DISORDERED), json_of(charged)]
+    (tmp_path / "lines.json").write_text("\n".join(lines))
+    result = read_structures(tmp_path / "lines.json")
+    assert result.names == ["lines#0", "lines#5"]
+    assert result.order == [f"lines#{k}" for k in range(6)]
+    assert "disordered" in result.failures["lines#4"]
+    assert "no structure" in result.failures["lines#2"]
+    nan = ROCK_SALT.as_dict()
+    nan["lattice"]["matrix"][0][0] = float("nan")
+    contents = {"cut": whole[:100], "empty": "", "nothing": "[]", "number": "5", "nan": json.dumps(nan), "null": "null"}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.json").write_text(content)
+        result = read_structures(tmp_path / f"{name}.json")
+        assert result.names == []
+        assert list(result.failures) == [name]
+        assert "\n" not in result.failures[name]
+
+
+def test_order_is_that_of_the_files(tmp_path):
+    write_structures([ROCK_SALT, PEROVSKITE], ["a", "c"], tmp_path, "cif")
+    (tmp_path / "b.cif").write_text("")
+    (tmp_path / "d.cif").write_text(
+        (tmp_path / "a.cif").read_text() + "data_broken\n_cell_length_a 4\n_atom_site_x 1\n"
+    )
+    result = read_structures(tmp_path)
+    assert result.order == ["a", "b", "c", "d#a", "d#broken"]
+    assert [file.name for file in result.files] == ["a.cif", "b.cif", "c.cif", "d.cif"]
+    assert {*result.names, *result.failures} == set(result.order)
+
+
+def test_checksum_is_of_names_and_content_not_of_the_place(tmp_path):
+    for place in ("one", "two"):
+        write_structures([ROCK_SALT], ["a"], tmp_path / place, "cif")
+    one, two = (read_structures(tmp_path / place).checksum() for place in ("one", "two"))
+    assert one == two
+    with (tmp_path / "two" / "a.cif").open("a") as file:
+        file.write("# more\n")
+    assert read_structures(tmp_path / "two").checksum() != one
+
+
+@pytest.mark.parametrize("formats", [("cif", "extxyz", "poscar"), ("extxyz", "poscar"), ("poscar",), ("extxyz",)])
+def test_a_run_folder_is_read_once_whatever_its_formats(tmp_path, formats):
+    write_run(
+        tmp_path / "run",
+        structures=list(ALL.values()),
+        names=["1_a", "2_b", "3_c"],
+        rows=[],
+        columns=(),
+        record={},
+        formats=formats,
+        relaxed=[ROCK_SALT],
+    )
+    result = read_structures(tmp_path / "run")
+    assert [name.split("#")[-1] for name in result.names] == ["1_a", "2_b", "3_c"]
+    for one, other in zip(to_structures(result.crystals), ALL.values(), strict=True):
+        assert_same_crystal(one, other)
+
+
+def test_cifs_as_ase_writes_them(tmp_path):
+    for name, atoms in {"nb": bulk("Nb"), "mgo": bulk("MgO", "rocksalt", a=4.2), "ti": bulk("Ti")}.items():
+        atoms.write(tmp_path / f"{name}.cif")
+    to_atoms(from_structures([PEROVSKITE]))[0].write(tmp_path / "perovskite.extxyz")
+    to_atoms(from_structures([TRICLINIC]))[0].write(tmp_path / "POSCAR", format="vasp")
+    result = read_structures(tmp_path)
+    assert not result.failures
+    assert result.crystals.num_atoms.tolist() == [5, 2, 1, 5, 2]

@@ -1,0 +1,1 @@
+"""Energies: relaxation with a universal potential, and the convex hull of known phases."""

@@ -1,0 +1,325 @@
+"""Relax many crystals in worker processes, one thread each; a worker that dies costs only its crystal.
+
+Every crystal is relaxed in a worker, also with one worker only, so that the results do not depend on their number.
+Threads are limited before NumPy and SciPy load: with more than one, SciPy's make a step many times slower. CHGNet takes
+some seconds to start in each worker; `Workers` can be kept for several calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import nan
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from crystalgraph.errors import InputError
+from crystalgraph.io.atomic import write_json
+from crystalgraph.io.conversion import structure_fault
+from crystalgraph.relax.calculator import calculator_identity
+from crystalgraph.relax.relaxer import Relaxation, RelaxSettings, relaxation_key, structure_record
+from crystalgraph.relax.worker import Task
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystalgraph.relax.hull import Hull
+
+Progress = Callable[[int, int], None]
+"""Called with (crystals done, crystals in all)."""
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_START = "from crystalgraph.relax.worker import main; main()"
+
+_PATIENCE = 120.0  # seconds of wall time for a start, or for one energy; relaxations get their own time on top
+
+
+def relax_many(
+    structures: Sequence[Structure],
+    settings: RelaxSettings,
+    *,
+    workers: int | Workers = 1,
+    hull: Hull | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Relaxation]:
+    """Relax crystals in parallel; equal ones are relaxed once.
+
+    Args:
+        structures: ordered structures, of one chemical system if there is a hull.
+        settings: how.
+        workers: number of processes, at least 1, or `Workers` that run already; the results do not depend on it.
+        hull: needed for abort thresholds and the saddle check, see `crystalgraph.relax.relaxer.relax`.
+        folder: each finished relaxation is written here at once, under a name made from all that it depends on, and
+            taken from here if it is there already. Several processes may share it. What a dying worker took along is
+            not written.
+        progress: called as the work goes on.
+
+    Returns:
+        One relaxation for each structure, in their order.
+
+    Raises:
+        InputError: if the calculator cannot be made, or the number of workers is below 1.
+        ValueError: if the settings need a hull and there is none.
+    """
+    if hull is None and (settings.abort or settings.saddle_check):
+        raise ValueError("abort thresholds and the saddle check need a hull")
+    results: dict[int, Relaxation] = {}
+    first_with: dict[str, int] = {}
+    copies: dict[int, list[int]] = {}
+    for position, structure in enumerate(structures):
+        if fault := structure_fault(structure):
+            results[position] = Relaxation(status="failed", reason=fault)
+            continue
+        key = relaxation_key(structure, settings, hull)
+        first = first_with.setdefault(key, position)
+        copies.setdefault(first, []).append(position)
+    keys = {first: key for key, first in first_with.items()}
+    for first, key in keys.items():
+        if folder is not None and (found := _read(folder / f"{key}.json")) is not None:
+            results |= dict.fromkeys(copies[first], found)
+    if progress is not None:
+        progress(len(results), len(structures))
+    todo = {first: structures[first] for first in keys if first not in results}
+    patience = _PATIENCE + 10 * settings.max_seconds
+    with _running(workers, settings.calculator) as running:
+        for first, record, death in running.answers(Task(settings=settings, hull=hull), todo, patience):
+            found = Relaxation(status="failed", reason=death) if death else Relaxation.from_dict(record)
+            if folder is not None and not death:
+                _write(folder / f"{keys[first]}.json", structures[first], settings, record)
+            results |= dict.fromkeys(copies[first], found)
+            if progress is not None:
+                progress(len(results), len(structures))
+    return [results[position] for position in range(len(structures))]
+
+
+def single_points(
+    structures: Sequence[Structure],
+    calculator: str,
+    *,
+    workers: int | Workers = 1,
+    progress: Progress | None = None,
+) -> list[float]:
+    """Energies of crystals as they are.
+
+    Args:
+        structures: ordered structures.
+        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
+        workers: as for `relax_many`.
+        progress: called as the work goes on.
+
+    Returns:
+        eV/atom, in the order given; NaN where the calculator has no answer or the cell is not believable.
+
+    Raises:
+        InputError: if the calculator cannot be made, or the number of workers is below 1.
+    """
+    energies = [nan] * len(structures)
+    todo = {k: structure for k, structure in enumerate(structures) if structure_fault(structure) is None}
+    done = len(structures) - len(todo)
+    with _running(workers, calculator) as running:
+        for position, energy, _death in running.answers(Task(), todo, _PATIENCE):
+            energies[position] = nan if energy is None else energy
+            done += 1
+            if progress is not None:
+                progress(done, len(structures))
+    return energies
+
+
+class Workers:
+    """Processes that hold a calculator each, for several calls of `relax_many` and `single_points`.
+
+    A context manager: they start when there is work and end on leaving, also on Ctrl-C.
+
+    Args:
+        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
+        number: how many processes at most, at least 1.
+
+    Raises:
+        InputError: if the number is below 1.
+    """
+
+    def __init__(self, calculator: str, number: int = 1) -> None:
+        if number < 1:
+            raise InputError(f"{number} workers cannot work; ask for at least 1")
+        self.calculator, self.number = calculator, number
+        self._workers: list[_Worker] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="crystalgraph-")
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+        self._folder.cleanup()
+
+    def answers(
+        self, task: Task, structures: dict[int, Structure], patience: float
+    ) -> Iterator[tuple[int, Any, str | None]]:
+        """Hand the structures out and collect what comes back, in the order in which it comes.
+
+        Args:
+            task: what to do with each.
+            structures: by any key.
+            patience: seconds of wall time after which a silent worker is ended.
+
+        Yields:
+            The key, the answer, and None; or the key, None, and why the worker died.
+
+        Raises:
+            InputError: if a worker cannot make the calculator.
+            RuntimeError: for an error in a worker that no crystal should cause, with its traceback.
+        """
+        waiting = list(reversed(structures))
+        while len(self._workers) < min(self.number, len(waiting)):
+            self._workers.append(_Worker(self.calculator, Path(self._folder.name)))
+        for worker in self._workers:
+            worker.task = task
+        try:
+            while waiting or any(worker.job is not None for worker in self._workers):
+                for worker in self._workers:
+                    free = worker.ready and worker.job is None
+                    if free and waiting and worker.give(waiting[-1], structures[waiting[-1]], patience):
+                        waiting.pop()
+                wait([worker.connection for worker in self._workers], timeout=1.0)
+                for position, worker in enumerate(self._workers):
+                    if (answer := worker.collect()) is None:
+                        continue
+                    job, result, death = answer
+                    if death is not None:
+                        worker.end()
+                        self._workers[position] = _Worker(self.calculator, Path(self._folder.name), task)
+                    if job is not None:
+                        yield job, result, death
+        finally:  # a call that was broken off leaves no worker behind with its answer
+            for worker in [worker for worker in self._workers if worker.job is not None]:
+                worker.end()
+                self._workers.remove(worker)
+
+
+class _Worker:
+    """One process, the socket to it, and the crystal it is at."""
+
+    def __init__(self, calculator: str, folder: Path, task: Task | None = None) -> None:
+        here, there = socket.socketpair()
+        with there, tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as log:
+            self._log = Path(log.name)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(there.fileno()), calculator],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[there.fileno()],
+                env=os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                cwd=folder,  # CHGNet leaves a file where it fails
+                start_new_session=True,  # Ctrl-C is for this process, which ends its workers
+            )
+        self.connection = Connection(here.detach())
+        self.ready = False
+        self.task = task
+        self._sent: Task | None = None
+        self.job: int | None = None
+        self._deadline = time.monotonic() + _PATIENCE
+
+    def give(self, job: int, structure: Structure, patience: float) -> bool:
+        """Send a crystal, and the task before it if it is new; False if the process is dead already."""
+        try:
+            if self.task is not self._sent:
+                self.connection.send(self.task)
+                self._sent = self.task
+            self.connection.send(structure_record(structure))
+        except OSError:
+            return False
+        self.job, self._deadline = job, time.monotonic() + patience
+        return True
+
+    def collect(self) -> tuple[int | None, Any, str | None] | None:
+        """The job, its result, and why the worker died; None if there is nothing new."""
+        try:
+            if not self.connection.poll():
+                if (self.job is None and self.ready) or time.monotonic() < self._deadline:
+                    return None
+                death = "the worker gave no answer for too long and was ended"
+            else:
+                kind, content = self.connection.recv()
+                if kind == "input error":
+                    raise InputError(content)
+                if kind == "ready":
+                    self.ready = True
+                    return None
+                job, self.job = self.job, None
+                return job, content, None
+        except (EOFError, OSError):
+            death = self._cause_of_death()
+        if not self.ready:
+            raise RuntimeError(f"a worker could not start: {death}")
+        return self.job, None, death
+
+    def end(self) -> None:
+        """Kill the process if it lives."""
+        self.connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _cause_of_death(self) -> str:
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "the worker closed its connection"
+        if code == -signal.SIGKILL:
+            return "the worker was killed (SIGKILL), perhaps for lack of memory"
+        if code < 0:
+            return f"the worker crashed ({signal.Signals(-code).name})"
+        log = self._log.read_text(errors="replace").strip()
+        if code == 1 and "Traceback" in log:  # not the crystal's fault
+            raise RuntimeError(f"a worker failed:\n{log}")
+        return f"the worker ended with exit code {code}: {log.splitlines()[-1][:200] if log else 'no message'}"
+
+
+@contextmanager
+def _running(workers: int | Workers, calculator: str) -> Iterator[Workers]:
+    """The workers that were given, or new ones that end with the block."""
+    if isinstance(workers, Workers):
+        if workers.calculator != calculator:
+            raise ValueError(f"the workers hold {workers.calculator!r}, but {calculator!r} is needed")
+        yield workers
+        return
+    with Workers(calculator, workers) as new:
+        yield new
+
+
+def _read(path: Path) -> Relaxation | None:
+    """The relaxation in a file, or None if there is none or it cannot be read."""
+    try:
+        return Relaxation.from_dict(json.loads(path.read_bytes())["relaxation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, structure: Structure, settings: RelaxSettings, record: dict[str, Any]) -> None:
+    """Write a relaxation with what it depends on."""
+    write_json(
+        path,
+        {
+            "formula": structure.composition.reduced_formula,
+            "calculator": calculator_identity(settings.calculator),
+            "settings": asdict(settings),
+            "relaxation": record,
+        },
+    )

@@ -1,0 +1,81 @@
+"""A process that relaxes crystals one after the other for `crystalgraph.relax.pool`.
+
+It talks over a socket: a task, then crystals, one answer for each. It ends when the other side is gone, in the middle
+of a crystal too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from crystalgraph.errors import InputError
+from crystalgraph.relax.calculator import make_calculator
+from crystalgraph.relax.relaxer import RelaxSettings, relax, single_point, structure_from_record
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+    from pymatgen.core import Structure
+
+    from crystalgraph.relax.hull import Hull
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be done with each crystal.
+
+    Attributes:
+        settings: how to relax; None asks for the energy of the crystal as it is.
+        hull: see `crystalgraph.relax.relaxer.relax`.
+    """
+
+    settings: RelaxSettings | None = None
+    hull: Hull | None = None
+
+    def carry_out(self, structure: Structure, calculator: Calculator) -> Any:
+        """The record of a relaxation, or an energy, eV/atom, None where there is none."""
+        if self.settings is not None:
+            return relax(structure, self.settings, hull=self.hull, calculator=calculator).to_dict()
+        energy = single_point(structure, calculator)
+        return energy if isfinite(energy) else None
+
+
+def main() -> None:
+    """Make the calculator and answer until the other side is gone.
+
+    The arguments of the process are the descriptor of the socket and the name of the calculator.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    connection = Connection(int(sys.argv[1]))
+    messages: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, messages.put), daemon=True).start()
+    try:
+        calculator = make_calculator(sys.argv[2])
+    except InputError as error:
+        connection.send(("input error", str(error)))
+        return
+    connection.send(("ready", None))
+    task = Task()
+    while True:
+        message = messages.get()
+        if isinstance(message, Task):
+            task = message
+        else:
+            connection.send(("done", task.carry_out(structure_from_record(message), calculator)))
+
+
+def _receive(connection: Connection, put: Callable[[Any], None]) -> None:
+    try:
+        while True:
+            put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,245 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.errors import InputError
+from crystalgraph.relax import pool
+from crystalgraph.relax.hull import Hull, Phase
+from crystalgraph.relax.pool import Workers, relax_many, single_points
+from crystalgraph.relax.relaxer import RelaxSettings, relax, single_point
+
+HERE = Path(__file__).parent
+EMT_NAME = "ase.calculators.emt:EMT"
+SETTINGS = RelaxSettings(calculator=EMT_NAME, fmax=0.02)
+
+
+@pytest.fixture
+def crystals(fcc):
+    """Seven distorted metals and alloys."""
+    found = []
+    for number, symbol in enumerate(["Cu", "Al", "Ni", "Pd", "Cu", "Al", "Ni"]):
+        cell = fcc(symbol, 3.9 + 0.02 * number) * (2, 1, 1)
+        if number > 3:
+            cell.replace(0, "Pd")
+        cell.translate_sites([0], [0.02, 0.01 * number, 0])
+        found.append(cell)
+    return found
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """How often each formula was begun by the stand-ins that count."""
+    file = tmp_path / "count"
+    monkeypatch.setenv("COUNT", str(file))
+    return lambda: Counter(file.read_text().split()) if file.exists() else Counter()
+
+
+def records(relaxations):
+    return [relaxation.to_dict() | {"seconds": 0} for relaxation in relaxations]
+
+
+@pytest.mark.slow
+def test_one_worker_two_workers_and_none_agree_to_the_last_bit(crystals):
+    seen = []
+    one = relax_many(crystals, SETTINGS, progress=lambda *state: seen.append(state))
+    assert seen == [(k, 7) for k in range(8)]
+    assert all(relaxation.status == "converged" for relaxation in one)
+    assert records(relax_many(crystals, SETTINGS, workers=2)) == records(one)
+    assert records(relax_many(crystals[::-1], SETTINGS)) == records(one)[::-1]
+    assert records([relax(crystal, SETTINGS) for crystal in crystals]) == records(one)
+
+
+@pytest.mark.slow
+def test_chgnet_with_one_worker_and_two():
+    pytest.importorskip("chgnet")
+    cells = [
+        Structure(Lattice.cubic(2.7 + 0.1 * k), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.45 + 0.01 * k]]) for k in range(3)
+    ]
+    settings = RelaxSettings(max_steps=15)
+    one = relax_many(cells, settings)
+    assert all(relaxation.usable for relaxation in one)
+    assert records(relax_many(cells, settings, workers=2)) == records(one)
+    assert single_points(cells, "chgnet", workers=2) == [relaxation.initial_energy for relaxation in one]
+
+
+def test_single_points(crystals):
+    from ase.calculators.emt import EMT
+
+    nonsense = Structure(Lattice.cubic(1), ["Cu"], [[0, 0, 0]])
+    disordered = Structure(Lattice.cubic(3), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    seen = []
+    energies = single_points(
+        [*crystals, nonsense, disordered], EMT_NAME, workers=2, progress=lambda *state: seen.append(state)
+    )
+    assert energies[:7] == [single_point(crystal, EMT()) for crystal in crystals]
+    assert [isnan(energy) for energy in energies] == [False] * 7 + [True] * 2
+    assert seen[-1] == (9, 9)
+
+
+def test_workers_serve_several_calls(crystals, counted):
+    hull = Hull(ChemicalSystem.parse("Cu"), [Phase(name="Cu", formula="Cu", energy=-0.007)])
+    name = "stand_ins:Counting"
+    with Workers(name) as workers:
+        first = relax_many(crystals[:1], replace(SETTINGS, calculator=name), workers=workers)
+        energies = single_points(crystals[:2], name, workers=workers)
+        checked = relax_many(
+            crystals[:1], replace(SETTINGS, calculator=name, saddle_check=True), workers=workers, hull=hull
+        )
+        with pytest.raises(ValueError, match="the workers hold"):
+            relax_many(crystals, SETTINGS, workers=workers)
+    assert isnan(first[0].saddle_drop)
+    assert not isnan(checked[0].saddle_drop)
+    assert energies[0] == first[0].initial_energy
+    assert counted() == {"Cu2": 4, "Al2": 1}
+
+
+def test_nothing_is_relaxed_twice(crystals, counted, tmp_path):
+    settings = replace(SETTINGS, calculator="stand_ins:Counting")
+    folder = tmp_path / "done"
+    twins = [crystals[0], crystals[1], crystals[0].copy()]
+    first = relax_many(twins, settings, folder=folder)
+    assert counted() == {"Cu2": 1, "Al2": 1}
+    assert len(list(folder.iterdir())) == 2
+    assert records(first)[0] == records(first)[2]
+    seen = []
+    again = relax_many(crystals[:3], settings, folder=folder, progress=lambda *state: seen.append(state))
+    assert counted() == {"Cu2": 1, "Al2": 1, "Ni2": 1}
+    assert seen == [(2, 3), (3, 3)]
+    assert records(again)[:2] == records(first)[:2]
+    assert again[0].seconds == first[0].seconds
+    relax_many(crystals[:1], replace(settings, max_steps=3), folder=folder)
+    assert counted()["Cu2"] == 2
+
+
+def test_a_damaged_file_is_done_again(crystals, tmp_path):
+    first = relax_many(crystals[:1], SETTINGS, folder=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    whole = file.read_bytes()
+    for content in (b"", whole[:100], b"[]", b'{"relaxation": {"structure": null, "nonsense": 1}}', b"\xff"):
+        file.write_bytes(content)
+        assert pool._read(file) is None
+    assert records(relax_many(crystals[:1], SETTINGS, folder=tmp_path)) == records(first)
+    assert records([pool._read(file)]) == records(first)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.slow
+def test_a_dying_worker_costs_only_its_crystal(crystals, fcc, tmp_path):
+    settings = replace(SETTINGS, calculator="stand_ins:Deadly")
+    mixed = [crystals[0], fcc("Au", 4.1), crystals[1], fcc("Ag", 4.1)]
+    found = relax_many(mixed, settings, workers=2, folder=tmp_path)
+    assert [relaxation.status for relaxation in found] == ["converged", "failed"] * 2
+    assert found[1].reason == "the worker crashed (SIGSEGV)"
+    assert found[3].reason == "the worker ended with exit code 3: no message"
+    assert len(list(tmp_path.iterdir())) == 2
+    energies = single_points([fcc("Au", 4.1), crystals[0]], "stand_ins:Deadly")
+    assert [isnan(energy) for energy in energies] == [True, False]
+
+
+@pytest.mark.slow
+def test_a_silent_worker_is_ended(crystals, fcc, monkeypatch):
+    monkeypatch.setattr(pool, "_PATIENCE", 20.0)
+    found = single_points([fcc("Pt", 4.0), crystals[0]], "stand_ins:Deadly")
+    assert [isnan(energy) for energy in found] == [True, False]
+
+
+def test_a_bug_in_a_worker_is_not_hidden(crystals):
+    with pytest.raises(RuntimeError, match="TypeError: a bug of the calculator"):
+        relax_many(crystals, replace(SETTINGS, calculator="stand_ins:Wrong"), workers=2)
+
+
+def test_mistakes(crystals):
+    with pytest.raises(InputError, match="0 workers"):
+        relax_many(crystals, SETTINGS, workers=0)
+    with pytest.raises(InputError, match="unknown calculator 'mace'"):
+        relax_many(crystals, RelaxSettings(calculator="mace"))
+    with pytest.raises(InputError, match="unknown calculator 'mace'"):
+        single_points(crystals, "mace")
+    with pytest.raises(ValueError, match="need a hull"):
+        relax_many(crystals, replace(SETTINGS, saddle_check=True))
+
+
+def test_what_is_no_crystal_is_a_failure_and_nothing_is_fine(crystals):
+    disordered = Structure(Lattice.cubic(3), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    found = relax_many([disordered, crystals[0]], SETTINGS)
+    assert [relaxation.status for relaxation in found] == ["failed", "converged"]
+    assert "disordered" in found[0].reason
+    assert relax_many([], SETTINGS) == []
+    assert single_points([], EMT_NAME) == []
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pymatgen.core import Lattice, Structure
+from crystalgraph.relax.pool import relax_many
+from crystalgraph.relax.relaxer import RelaxSettings
+cells = [Structure(Lattice.cubic(3.9 + k / 50), ["Cu"] * 4, [[0, 0, 0], [0, .5, .5], [.5, 0, .5], [.5, .5, .02 * k]])
+         for k in range(6)]
+found = relax_many(cells, RelaxSettings(calculator="stand_ins:Slow"), folder=Path(sys.argv[1]))
+print([relaxation.energy for relaxation in found])
+"""
+
+
+def start(folder):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def finished(folder):
+    return len(list(folder.glob("[0-9a-f]*.json"))) if folder.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(tmp_path, counted):
+    folder, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(folder)
+    wait_for(lambda: finished(folder) >= 2)
+    process.kill()
+    process.communicate()
+    n_kept = finished(folder)
+    assert 2 <= n_kept < 6
+    begun = sum(counted().values())
+    output, _ = start(folder).communicate(timeout=120)
+    assert sum(counted().values()) - begun == 6 - n_kept
+    reference, _ = start(whole).communicate(timeout=120)
+    assert output == reference
+    assert output.count(b",") == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, counted, sent):
+    folder = tmp_path / "done"
+    process = start(folder)
+    wait_for(lambda: finished(folder) >= 1)
+    process.send_signal(sent)
+    started = time.monotonic()
+    _, errors = process.communicate()
+    assert time.monotonic() - started < 5
+    assert process.returncode == -sent
+    assert (b"KeyboardInterrupt" in errors) == (sent == signal.SIGINT)
+    time.sleep(1)
+    begun = sum(counted().values())
+    time.sleep(2)
+    assert sum(counted().values()) == begun
+    assert not list(folder.glob(".*"))

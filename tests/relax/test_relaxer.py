@@ -1,0 +1,245 @@
+import json
+import re
+from dataclasses import replace
+from math import isnan
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from pymatgen.core import Lattice, Structure
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.errors import InputError
+from crystalgraph.relax.hull import Hull, Phase
+from crystalgraph.relax.relaxer import (
+    Relaxation,
+    RelaxSettings,
+    relax,
+    relaxation_key,
+    single_point,
+    structure_key,
+)
+
+EMT_NAME = "ase.calculators.emt:EMT"
+SETTINGS = RelaxSettings(calculator=EMT_NAME, fmax=0.005)
+
+
+def copper_hull(energy):
+    return Hull(ChemicalSystem.parse("Cu"), [Phase(name="Cu", formula="Cu", energy=energy)])
+
+
+def test_copper_ends_at_the_minimum_of_its_energy_curve(fcc):
+    lengths = np.linspace(3.55, 3.65, 21)
+    energies = []
+    for a in lengths:
+        atoms = bulk("Cu", a=a)
+        atoms.calc = EMT()
+        energies.append(atoms.get_potential_energy())
+    curve = np.polynomial.Polynomial.fit(lengths, energies, 4)
+    best = min(curve.deriv().roots().real, key=lambda a: abs(a - 3.6))
+    start = fcc(a=3.8)
+    start.apply_strain([0.03, -0.02, 0.0])
+    found = relax(start, SETTINGS)
+    assert found.status == "converged"
+    assert found.usable
+    assert found.reason == ""
+    assert found.energy == pytest.approx(curve(best), abs=1e-4)
+    assert (4 * found.structure.volume) ** (1 / 3) == pytest.approx(best, abs=5e-3)
+    assert found.initial_energy == pytest.approx(single_point(start, EMT()))
+    assert found.energy < found.initial_energy
+    assert 0 < found.n_steps < 50
+    assert found.seconds > 0
+    assert isnan(found.saddle_drop)
+
+
+def test_the_same_energy_for_supercell_rotation_and_order_of_sites(fcc):
+    start = Structure(fcc(a=3.9).lattice, ["Au"], [[0, 0, 0]]) * (2, 1, 1)
+    start.replace(0, "Cu")
+    start.perturb(0.1)
+    base = relax(start, SETTINGS)
+    rotated = Structure(Lattice.from_parameters(*start.lattice.parameters), start.species, start.frac_coords)
+    swapped = Structure(start.lattice, start.species[::-1], start.frac_coords[::-1] + 0.3)
+    for other in (start * (1, 2, 1), rotated, swapped):
+        assert relax(other, SETTINGS).energy == pytest.approx(base.energy, abs=1e-3)
+
+
+def test_species_keep_their_order_and_the_input_is_not_touched(fcc):
+    start = fcc("Cu", 3.9) * (2, 1, 1)
+    start.replace(1, "Au")
+    before = structure_key(start)
+    found = relax(start, SETTINGS)
+    assert structure_key(start) == before
+    assert [site.species_string for site in found.structure] == ["Cu", "Au"]
+
+
+def test_twice_the_same(fcc):
+    start = fcc(a=3.8) * (2, 1, 1)
+    start.perturb(0.2)
+    assert relax(start, SETTINGS).to_dict() | {"seconds": 0} == relax(start, SETTINGS).to_dict() | {"seconds": 0}
+
+
+def test_limits(fcc):
+    start = fcc(a=4.0)
+    start.apply_strain([0.05, -0.05, 0])
+    found = relax(start, replace(SETTINGS, max_steps=2))
+    assert (found.status, found.n_steps, found.usable) == ("step limit", 2, True)
+    assert "largest force" in found.reason
+    assert found.energy == pytest.approx(single_point(found.structure, EMT()), abs=1e-9)
+    found = relax(start, replace(SETTINGS, max_seconds=0.0))
+    assert (found.status, found.usable) == ("time limit", False)
+    assert "0 s of CPU time" in found.reason
+    assert found.structure is not None
+
+
+def test_abort_above_the_hull(fcc):
+    start = fcc(a=4.2)
+    deep = copper_hull(relax(fcc(), SETTINGS).energy)
+    found = relax(start, replace(SETTINGS, abort=((0, 10.0), (2, 0.05))), hull=deep)
+    assert (found.status, found.n_steps, found.usable) == ("aborted", 2, False)
+    assert "above the hull after 2 steps" in found.reason
+    assert relax(start, replace(SETTINGS, abort=((2, 5.0),)), hull=deep).status == "converged"
+
+
+@pytest.mark.parametrize(
+    ("lattice", "sites", "reason"),
+    [
+        (Lattice.cubic(4), [[0, 0, 0], [0.05, 0, 0]], r"atoms closer than 0.5 Å"),
+        (Lattice.cubic(1.2), [[0, 0, 0]], r"volume of 1.73 Å³ per atom"),
+        (Lattice.cubic(10), [[0, 0, 0]], r"volume of 1e\+03 Å³ per atom"),
+        (Lattice.orthorhombic(0.01, 40, 40), [[0, 0, 0]], r"too flat|closer"),
+    ],
+)
+def test_what_no_crystal_looks_like(lattice, sites, reason):
+    found = relax(Structure(lattice, ["Cu"] * len(sites), sites), SETTINGS)
+    assert found.status == "unbelievable"
+    assert not found.usable
+    assert found.structure is None
+    assert re.match(f"before the first step: .*({reason})", found.reason)
+    assert isnan(single_point(Structure(lattice, ["Cu"] * len(sites), sites), EMT()))
+
+
+@pytest.mark.parametrize(
+    ("calculator", "status", "reason"),
+    [
+        ("stand_ins:bursting", "unbelievable", "times that of the start"),
+        ("stand_ins:not_a_number", "unbelievable", "the energy is nan"),
+        ("stand_ins:bottomless", "unbelievable", "below the hull of the known phases"),
+    ],
+)
+def test_what_leaves_the_believable_range(fcc, calculator, status, reason):
+    found = relax(fcc(), RelaxSettings(calculator=calculator), hull=copper_hull(-40.0))
+    assert found.status == status
+    assert reason in found.reason
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_what_the_calculator_cannot_do_is_a_failure(fcc):
+    found = relax(fcc("Nb"), SETTINGS)
+    assert found.status == "failed"
+    assert "NotImplementedError after step 0" in found.reason
+    assert isnan(found.energy)
+    assert isnan(single_point(fcc("Nb"), EMT()))
+
+
+def test_no_crystal_of_whole_atoms():
+    disordered = Structure(Lattice.cubic(3), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    assert "disordered" in relax(disordered, SETTINGS).reason
+    broken = Structure(Lattice.cubic(3), ["Cu"], [[np.nan, 0, 0]])
+    assert relax(broken, SETTINGS).status == "failed"
+    assert isnan(single_point(disordered, EMT()))
+
+
+def test_outside_the_system_of_the_hull(fcc):
+    found = relax(fcc("Au"), SETTINGS, hull=copper_hull(0.0))
+    assert (found.status, found.reason) == ("failed", "Au is outside the chemical system Cu")
+
+
+@pytest.mark.parametrize("wrong", [{"fmax": 0.0}, {"fmax": np.nan}, {"max_steps": -1}, {"max_seconds": -1.0}])
+def test_settings_that_make_no_sense(wrong):
+    with pytest.raises(InputError, match="give"):
+        RelaxSettings(**wrong)
+
+
+def test_a_bug_is_not_hidden(fcc):
+    with pytest.raises(TypeError, match="a bug of the calculator"):
+        relax(fcc(), RelaxSettings(calculator="stand_ins:Wrong"))
+
+
+def test_saddle_check_leaves_the_saddle():
+    """Simple cubic copper is held by symmetry; pushed, it falls to the close packing, 0.4 eV/atom lower."""
+    simple = Structure(Lattice.cubic(2.4), ["Cu"], [[0, 0, 0]])
+    without = relax(simple, replace(SETTINGS, fmax=0.05))
+    assert without.status == "converged"
+    assert without.structure.lattice.angles == pytest.approx((90, 90, 90), abs=1e-6)
+    settings = replace(SETTINGS, fmax=0.05, saddle_check=True)
+    checked = relax(simple, settings, hull=copper_hull(without.energy))
+    assert checked.status == "converged"
+    assert checked.saddle_drop > 0.1
+    assert checked.energy == pytest.approx(without.energy - checked.saddle_drop)
+    assert checked.initial_energy == without.initial_energy
+    assert checked.n_steps > without.n_steps
+    again = relax(simple, settings, hull=copper_hull(without.energy))
+    assert again.to_dict() | {"seconds": 0} == checked.to_dict() | {"seconds": 0}
+
+
+def test_saddle_check_keeps_a_minimum_and_skips_what_lies_high(fcc):
+    without = relax(fcc(), SETTINGS)
+    checked = relax(fcc(), replace(SETTINGS, saddle_check=True), hull=copper_hull(without.energy))
+    assert abs(checked.saddle_drop) < 0.005
+    assert checked.structure == without.structure
+    assert checked.energy == without.energy
+    high = relax(fcc(), replace(SETTINGS, saddle_check=True), hull=copper_hull(without.energy - 0.2))
+    assert isnan(high.saddle_drop)
+    assert high.n_steps == without.n_steps
+
+
+def test_abort_and_saddle_check_need_a_hull(fcc):
+    for settings in (replace(SETTINGS, saddle_check=True), replace(SETTINGS, abort=((10, 0.5),))):
+        with pytest.raises(ValueError, match="need a hull"):
+            relax(fcc(), settings)
+
+
+def test_a_record_survives_json_to_the_last_bit(fcc):
+    start = fcc(a=3.8) * (2, 1, 1)
+    start.perturb(0.1)
+    for relaxation in (relax(start, SETTINGS), Relaxation(status="failed", reason="why")):
+        again = Relaxation.from_dict(json.loads(json.dumps(relaxation.to_dict(), allow_nan=False)))
+        assert again.to_dict() == relaxation.to_dict()
+        assert isnan(again.saddle_drop)
+        if relaxation.structure is not None:
+            assert structure_key(again.structure) == structure_key(relaxation.structure)
+
+
+def test_the_key_changes_with_everything_that_matters(fcc):
+    moved = fcc()
+    moved.translate_sites([0], [1e-14, 0, 0])
+    stretched = Structure(Lattice(fcc().lattice.matrix * (1 + 1e-15)), ["Cu"], [[0, 0, 0]])
+    settings = [
+        SETTINGS,
+        replace(SETTINGS, fmax=0.1),
+        replace(SETTINGS, max_steps=3),
+        replace(SETTINGS, abort=((10, 0.5),)),
+        replace(SETTINGS, saddle_check=True),
+        replace(SETTINGS, calculator="stand_ins:Counting"),
+    ]
+    keys = {relaxation_key(structure, SETTINGS) for structure in (moved, stretched, fcc("Au"))}
+    keys |= {relaxation_key(fcc(), one) for one in settings}
+    keys |= {relaxation_key(fcc(), SETTINGS, copper_hull(energy)) for energy in (-1.0, -2.0)}
+    assert len(keys) == 3 + len(settings) + 2
+    assert relaxation_key(fcc(), SETTINGS) == relaxation_key(fcc().copy(), SETTINGS)
+
+
+@pytest.mark.slow
+def test_chgnet_says_why_it_cannot(chgnet, fcc):
+    lonely = Structure(Lattice.cubic(7.5), ["Nb"], [[0, 0, 0]])
+    found = relax(lonely, RelaxSettings(), calculator=chgnet)
+    assert (found.status, "isolated atom" in found.reason) == ("failed", True)
+    heavy = relax(fcc("Lr", 5.0), RelaxSettings(), calculator=chgnet)
+    assert heavy.status == "failed"
+    assert heavy.reason
+    rock_salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = relax(rock_salt.get_primitive_structure(), RelaxSettings(), calculator=chgnet)
+    assert found.status == "converged"
+    assert found.energy == pytest.approx(-9.2, abs=0.2)
+    assert relax(rock_salt, RelaxSettings(), calculator=chgnet).energy == pytest.approx(found.energy, abs=2e-3)
