@@ -134,6 +134,10 @@ def _table(evaluation: Evaluation) -> tuple[Any, list[str]]:
     table.columns[0].no_wrap = True
     reasons: dict[str, int] = {}
     for group, metrics in evaluation.judgement.metrics.items():
+        said = {metric.reason if isinstance(metric, Absent) else "" for metric in metrics.values()}
+        if len(said) == 1 and (reason := said.pop()):  # one line for a whole group that is absent
+            table.add_row(group, "–", "", f"({reasons.setdefault(reason, len(reasons) + 1)})", style="bold")
+            continue
         table.add_row(group, "", "", MEANING[group], style="bold")
         for name, metric in metrics.items():
             if isinstance(metric, Absent):

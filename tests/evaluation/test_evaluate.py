@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -331,3 +332,15 @@ def test_coverage_by_a_reference_folder(tmp_path, place):
 def test_bad_requests_are_refused(change, says):
     with pytest.raises(InputError, match=says):
         EvaluationRequest(**({"path": "x"} | change))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("package", "folder"), [("ase", "test/testdata/minerals"), ("pyxtal", "database/cifs")])
+def test_cifs_of_other_tools_are_judged(package, folder, tmp_path):
+    # Minerals of the Crystallography Open Database, and molecular crystals and prototypes that PyXtal ships.
+    source = Path(find_spec(package).submodule_search_locations[0]) / folder
+    evaluation = evaluate(EvaluationRequest(path=str(source)), tmp_path / "out")
+    named = {re.split(r"#|\.(?:cif|vasp)", row.name)[0] for row in evaluation.judgement.rows}
+    assert named == {file.stem for kind in ("*.cif", "*.vasp") for file in source.glob(kind)}
+    assert all(row.reason or row.valid_strict for row in evaluation.judgement.rows)
+    assert evaluation.record["counts"]["read"] > 0
