@@ -114,13 +114,13 @@ def describe(phase: Phase) -> dict[str, Any]:
 def main() -> None:
     """Relax, write, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="folder of finished relaxations")
+    parser.add_argument("--cache", type=Path, help="folder of finished relaxations; default: that of the package")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     phases = sorted(known_phases(SYSTEM), key=lambda phase: len(phase.structure))
     oxygen = [phase for phase in phases if str(phase.system) == "O"]
     others = [phase for phase in phases if str(phase.system) != "O"]
-    folder = arguments.cache / "relaxations"
+    folder = cache_folder("relaxations", arguments.cache)
     with Workers(REFERENCE_SETTINGS.calculator, arguments.workers) as workers:
         relaxations = relax_many(
             [phase.structure for phase in others + oxygen],

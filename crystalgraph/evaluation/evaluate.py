@@ -31,7 +31,7 @@ from crystalgraph.io.run_folder import check_free, table, versions
 from crystalgraph.io.writing import write_structures
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import relax_many
-from crystalgraph.relax.references import CACHE_VARIABLE, REFERENCE_SETTINGS, cache_folder, reference_hull
+from crystalgraph.relax.references import REFERENCE_SETTINGS, cache_folder, reference_hull
 from crystalgraph.relax.relaxer import RelaxSettings
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def evaluate(
             relaxations=relaxations,
             hull=hull,
             with_coverage=request.coverage,
-            cache=_fingerprint_cache() if request.coverage else None,
+            cache=cache_folder("fingerprints") if request.coverage else None,
             workers=workers,
             watch=watch,
         )
@@ -261,17 +261,6 @@ def _relax(
     return dict(zip(chosen, results, strict=True))
 
 
-def _fingerprint_cache() -> Path:
-    folder = cache_folder() / "fingerprints"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the cache folder {folder} cannot be made ({error.strerror}); name another one with {CACHE_VARIABLE}"
-        ) from error
-    return folder
-
-
 def _progress(watch: Watch | None, stage: str) -> Any:
     return None if watch is None else lambda done, total: watch(stage, done, total)
 
@@ -293,7 +282,7 @@ def _head(
         "reference": known.record(),
         "training": None if training is None else training.record(),
         "calculator": calculator_identity(request.calculator) if request.relax else None,
-        "versions": versions() | _more_versions(),
+        "versions": versions(*LIBRARIES),
     }
 
 
@@ -432,16 +421,4 @@ def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
             found += [f"{key}.{name}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
         elif one != other:
             found.append(key)
-    return found
-
-
-def _more_versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

@@ -137,10 +137,10 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, crystalgraph and the libraries that can change a result."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of Python, crystalgraph and the libraries that can change a result, and of more where installed."""
     found = {"crystalgraph": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

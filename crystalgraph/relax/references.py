@@ -205,10 +205,25 @@ def reference_hull(
     return Hull(system, phases, left_out=left_out)
 
 
-def cache_folder() -> Path:
-    """Where relaxed known phases are kept: ``$CRYSTALGRAPH_CACHE``, or ``~/.cache/crystalgraph``."""
+def cache_folder(part: str, root: Path | None = None) -> Path:
+    """A folder for what is computed once, made if it does not exist.
+
+    Args:
+        part: name of the folder.
+        root: where it lies; None means ``$CRYSTALGRAPH_CACHE``, or else ``~/.cache/crystalgraph``.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "crystalgraph"
+    folder = (root or (Path(named).expanduser() if named else Path.home() / ".cache" / "crystalgraph")) / part
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the cache folder {folder} cannot be made ({error.strerror}); name another one with {CACHE_VARIABLE}"
+        ) from error
+    return folder
 
 
 def _with_elements(system: ChemicalSystem, known: Sequence[KnownPhase] | None) -> list[KnownPhase]:
@@ -246,13 +261,7 @@ def _energies(
         else:
             energies[phase.name] = row["energy"]
     if todo:
-        folder = (cache or cache_folder()) / "relaxations"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"the cache folder {folder} cannot be made ({error.strerror}); name another one with {CACHE_VARIABLE}"
-            ) from error
+        folder = cache_folder("relaxations", cache)
         found = relax_many(
             [phase.structure for phase in todo], settings, workers=workers, folder=folder, progress=progress
         )
