@@ -571,7 +571,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, record)
     write_text(options.out.with_suffix(".md"), table(arms))
-    plot(arms, f"{bench.system}, {len(options.seeds)} seeds", options.out.with_suffix(".png"))
+    plot(arms, f"{bench.system}, seeds: {len(options.seeds)}", options.out.with_suffix(".png"))
     print(table(arms))
 
 
