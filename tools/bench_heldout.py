@@ -15,7 +15,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 from crystalgraph.config import load_config
 from crystalgraph.crystals import Crystals
 from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
+from crystalgraph.evaluation.rates import Rate
 from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
@@ -90,13 +90,6 @@ def is_simple(cases: TemplateSet) -> torch.Tensor:
     return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (present.sum(1) <= 3)
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a share."""
-    p, z = successes / n, 1.96
-    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Arm:
     """A way to fill the templates: ``draw`` fills all once with a random generator."""
@@ -140,8 +133,9 @@ def row(
     for label, chosen in (("", torch.ones_like(simple)), ("simple_", simple)):
         for n_draws in (1, result.n_draws):
             found = int((result.found_within(n_draws) & chosen).sum())
-            figures[f"{label}match_{n_draws}"] = found / int(chosen.sum())
-            figures[f"{label}match_{n_draws}_interval"] = wilson(found, int(chosen.sum()))
+            rate = Rate(numerator=found, denominator=int(chosen.sum()))
+            figures[f"{label}match_{n_draws}"] = rate.value
+            figures[f"{label}match_{n_draws}_interval"] = rate.interval
     found_at_all = result.found_within(result.n_draws)
     by_freedom = {}
     for label, chosen in (("1-5", num_free <= 5), ("6-10", (num_free > 5) & (num_free <= 10)), ("11+", num_free > 10)):

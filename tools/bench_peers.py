@@ -6,8 +6,8 @@
 *Equal samples*: every arm draws ``--samples`` crystals; of the strictly valid ones ``--relaxed``, picked at random, are
 relaxed; `crystalgraph.evaluation.judge` gives the verdicts. *Equal CPU time*: every arm gets ``--minutes`` of CPU for
 drawing, single points and relaxations, and the same funnel as ``cg-generate --relax``; what counts is how many distinct
-metastable crystals that match no known phase it finds (*new*: no prototype with the system's elements either, which
-substitution cannot be). Training is not charged.
+metastable crystals that match no known phase it finds (*new*: no prototype with the system's elements either, as
+relaxed; prototypes of more elements than the system are not compared with). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened. Everything
 that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing

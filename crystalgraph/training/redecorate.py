@@ -1,6 +1,7 @@
 """Known prototypes with the elements of the asked system put in: what plain substitution would propose.
 
-They may be learned from in a second stage, and a generated crystal counts as new only if it matches none of them.
+They may be learned from in a second stage, and a generated crystal that matches one of them is not new. Prototypes of
+more elements than the system are left out, though a generator may give two of their roles to one element.
 Whatever matches a known phase of the system is removed here, in code, before anything can learn from it.
 """
 
