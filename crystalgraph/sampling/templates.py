@@ -7,13 +7,13 @@ change, the likelier the template.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from crystalgraph.chemistry.elements import electronegativities, element_descriptors, max_common_oxidation_state
+from crystalgraph.chemistry.elements import element_descriptors, max_common_oxidation_state
+from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import point_group_order
 
@@ -62,29 +62,16 @@ def decorate(pool: Templates, counts: Tensor, elements: list[int]) -> WeightedTe
     Returns:
         Distinct templates; more oxygen, say, than the metals can bind is left out where there are anions.
     """
-    order = torch.tensor(sorted(elements, key=lambda z: float(electronegativities()[z])))
-    present = torch.zeros(len(pool), 119, dtype=torch.bool)
-    present[pool.batch, pool.atomic_numbers] = True
-    by_electronegativity = torch.argsort(electronegativities(), stable=True)
-    rank_of = torch.empty_like(present, dtype=torch.long)
-    rank_of[:, by_electronegativity] = torch.cumsum(present[:, by_electronegativity], 1) - 1
-    rank, n_species = rank_of[pool.batch, pool.atomic_numbers], present.sum(1)
     descriptors = element_descriptors()
     share = pool.multiplicity / pool.num_atoms[pool.batch]
-
     made, weights = [], []
-    for n in range(len(elements), int(n_species.max()) + 1):
-        chosen = torch.nonzero(n_species == n).flatten()
-        if len(chosen) == 0:
-            continue
-        part, sites = pool[chosen], torch.isin(pool.batch, chosen)
-        for cuts in itertools.combinations(range(1, n), len(elements) - 1):
-            target = torch.bucketize(rank[sites], torch.tensor(cuts, dtype=torch.long), right=True)
-            species = order[target]
-            change = (descriptors[species] - descriptors[part.atomic_numbers]).square().mean(1) * share[sites]
-            cost = torch.zeros(len(part), dtype=change.dtype).index_add(0, part.batch, change)
-            made.append(part.replace_species(species))
-            weights.append(counts[chosen].double().sqrt() * torch.exp(-cost / TEMPERATURE))
+    for chosen, species in decorations(pool, elements):
+        part = pool[chosen]
+        change = (descriptors[species] - descriptors[part.atomic_numbers]).square().mean(1)
+        change = change * share[torch.isin(pool.batch, chosen)]
+        cost = torch.zeros(len(part), dtype=change.dtype).index_add(0, part.batch, change)
+        made.append(part.replace_species(species))
+        weights.append(counts[chosen].double().sqrt() * torch.exp(-cost / TEMPERATURE))
     if not made:
         return WeightedTemplates(templates=pool[:0], weights=torch.zeros(0, dtype=torch.float64))
     templates, weight = Templates.concatenate(made), torch.cat(weights)

@@ -1,0 +1,42 @@
+"""The elements of a system on templates of other crystals, their species mapped in order of electronegativity.
+
+Several species may become one element: both cations of a perovskite become niobium.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from crystalgraph.chemistry.elements import electronegativities
+from crystalgraph.symmetry.template import Templates
+
+
+def decorations(templates: Templates, elements: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """All ways to put all elements of a system on templates, species of neighbouring rank merged where there are more.
+
+    Args:
+        templates: of any chemistry.
+        elements: atomic numbers of the system.
+
+    Yields:
+        Positions of the templates that a way applies to, (n,), and the element of each of their sites, in order.
+    """
+    values = electronegativities()
+    order = torch.tensor(sorted(elements, key=lambda z: float(values[z])))
+    present = torch.zeros(len(templates), 119, dtype=torch.bool)
+    present[templates.batch, templates.atomic_numbers] = True
+    by_value = torch.argsort(values, stable=True)
+    rank_of = torch.empty(present.shape, dtype=torch.long)
+    rank_of[:, by_value] = torch.cumsum(present[:, by_value], 1) - 1
+    rank, n_species = rank_of[templates.batch, templates.atomic_numbers], present.sum(1)
+    for n in range(len(elements), int(n_species.max()) + 1):
+        chosen = torch.nonzero(n_species == n).flatten()
+        if len(chosen) == 0:
+            continue
+        of_chosen = rank[torch.isin(templates.batch, chosen)]
+        for cuts in itertools.combinations(range(1, n), len(elements) - 1):
+            yield chosen, order[torch.bucketize(of_chosen, torch.tensor(cuts, dtype=torch.long), right=True)]
