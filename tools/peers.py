@@ -26,6 +26,7 @@ from crystalgraph.chemistry.elements import (
     electronegativities,
     max_common_oxidation_state,
 )
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals import Crystals
 from crystalgraph.evaluation.matching import ReferenceIndex
@@ -41,7 +42,6 @@ from crystalgraph.sampling.screen import Screen
 from crystalgraph.symmetry.enumerate import is_possible
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.wyckoff import wyckoff_table
-from crystalgraph.training.corpus import is_within
 
 MAX_ATOMS = 20
 """Largest primitive cell that any arm proposes."""

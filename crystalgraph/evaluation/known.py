@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
@@ -82,7 +83,8 @@ class Reference:
 
     def within(self, system: ChemicalSystem) -> Reference:
         """Those made of elements of the system only."""
-        return self[inside(self.crystals, system)]
+        crystals = self.crystals
+        return self[is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system).numpy()]
 
     def of_whole_system(self, system: ChemicalSystem) -> Reference:
         """Those that have every element of the system and no other."""
@@ -168,7 +170,9 @@ def default_reference(system: ChemicalSystem) -> Reference:
     parts = [load_reference("nbo").within(system)] if set(system.elements) & set(niobium_oxides.elements) else []
     if not niobium_oxides.contains(system):
         corpus = load_reference("corpus").within(system)
-        parts.append(corpus[~inside(corpus.crystals, niobium_oxides)])
+        crystals = corpus.crystals
+        ours = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), niobium_oxides)
+        parts.append(corpus[~ours.numpy()])
     parts = [part for part in parts if len(part)] or parts[:1]
     return Reference(
         name=" + ".join(part.name for part in parts),
@@ -177,14 +181,6 @@ def default_reference(system: ChemicalSystem) -> Reference:
         origin=[origin for part in parts for origin in part.origin],
         sha256=" + ".join(part.sha256 for part in parts),
     )
-
-
-def inside(crystals: Crystals, system: ChemicalSystem) -> NDArray[np.bool_]:
-    """Whether each crystal is made of elements of the system only, (n_crystals,)."""
-    foreign = np.ones(MAX_ATOMIC_NUMBER + 1, dtype=np.int64)
-    foreign[list(system.atomic_numbers)] = 0
-    atoms = foreign[crystals.atomic_numbers.numpy()]
-    return np.bincount(crystals.batch.numpy(), weights=atoms, minlength=len(crystals)) == 0
 
 
 def union_of_elements(crystals: Crystals) -> ChemicalSystem:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystalgraph.chemistry.filter import charge_neutral
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
-from crystalgraph.evaluation.known import inside
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.conversion import from_structures
 
@@ -125,7 +125,7 @@ def first_verdicts(inputs: Inputs, system: ChemicalSystem) -> tuple[list[dict[st
         return list(rows.values()), {}
     crystals = from_structures(list(structures.values()))
     validity = strict_validity(crystals)
-    in_system = inside(crystals, system)
+    in_system = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)
     formulas = {name: Formula.from_atomic_numbers(s.atomic_numbers) for name, s in structures.items()}
     for k, (name, structure) in enumerate(structures.items()):
         formula, reason = formulas[name], validity.reasons[k]

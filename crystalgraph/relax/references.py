@@ -34,9 +34,9 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pymatgen.core import Structure
 
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.errors import InputError
 from crystalgraph.io.conversion import to_structures
@@ -287,9 +287,8 @@ def read_shipped() -> dict[str, Any]:
 
 def _inside(dataset: Dataset, system: ChemicalSystem) -> list[int]:
     """Positions of the crystals that consist of these elements only."""
-    allowed = np.isin(dataset.crystals.atomic_numbers.numpy(), system.atomic_numbers)
-    n_allowed = np.add.reduceat(allowed.astype(np.int64), dataset.crystals.ptr[:-1].numpy())
-    return np.flatnonzero(n_allowed == dataset.crystals.num_atoms.numpy()).tolist()
+    crystals = dataset.crystals
+    return is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system).nonzero().flatten().tolist()
 
 
 def _known(value: float) -> float | None:

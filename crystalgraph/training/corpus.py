@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.config import DataConfig
 from crystalgraph.crystals import Crystals, ranges
@@ -103,13 +104,6 @@ class Corpus:
     heldout: TemplateSet
     element_volume: Tensor
     left_out: dict[str, int]
-
-
-def is_within(atomic_numbers: Tensor, batch: Tensor, n: int, system: ChemicalSystem) -> Tensor:
-    """Whether each of n crystals has elements of the system only, (n,), bool; arguments as in ``Crystals``."""
-    inside = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.bool)
-    inside[list(system.atomic_numbers)] = True
-    return torch.zeros(n, dtype=torch.long).index_add(0, batch, (~inside[atomic_numbers]).long()) == 0
 
 
 def refuse_leaks(training: TemplateSet, system: ChemicalSystem) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from crystalgraph import __version__
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.config import Config, load_config
 from crystalgraph.crystals import Crystals
@@ -34,7 +35,7 @@ from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import load_checkpoint, save_checkpoint
-from crystalgraph.training.corpus import Corpus, TemplateSet, is_within, prepare
+from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
 

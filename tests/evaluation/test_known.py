@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.known import (
@@ -9,7 +10,6 @@ from crystalgraph.evaluation.known import (
     EXPERIMENTAL,
     NOT_STATED,
     default_reference,
-    inside,
     load_reference,
     reduced_compositions,
     templates_seen,
@@ -30,7 +30,8 @@ ALL = [ROCK_SALT, PEROVSKITE, NIOBIUM]
 
 def test_inside_and_union_and_reduced():
     crystals = from_structures(ALL)
-    assert inside(crystals, NB_O).tolist() == [True, False, True]
+    inside = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), NB_O)
+    assert inside.tolist() == [True, False, True]
     assert union_of_elements(crystals) == ChemicalSystem.parse("NbOSrTi")
     reduced = reduced_compositions(crystals)
     assert reduced[:, [8, 22, 38, 41]].tolist() == [[1, 0, 0, 1], [3, 1, 1, 0], [0, 0, 0, 1]]
