@@ -79,12 +79,18 @@ def test_wheel_holds_code_data_and_weights(wheel):
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph").rglob("*.py")}
     tables = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "symmetry").glob("*.npz")}
     tables |= {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "relax").glob("*.json")}
+    tables |= {
+        str(path.relative_to(ROOT))
+        for end in ("css", "html", "js")
+        for path in (ROOT / "crystalgraph" / "report").glob(f"*.{end}")
+    }
     weights = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "weights").glob("*/*")}
     data = {f"crystalgraph/{path.relative_to(ROOT)}" for path in (ROOT / "datasets").glob("*/*")}
     assert inside == code | tables | weights | data | {"crystalgraph/py.typed"}
     assert "crystalgraph/datasets/corpus/crystals.npz" in inside
     assert "crystalgraph/weights/nbo/model.safetensors" in inside
     assert "crystalgraph/relax/nbo.json" in inside
+    assert "crystalgraph/report/report.js" in inside
 
 
 def test_wheel_works_away_from_the_checkout(wheel, tmp_path):

@@ -23,9 +23,10 @@ ALLOWED = {
     "evaluation": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io", "relax"},
     "models": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io"},
 }
-ALLOWED["training"] = {*ALLOWED["models"], "models", "relax", "evaluation"}
 ALLOWED["sampling"] = {*ALLOWED["models"], "models", "relax", "evaluation"}
-ALLOWED["cli"] = {*ALLOWED["training"], "training", "sampling"}
+ALLOWED["training"] = {*ALLOWED["sampling"], "sampling"}
+ALLOWED["report"] = {*ALLOWED["sampling"], "sampling"}
+ALLOWED["cli"] = {*ALLOWED["training"], "training", "sampling", "report"}
 
 SLOW_TO_IMPORT = {"torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "ase", "spglib"}
 

@@ -1,22 +1,55 @@
-"""``cg-data``: which crystals come with the package, and what is in them."""
+"""``cg-data``: which crystals come with the package, what is in them; crystals in, and out to other programs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.progress import stage_bars
+from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from crystalgraph.io.counts import Counts
     from crystalgraph.io.datasets import Dataset
+    from crystalgraph.io.entries import Found
+    from crystalgraph.io.importing import Imported
+    from crystalgraph.io.optimade import Answer, Query
+
+Told: TypeAlias = "Callable[[str, int, int], None] | None"
+"""Where progress goes, see `stage_bars`."""
+
+EXAMPLES = {
+    "list": ("cg-data list",),
+    "info": ("cg-data info corpus", "cg-data info nbo --json", "cg-data info mine"),
+    "import": (
+        "cg-data import cifs/ --out mine --licence CC-BY-4.0",
+        "cg-data import mp20.csv --out mp20 --keep-copies",
+        'cg-data import --optimade https://oqmd.org/optimade --filter \'elements HAS ALL "Nb","O"\' --out oqmd-nbo',
+    ),
+    "export": (
+        "cg-data export runs/Nb-O-n100-seed0 --top 10 --format poscar --out poscars",
+        "cg-data export nbo --ids mp-2311,mp-1470 --format ase-db --out nbo.db",
+        "cg-data export runs/Nb-O-n100-seed0 --top 5 --vasp --set MPRelaxSet --out vasp",
+    ),
+}
+
+
+def _epilog(*commands: str) -> str:
+    return "\n\n".join(("Examples:", *(f"`{line}`" for command in commands for line in EXAMPLES[command])))
+
 
 app = typer.Typer(
-    help="Show the crystals that come with crystalgraph: where they are from, and how many of which kind.",
-    epilog="Examples:\n\ncg-data list\n\ncg-data info corpus\n\ncg-data info nbo --json",
+    help="Crystals that come with crystalgraph, and crystals in and out: list, count, import, export.",
+    epilog=_epilog(*EXAMPLES),
     rich_markup_mode="markdown",
     add_completion=False,
 )
@@ -33,7 +66,7 @@ def no_command(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("list", epilog="Example:\n\ncg-data list")
+@app.command("list", epilog=_epilog("list"))
 def list_datasets(as_json: AsJson = False) -> None:
     """List the datasets: name, number of crystals, title."""
     from crystalgraph.io.datasets import dataset_names, read_card
@@ -47,7 +80,7 @@ def list_datasets(as_json: AsJson = False) -> None:
         _print_table(("name", "crystals", "title"), rows)
 
 
-@app.command(epilog="Examples:\n\ncg-data info corpus\n\ncg-data info nbo --json\n\ncg-data info path/to/a/dataset")
+@app.command(epilog=_epilog("info"))
 def info(
     name: Annotated[str, typer.Argument(help="A shipped dataset (see `cg-data list`), or the folder of one.")],
     as_json: AsJson = False,
@@ -68,6 +101,155 @@ def info(
         _print_report(dataset, counts, disagreeing)
     if disagreeing:
         raise typer.Exit(DISAGREES)
+
+
+@app.command("import", epilog=_epilog("import"))
+def import_crystals(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder or file: CIF, POSCAR, extxyz, pymatgen JSON, an ASE database (.db), CSV with a column cif "
+            "(as MP-20), or Parquet."
+        ),
+    ] = None,
+    optimade: Annotated[
+        str | None, typer.Option(metavar="URL", help="Instead of SOURCE: base URL of an OPTIMADE server.")
+    ] = None,
+    filter_: Annotated[str, typer.Option("--filter", help="In OPTIMADE's language; all entries without it.")] = "",
+    properties: Annotated[
+        list[str] | None,
+        typer.Option("--property", help="Of an OPTIMADE server: keep this property too, such as _mp_band_gap."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the dataset; it must not exist.")] = None,
+    name: Annotated[str | None, typer.Option(help="Title on the card.  [default: after the source]")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of entries that do not say their own.  [default: the server's, or not stated]")
+    ] = None,
+    attribution: Annotated[str | None, typer.Option(help="Whom to name.  [default: the server, or not stated]")] = None,
+    keep_copies: Annotated[bool, typer.Option("--keep-copies", help="Do not merge equal crystals.")] = False,
+    page_limit: Annotated[int, typer.Option("--page-limit", help="Entries a page of an OPTIMADE server.")] = 100,
+    pause: Annotated[float, typer.Option(help="Seconds between two pages.")] = 0.5,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on behind the pages in OUT.partial, after a kill or a busy server.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor summary.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset of your crystals: checked, without copies, with a card.
+
+    The folder can be named wherever a dataset's name can. What is left out has its reason in rejected.csv.
+    Crystals of equal formula and space group that StructureMatcher calls equal become one.
+    """
+    if (source is None) == (optimade is None):
+        raise InputError("name one source: a file or folder, or a server with --optimade URL")
+    if optimade is None and (filter_ or properties or resume):
+        raise InputError("--filter, --property and --resume are for a server; name one with --optimade URL")
+    if out is None:
+        raise InputError("where should the dataset go? Name a new folder with --out")
+
+    from crystalgraph.io.entries import from_files, from_optimade
+    from crystalgraph.io.importing import check_out
+    from crystalgraph.io.optimade import Query
+
+    check_out(out)
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry is in group 1
+    with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as told:
+        if source is not None:
+            found = from_files(source, licence=licence, attribution=attribution, progress=told)
+            imported = _write(found, out, title=name, keep_copies=keep_copies, told=told)
+        else:
+            query = Query(
+                url=optimade or "",
+                filter=filter_,
+                properties=tuple(properties or ()),
+                page_limit=page_limit,
+                pause=pause,
+            )
+            with _pages(query, out.with_name(f"{out.name}.partial"), resume=resume, told=told) as answer:
+                found = from_optimade(query, answer, licence=licence, attribution=attribution)
+                imported = _write(found, out, title=name, keep_copies=keep_copies, told=told)
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps({"out": str(out), **asdict(imported)}, indent=2, ensure_ascii=False))
+    elif not quiet:
+        _print_imported(imported, out)
+
+
+@contextmanager
+def _pages(query: Query, kept: Path, *, resume: bool, told: Told) -> Iterator[Answer]:
+    """What a server gives; the pages are kept until the block that writes them elsewhere has ended."""
+    from shutil import rmtree
+
+    from crystalgraph.io.optimade import fetch
+
+    answer = fetch(query, kept, resume=resume, progress=None if told is None else partial(told, "fetch"))
+    if not answer.entries:
+        rmtree(kept)
+        raise InputError(f"{query.base} has no entry for the filter {query.filter!r}; try another")
+    yield answer
+    rmtree(kept)
+
+
+def _write(found: Found, out: Path, *, title: str | None, keep_copies: bool, told: Told) -> Imported:
+    from crystalgraph.evaluation.matching import group_equal
+    from crystalgraph.evaluation.symmetry import space_groups
+    from crystalgraph.io.importing import write_import
+
+    equal = None if keep_copies else group_equal
+    return write_import(found, out, space_groups=space_groups, group_equal=equal, title=title, progress=told)
+
+
+@app.command("export", epilog=_epilog("export"))
+def export_crystals(
+    source: Annotated[
+        str, typer.Argument(help="Dataset (name or folder), run folder, structure file, or a folder of them.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="File or folder to write; it must not exist.")] = None,
+    fmt: Annotated[
+        str | None,
+        typer.Option("--format", help="A folder of cif or poscar; a file of extxyz, ase-db, json or parquet."),
+    ] = None,
+    vasp: Annotated[
+        bool, typer.Option("--vasp", help="Instead of --format: INCAR, KPOINTS, POSCAR and POTCAR.spec of each.")
+    ] = False,
+    input_set: Annotated[str, typer.Option("--set", help="With --vasp: pymatgen's input set.")] = "MPRelaxSet",
+    top: Annotated[int | None, typer.Option(help="Only the first so many; a run's are ranked.")] = None,
+    ids: Annotated[str | None, typer.Option(help="Only these ids or names, separated by commas.")] = None,
+    relaxed: Annotated[bool, typer.Option("--relaxed", help="Of a run: the relaxed structures.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor summary.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand crystals over to other programs.
+
+    POTCAR.spec holds the names of the potentials, never their content.
+    """
+    if vasp == (fmt is not None):
+        raise InputError("say what to write: either --format or --vasp")
+    if out is None:
+        raise InputError("where should it go? Name a new file or folder with --out")
+
+    from crystalgraph.io.exporting import export, export_vasp, select
+
+    wanted = [name.strip() for name in (ids or "").split(",") if name.strip()]
+    selection = select(source, top=top, ids=wanted, relaxed=relaxed)
+    failures: dict[str, str] = {}
+    remarks: dict[str, int] = {}
+    if fmt is not None:
+        export(selection, fmt, out)
+    else:
+        with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as told:
+            watch = None if told is None else partial(told, "inputs")
+            failures, remarks = export_vasp(selection, out, input_set=input_set, progress=watch)
+    left_out = selection.left_out | failures
+    written = len(selection) - len(failures)
+    if as_json:
+        report = {"out": str(out), "written": written, "left_out": left_out, "remarks": remarks}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    elif not quiet:
+        lines = [f"{count} × {text}" for text, count in remarks.items()]
+        lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+        _print_lines(*lines, f"{written:,} crystals written to {out}")
 
 
 def main() -> None:
@@ -97,6 +279,14 @@ def _report(dataset: Dataset, counts: Counts, disagreeing: list[str]) -> dict[st
         "columns": dataset.card["columns"],
         "sources": dataset.card["sources"],
     }
+
+
+def _print_imported(imported: Imported, out: Path) -> None:
+    lost = [(f"lost: {reason}", count) for reason, count in imported.reasons.items()]
+    rows = [("entries", imported.n_entries), *lost, ("lost: copy of one kept", imported.n_copies)]
+    shown = [(title, f"{count:,}") for title, count in rows if count]
+    _print_table(("", "how many"), [*shown, ("crystals", f"{imported.n_crystals:,}")])
+    _print_lines(f"written to {out}, with its card in README.md and what was left out in rejected.csv")
 
 
 def _print_report(dataset: Dataset, counts: Counts, disagreeing: list[str]) -> None:

@@ -12,6 +12,7 @@ import typer
 from crystalgraph.cli.errors import run
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
+from crystalgraph.report.words import METRIC_MEANING
 
 if TYPE_CHECKING:
     from crystalgraph.evaluation.evaluate import Evaluation
@@ -23,17 +24,6 @@ EXAMPLES = (
     "cg-evaluate cifs/ --system Ti-O --relax 100 --workers 2 --out judged",
     "cg-evaluate generated.extxyz --reference known/ --training corpus --coverage",
 )
-
-MEANING = {
-    "validity": "of all inputs",
-    "as given": "of the strictly valid",
-    "symmetry": "of the strictly valid",
-    "relaxation": "of the relaxed",
-    "after relaxation": "of the usable",
-    "discovery": "after relaxation",
-    "rediscovery": "of known compounds",
-    "cdvae": "as CDVAE defines",
-}
 
 
 @app.command(epilog="\n\n".join(("Examples:", *EXAMPLES)))
@@ -71,7 +61,7 @@ def evaluate(
     """Judge crystals: valid, unique, novel, new, stable, and which known phases they found.
 
     Leaves a folder with metrics.json, structures.csv (a row for every input, with each verdict and the reason),
-    timings.json, and the relaxed crystals.
+    report.html to look at, timings.json, and the relaxed crystals.
     """
     if resume and out is None:
         raise InputError("--resume needs the folder of the interrupted run; name it with --out")
@@ -79,6 +69,7 @@ def evaluate(
     from crystalgraph.evaluation.evaluate import EvaluationRequest
     from crystalgraph.evaluation.evaluate import evaluate as judge_files
     from crystalgraph.io.run_folder import free_name
+    from crystalgraph.report.evaluation import write_evaluation_report
 
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry has its reason in the table
     request = EvaluationRequest(
@@ -95,6 +86,7 @@ def evaluate(
     folder = out or free_name(Path("runs") / f"evaluate-{Path(path).resolve().stem}")
     with stage_bars(show=not (quiet or as_json)) as watch:
         evaluation = judge_files(request, folder, workers=workers, resume=resume, watch=watch)
+    write_evaluation_report(folder, evaluation)
     if as_json:
         import json
 
@@ -138,7 +130,7 @@ def _table(evaluation: Evaluation) -> tuple[Any, list[str]]:
         if len(said) == 1 and (reason := said.pop()):  # one line for a whole group that is absent
             table.add_row(group, "–", "", f"({reasons.setdefault(reason, len(reasons) + 1)})", style="bold")
             continue
-        table.add_row(group, "", "", MEANING[group], style="bold")
+        table.add_row(group, "", "", METRIC_MEANING[group], style="bold")
         for name, metric in metrics.items():
             if isinstance(metric, Absent):
                 table.add_row(f"  {name}", "–", "", f"({reasons.setdefault(metric.reason, len(reasons) + 1)})")

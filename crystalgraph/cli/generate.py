@@ -12,6 +12,7 @@ import typer
 from crystalgraph.cli.errors import run
 from crystalgraph.cli.progress import progress_bar, stage_bars
 from crystalgraph.errors import InputError
+from crystalgraph.report.words import GATE_MEANING, STAGE_MEANING
 
 if TYPE_CHECKING:
     from crystalgraph.models.bundle import Model
@@ -20,22 +21,6 @@ if TYPE_CHECKING:
     from crystalgraph.sampling.request import GenerationRequest
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-
-GATE_MEANING = {
-    "strict": "atoms too close, or a density no solid has",
-    "composition": "not what was asked for, or unsound chemistry",
-    "symmetry": "not the asked space group or a supergroup",
-    "copy": "equal to a crystal kept before",
-    "surplus": "drawn after enough were kept",
-}
-
-STAGE_MEANING = {
-    "single point": "no energy",
-    "choice": "neither low enough for its composition nor drawn",
-    "relaxation": "given up far above the hull, or failed",
-    "finalists": "relaxed tighter, perturbed, relaxed again",
-    "copies": "became equal to a lower one",
-}
 
 DRAWN_PER_RELAXED = 3
 """Crystals to keep for each relaxation where --relax is given without --num; a good third of them is relaxed."""
@@ -95,8 +80,8 @@ def generate(
 ) -> None:
     """Propose crystals of a chemical system: drawn, screened, without copies, ranked.
 
-    Leaves a folder with the structures, candidates.csv (a row for every sample drawn, with its fate) and run.json.
-    With --relax also the relaxed structures, under the same names.
+    Leaves a folder with the structures, candidates.csv (a row for every sample drawn, with its fate), run.json, and
+    report.html to look at. With --relax also the relaxed structures, under the same names.
     """
     from crystalgraph.io.run_folder import check_free, free_name
     from crystalgraph.sampling.request import GenerationRequest
@@ -184,6 +169,7 @@ def _work(
 
     from crystalgraph.io.run_folder import versions, write_run
     from crystalgraph.models.bundle import load_model
+    from crystalgraph.report.generation import write_generation_report
     from crystalgraph.sampling.composition import as_record
     from crystalgraph.sampling.generate import generate, with_relaxed
     from crystalgraph.sampling.screen import COLUMNS
@@ -233,6 +219,7 @@ def _work(
     )
     if funnel is not None:
         funnel.clear()
+    write_generation_report(folder, record, result, None if funnel is None else funnel.hull)
     return record, result
 
 

@@ -23,7 +23,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement, Watch, judge
 from crystalgraph.evaluation.known import Reference, default_reference, load_reference, union_of_elements
-from crystalgraph.evaluation.rows import COLUMNS, Row, not_relaxable, pick
+from crystalgraph.evaluation.rows import COLUMNS, Inputs, Row, not_relaxable, pick
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.conversion import from_structures, to_atoms, to_structures
 from crystalgraph.io.reading import ReadResult, read_structures
@@ -101,12 +101,18 @@ class Evaluation:
         record: content of ``metrics.json``.
         timings: content of ``timings.json``.
         relaxations: by name of the input.
+        inputs: what was judged, see `crystalgraph.evaluation.rows.Inputs`.
+        files: that the inputs were read from.
+        hull: of the known phases; None where nothing was relaxed.
     """
 
     judgement: Judgement
     record: dict[str, Any]
     timings: dict[str, Any]
     relaxations: dict[str, Relaxation]
+    inputs: Inputs
+    files: list[Path]
+    hull: Hull | None
 
 
 @dataclass
@@ -190,6 +196,9 @@ def evaluate(
         record=head | _results(judgement, hull, request, known),
         timings=_timings(clock, judgement, done),
         relaxations=done,
+        inputs=inputs,
+        files=read.files,
+        hull=hull,
     )
     _write(folder, head, evaluation)
     return evaluation

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from crystalgraph.errors import InputError
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -44,3 +50,27 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         ValueError: for NaN and infinities, which JSON does not have.
     """
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill; it appears under its name when the block ends, and not at all when the block fails.
+
+    Args:
+        out: its name; missing parents are made.
+
+    Raises:
+        InputError: if something of that name came to exist in the meantime.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+    try:
+        folder = partial / out.name  # made by mkdir, so that its permissions follow the umask
+        folder.mkdir()
+        yield folder
+        try:
+            folder.rename(out)
+        except OSError:
+            raise InputError(f"output {out} came to exist meanwhile; name another with --out") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -24,7 +24,8 @@ def count_crystals(crystals: Crystals, columns: dict[str, NDArray[Any]]) -> Coun
 
     Args:
         crystals: the crystals.
-        columns: what is known about each, (n_crystals,) each; groups whose column is absent are left out.
+        columns: what is known about each, (n_crystals,) each; groups whose column is absent, or holds something else
+            under the same name, are left out.
 
     Returns:
         The counts, in the order in which a card shows them.
@@ -35,18 +36,20 @@ def count_crystals(crystals: Crystals, columns: dict[str, NDArray[Any]]) -> Coun
         "size": {"all": len(num_atoms), f"at most {_SMALL_CELL} sites": _sum(num_atoms <= _SMALL_CELL)},
         **_chemistry(composition, num_atoms, columns["space_group_number"]),
     }
-    if "kind" in columns:
-        known = columns["experimentally_known"]
+    known = columns.get("experimentally_known")
+    if "kind" in columns and known is not None and known.dtype == bool:
         counts["kind"] = _values(columns["kind"])
         counts["experimentally known"] = _values(columns["kind"][known])
     energies = {"formation_energy_per_atom": "a formation energy", "e_form": "a formation energy"}
     energies["e_above_hull"] = "an energy above hull"
     counts["energy"] = {
-        f"with {what}": _sum(np.isfinite(columns[name])) for name, what in energies.items() if name in columns
+        f"with {what}": _sum(np.isfinite(columns[name]))
+        for name, what in energies.items()
+        if name in columns and columns[name].dtype.kind in "iuf"
     }
     counts["source"] = _values(columns["source"])
     counts["licence"] = _values(columns["licence"])
-    if "origin_split" in columns:
+    if "origin_split" in columns and columns["origin_split"].dtype.kind == "U":
         labels, rows = np.unique(columns["origin_split"], return_counts=True)
         one_each = np.array([label for text in np.repeat(labels, rows) for label in text.split(";")])
         counts["origin (a crystal can have several)"] = _values(one_each)

@@ -5,6 +5,7 @@ A file, or a block or frame of one, that does not give a crystal is kept with it
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -12,27 +13,31 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Composition, Structure
-from pymatgen.io.cif import CifFile, CifParser, str2float
+from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
-from crystalgraph.io.conversion import atoms_fault, from_structures, structure_fault
+from crystalgraph.io.cif import cif_parts
+from crystalgraph.io.conversion import from_structures, structure_fault
+from crystalgraph.io.tables import ID_COLUMNS, ase_parts, csv_parts, parquet_parts, structure_from_atoms
 from crystalgraph.io.writing import EXTXYZ_FILE
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all): files of a folder, or crystals of a single file."""
 
 Part = tuple[str, Callable[[], Structure]]
 """A block or frame of a file: its name and what turns it into a structure."""
 
-Reader = Callable[[str], Iterator[Part]]
-"""Cuts the text of one kind of file into parts."""
+Reader = Callable[[Path], Iterator[Part]]
+"""Cuts one kind of file into parts."""
 
 #: What the parsers of pymatgen and ASE raise on files that are not what they seem.
 _PARSE_ERRORS = (
@@ -49,20 +54,13 @@ _PARSE_ERRORS = (
 )
 
 #: What a run folder is known by, and where it keeps its crystals.
-_RUN_RECORD, _RUN_STRUCTURES = "run.json", "structures"
+_RUN_RECORD, _RUN_STRUCTURES, _RUN_ROWS = "run.json", "structures", "candidates.csv"
 
 _JSON = (".json", ".jsonl")
+_TABLES = (".csv", ".db", ".parquet")
 
-#: Where CIFs state their space group.
-_GROUP_KEYS = (
-    "_symmetry_space_group_name_H-M",
-    "_space_group_name_H-M_alt",
-    "_symmetry_Int_Tables_number",
-    "_space_group_IT_number",
-)
-
-#: Site symbols that stand for a molecule; pymatgen leaves out the site, or its hydrogen.
-_MOLECULE_SYMBOLS = ("OH", "O-H", "Wat", "wat")
+#: Formats in which ``name`` is what the crystal is called, and not its mineral's name.
+_NAMED = (".db", ".extxyz", ".xyz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +70,8 @@ class ReadResult:
     Attributes:
         crystals: all crystals that could be read, float64; None if there are none.
         names: a name for each of them: the file's, then ``#`` and the block or frame if the file holds several.
+        properties: what the file says about each of them besides the crystal, such as an energy: numbers, flags,
+            texts, and lists of them.
         failures: name -> reason, one line, for everything that could not be read.
         order: every name, of a crystal or of a failure, in the order in which the files hold them.
         files: the files that were read, in order.
@@ -79,6 +79,7 @@ class ReadResult:
 
     crystals: Crystals | None
     names: list[str] = field(default_factory=list)
+    properties: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -95,19 +96,34 @@ class ReadResult:
         return digest.hexdigest()
 
 
-def read_structures(path: str | os.PathLike[str]) -> ReadResult:
-    """Read a CIF (one or many blocks), an extxyz (one or many frames), a POSCAR, pymatgen JSON, or a folder of files.
+def own_names(result: ReadResult) -> list[str]:
+    """What a file calls its crystals, where they come from a single file that names them; else their names as read."""
+    if len(result.files) != 1:
+        return result.names
+    file = result.files[0]
+    keys = (*ID_COLUMNS, "name") if file.suffix.lower() in _NAMED else ID_COLUMNS
+    own: dict[str, None] = {}
+    for name, told in zip(result.names, result.properties, strict=True):
+        given = next((str(told[key]) for key in keys if told.get(key) not in (None, "")), "")
+        own[_free_name(given or name.removeprefix(f"{file.stem}#"), own)] = None
+    return list(own)
+
+
+def read_structures(path: str | os.PathLike[str], *, progress: Progress | None = None) -> ReadResult:
+    """Read a CIF (one or many blocks), an extxyz (one or many frames), a POSCAR, pymatgen JSON, a table, or a folder.
 
     In a folder the files ``*.cif``, ``*.extxyz``, ``*.xyz``, ``*.vasp``, ``*.poscar``, ``POSCAR*`` and ``CONTCAR*``
     are read in the order of their names; other files and subfolders are left alone. ``*.json`` and ``*.jsonl`` are
-    read where there are no others. Of a run folder, which keeps the same crystals in several formats, only one
-    is read: CIF, else extxyz, else POSCAR.
+    read where there are no others, and ``*.csv``, ``*.db`` and ``*.parquet`` where there are none of these either. Of
+    a run folder, which keeps the same crystals in several formats, only one is read: CIF, else extxyz, else POSCAR.
 
     JSON holds structures as pymatgen writes them (``Structure.as_dict``): one, a list, a table by name, or one a line;
-    a structure may also be the ``structure`` of an entry.
+    a structure may also be the ``structure`` of an entry. Tables are CSV, ASE databases and Parquet, see
+    `crystalgraph.io.tables`.
 
     Args:
         path: file or folder.
+        progress: called as the work goes on.
 
     Returns:
         The crystals with their names, and the reason for everything that could not be read.
@@ -119,11 +135,12 @@ def read_structures(path: str | os.PathLike[str]) -> ReadResult:
     stems = Counter(file.stem for file in readers)
     structures: list[Structure] = []
     names: list[str] = []
+    properties: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     taken: dict[str, None] = {}
-    for file, reader in readers.items():
+    for position, (file, reader) in enumerate(readers.items()):
         label = file.stem if stems[file.stem] == 1 else file.name
-        for part, result in _read_file(file, reader):
+        for part, result in _read_file(file, reader, progress if len(readers) == 1 else None):
             name = _free_name(f"{label}#{part}" if part else label, taken)
             taken[name] = None
             if isinstance(result, str):
@@ -131,18 +148,49 @@ def read_structures(path: str | os.PathLike[str]) -> ReadResult:
             else:
                 structures.append(result)
                 names.append(name)
+                properties.append(result.properties)
+        if progress is not None and len(readers) > 1:
+            progress(position + 1, len(readers))
+    candidates = _candidates(Path(path))
+    for name, told in zip(names, properties, strict=True):
+        told |= candidates.get(str(told.get("name", name)), {})
     return ReadResult(
         crystals=from_structures(structures) if structures else None,
         names=names,
+        properties=properties,
         failures=failures,
         order=list(taken),
         files=list(readers),
     )
 
 
+def _candidates(path: Path) -> dict[str, dict[str, Any]]:
+    """What a run says about each candidate that it kept, by the name of its file; nothing where this is no run."""
+    run = path if path.is_dir() else path.parent
+    if not (run / _RUN_RECORD).is_file():
+        return {}
+    try:
+        with (run / _RUN_ROWS).open(encoding="utf-8", newline="") as lines:
+            rows = [row for row in csv.DictReader(lines) if row.get("file")]
+    except OSError:
+        return {}
+    return {row["file"]: {key: _number(text) for key, text in row.items() if key != "file"} for row in rows}
+
+
+def _number(text: str) -> Any:
+    if text in ("yes", "no"):
+        return text == "yes"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _choose_files(path: Path) -> dict[Path, Reader]:
     """The files to read at a path, each with its reader."""
-    known = "*.cif, *.extxyz, *.xyz, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.json, *.jsonl"
+    known = "*.cif, *.extxyz, *.xyz, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.json, *.jsonl, *.csv, *.db, *.parquet"
     if path.is_dir():
         for folder, ends in _places(path):
             if readers := _readers_in(folder, ends):
@@ -164,14 +212,15 @@ def _places(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     else:
         yield path, ()
         yield path, _JSON
+        yield path, _TABLES
 
 
 def _readers_in(folder: Path, ends: tuple[str, ...]) -> dict[Path, Reader]:
-    """Structure files of a folder by name, with their readers; without ends all kinds but JSON."""
+    """Structure files of a folder by name, with their readers; without ends all kinds but JSON and tables."""
     readers: dict[Path, Reader] = {}
     for file in sorted(entry for entry in folder.iterdir() if not entry.is_dir()):
         name = file.name.lower()
-        wanted = name.endswith(ends) if ends else not name.endswith(_JSON)
+        wanted = name.endswith(ends) if ends else not name.endswith((*_JSON, *_TABLES))
         if wanted and (reader := _reader(file)):
             readers[file] = reader
     return readers
@@ -183,13 +232,18 @@ def _reader(file: Path) -> Reader | None:
         return None
     if file.suffix.lower() in _READERS:
         return _READERS[file.suffix.lower()]
-    return _poscar_part if file.name.upper().startswith(("POSCAR", "CONTCAR")) else None
+    return _text(_poscar_part) if file.name.upper().startswith(("POSCAR", "CONTCAR")) else None
 
 
-def _read_file(file: Path, reader: Reader) -> Iterator[tuple[str, Structure | str]]:
+def _text(cut: Callable[[str], Iterator[Part]]) -> Reader:
+    """A reader of files from what cuts their text."""
+    return lambda file: cut(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _read_file(file: Path, reader: Reader, progress: Progress | None) -> Iterator[tuple[str, Structure | str]]:
     """Each part of a file (its name, empty if it is the only one) with its structure, or why there is none."""
     try:
-        parts = list(reader(file.read_text(encoding="utf-8", errors="replace")))
+        parts = list(reader(file))
     except OSError as error:
         yield "", f"it cannot be read ({error.strerror})"
         return
@@ -198,8 +252,10 @@ def _read_file(file: Path, reader: Reader) -> Iterator[tuple[str, Structure | st
         return
     if not parts:
         yield "", "it holds no crystal"
-    for name, parse in parts:
+    for done, (name, parse) in enumerate(parts, start=1):
         yield name if len(parts) > 1 else "", _parse(parse)
+        if progress is not None:
+            progress(done, len(parts))
 
 
 def _parse(parse: Callable[[], Structure]) -> Structure | str:
@@ -210,71 +266,6 @@ def _parse(parse: Callable[[], Structure]) -> Structure | str:
         except _PARSE_ERRORS as error:
             return f"it cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__})"
     return structure_fault(structure) or structure
-
-
-def _cif_parts(text: str) -> Iterator[Part]:
-    # Cut by hand, because CifFile keeps only the last of several blocks of one name.
-    blocks = [f"data_{block}" for block in re.split(r"^[ \t]*data_", text, flags=re.MULTILINE | re.IGNORECASE)[1:]]
-    # Blocks without atoms (the journal's, the powder pattern's) are not crystals that failed, unless there is no other.
-    for block in [b for b in blocks if "_atom_site_" in b] or blocks:
-        yield block.split(maxsplit=1)[0].removeprefix("data_"), lambda block=block: _parse_cif(block)  # type: ignore[misc]
-
-
-def _parse_cif(block: str) -> Structure:
-    data = next(iter(CifFile.from_str(block).data.values())).data
-    symbols = data.get("_atom_site_type_symbol") or data.get("_atom_site_label") or []
-    if molecules := sorted({symbol for symbol in symbols if symbol.startswith(_MOLECULE_SYMBOLS)}):
-        raise ValueError(f"{', '.join(molecules)} stands for more than one atom")
-    operations = data.get("_symmetry_equiv_pos_as_xyz") or data.get("_space_group_symop_operation_xyz")
-    whole_cell = operations is not None and len([operations] if isinstance(operations, str) else operations) == 1
-    # With symmetry, 0.3333 must become 1/3 so that images coincide; a whole cell is taken as it is written.
-    tolerance = 0 if whole_cell else 1e-4
-    if fault := _cell_fault(data):
-        raise ValueError(fault)
-    parser = CifParser.from_str(block, frac_tolerance=tolerance, check_cif=False)
-    said: list[str] = vars(parser)["warnings"]
-    try:
-        (structure,) = parser.parse_structures(primitive=False)
-    except ValueError as error:
-        # What is wrong is only among the warnings.
-        raise ValueError(said[-1].rpartition("\n")[2] if said else str(error)) from error
-    if any("Defaulting to P1" in warning for warning in said) and (group := _stated_group(data)):
-        raise ValueError(f"no symmetry operations are listed and its space group {group} is not known")
-    if whole_cell and structure.is_ordered and len(structure) != len(symbols):
-        raise ValueError(f"{len(symbols)} sites are listed but {len(structure)} are distinct atoms")
-    stated = data.get("_chemical_formula_sum", "?")
-    if structure.is_ordered and not _is_composition(structure.composition, stated):
-        raise ValueError(f"the atoms are {structure.composition.formula} but the formula is {stated}")
-    return structure
-
-
-def _cell_fault(data: Mapping[str, Any]) -> str | None:
-    """Why a CIF's lengths and angles make no cell, or None."""
-    try:
-        lengths = np.array([str2float(data[f"_cell_length_{axis}"]) for axis in ("a", "b", "c")])
-        angles = np.array([str2float(data[f"_cell_angle_{axis}"]) for axis in ("alpha", "beta", "gamma")])
-    except (KeyError, TypeError, ValueError):
-        return "its cell is not given in six numbers"
-    cosines = np.cos(np.radians(angles))
-    if lengths.min() <= 0 or 1 + 2 * cosines.prod() - (cosines**2).sum() <= 0:
-        return "its cell has no volume"
-    return None
-
-
-def _stated_group(data: Mapping[str, Any]) -> str:
-    """The space group that a CIF states; empty where it states none, or P1."""
-    stated = [str(data.get(key, "?")).strip() for key in _GROUP_KEYS]
-    return next((group for group in stated if group.replace(" ", "") not in ("", "?", ".", "1", "P1")), "")
-
-
-def _is_composition(composition: Composition, formula: str) -> bool:
-    """Whether the formula a CIF states has this ratio of elements, or says nothing; deuterium counts as hydrogen."""
-    try:
-        stated = Composition(re.sub(r"\bD(?=[\d\s]|$)", "H", formula))
-    except ValueError:
-        return True
-    found = Composition(composition.formula)  # writes deuterium as hydrogen, and no charges
-    return stated.fractional_composition.almost_equals(found.fractional_composition, rtol=0, atol=0.005)
 
 
 def _poscar_part(text: str) -> Iterator[Part]:
@@ -330,9 +321,7 @@ def _parse_frame(lines: list[str], count: int | None) -> Structure:
     if len(lines) < count + 2:
         raise ValueError(f"{count} atoms are announced but the file ends after {max(len(lines) - 2, 0)}")
     (atoms,) = iread(io.StringIO("\n".join(lines) + "\n"), format="extxyz")
-    if fault := atoms_fault(atoms):
-        raise ValueError(fault)
-    return Structure(atoms.cell.array, atoms.numbers, atoms.get_scaled_positions(wrap=False))
+    return structure_from_atoms(atoms)
 
 
 def _json_parts(text: str) -> Iterator[Part]:
@@ -374,17 +363,24 @@ def _entry_id(document: Any) -> str:
 def _structure_of(document: Any) -> Structure:
     if not _is_entry(document):
         raise ValueError("it is no structure as pymatgen writes it, with lattice and sites")
-    return Structure.from_dict(document if "lattice" in document else document["structure"])
+    if "lattice" in document:
+        return Structure.from_dict(document)
+    structure = Structure.from_dict(document["structure"])
+    structure.properties |= {key: value for key, value in document.items() if key != "structure"}
+    return structure
 
 
 _READERS: dict[str, Reader] = {
-    ".cif": _cif_parts,
-    ".extxyz": _extxyz_parts,
-    ".xyz": _extxyz_parts,
-    ".vasp": _poscar_part,
-    ".poscar": _poscar_part,
-    ".json": _json_parts,
-    ".jsonl": _json_parts,
+    ".cif": _text(cif_parts),
+    ".extxyz": _text(_extxyz_parts),
+    ".xyz": _text(_extxyz_parts),
+    ".vasp": _text(_poscar_part),
+    ".poscar": _text(_poscar_part),
+    ".json": _text(_json_parts),
+    ".jsonl": _text(_json_parts),
+    ".csv": csv_parts,
+    ".db": ase_parts,
+    ".parquet": parquet_parts,
 }
 
 

@@ -42,6 +42,8 @@ def test_a_folder_is_judged_with_a_table_and_files(cg_evaluate, tmp_path):
     assert code == 0
     assert {p.name for p in (tmp_path / "judged").iterdir()} == {
         "metrics.json",
+        "plots",
+        "report.html",
         "request.json",
         "structures.csv",
         "timings.json",

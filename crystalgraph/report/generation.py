@@ -1,0 +1,344 @@
+"""The page of a ``cg-generate`` run."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystalgraph.io.run_folder import EXTENSION, RELAXED_FOLDER
+from crystalgraph.relax.relaxer import METASTABLE
+from crystalgraph.report.distributions import Distribution, bars, histogram
+from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
+from crystalgraph.report.notation import group_text
+from crystalgraph.report.page import MAX_CRYSTALS, MAX_ROWS, Column, Crystal, Gate, Page, Version, write_page
+from crystalgraph.report.words import (
+    GATE_MEANING,
+    MADE_CAVEAT,
+    PATTERN_CAVEAT,
+    PICTURE_CAVEAT,
+    SCOPE_CAVEAT,
+    SCORE_CAVEAT,
+    SIZE_CAVEAT,
+    STAGE_MEANING,
+    energy_caveats,
+    sentence,
+)
+from crystalgraph.sampling.funnel import RELAXED
+
+if TYPE_CHECKING:
+    from crystalgraph.relax.hull import Hull
+    from crystalgraph.sampling.funnel import Outcome
+    from crystalgraph.sampling.generate import RunResult
+    from crystalgraph.sampling.screen import Sample
+
+LEARNED_ATOMS = 20
+"""Largest primitive cell that the shipped model learned from."""
+
+WIDEST_E_HULL = 2.0
+"""eV/atom; what lies higher above the hull is counted in the note of the histogram."""
+
+COLUMNS = (
+    Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
+    Column(key="formula", label="formula", kind="formula"),
+    Column(
+        key="group", label="group", meaning="space group found with 0.1 Å, after relaxation where relaxed", kind="group"
+    ),
+    Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
+    Column(
+        key="e_hull_single_point", label="e_hull drawn", meaning="energy above the hull as drawn, eV/atom", digits=3
+    ),
+    Column(key="atoms", label="atoms", meaning="in the primitive cell as drawn"),
+    Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
+    Column(key="density", label="g/cm³", meaning="density as drawn", digits=2),
+    Column(key="score", label="score", meaning="the discriminator's; not shown to order by stability", digits=2),
+    Column(key="plausibility", label="plausibility", meaning="of the composition, 0 to 1", digits=2),
+    Column(key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool"),
+    Column(key="valid", label="valid", meaning="strictly valid", kind="bool"),
+    Column(key="fate", label="fate", meaning="stage of the relaxation that it reached", kind="text"),
+    Column(key="name", label="file", kind="text"),
+)
+
+
+def write_generation_report(
+    folder: Path, record: Mapping[str, Any], result: RunResult, hull: Hull | None = None
+) -> Path:
+    """Write ``report.html`` and the plots beside it into a finished run folder.
+
+    Args:
+        folder: of the run; its structure files are read.
+        record: content of ``run.json``.
+        result: what the run found.
+        hull: of the known phases; None where nothing was relaxed.
+
+    Returns:
+        The path of the page.
+    """
+    return write_page(folder, generation_page(folder, record, result, hull))
+
+
+def generation_page(folder: Path, record: Mapping[str, Any], result: RunResult, hull: Hull | None = None) -> Page:
+    """What the page shows; arguments as for `write_generation_report`."""
+    by_file = {sample.file: sample for sample in result.samples if sample.file is not None}
+    kept = [by_file[name] for name in result.names]
+    table = [_row(place, sample, result) for place, sample in enumerate(kept)]
+    relaxed = [k for k, row in enumerate(table) if row["fate"] == RELAXED]
+    picture, note = _hull(hull, table, relaxed)
+    system = str(result.request.system)
+    distributions = _distributions(table, result)
+    return Page(
+        title=str(result.request.formula or system.replace("-", "–")),
+        kind="generated crystals",
+        lead=str(result.request),
+        figures=_figures(record, table, relaxed),
+        unit="sample",
+        funnel=_funnel(record, result),
+        funnel_note=result.shortfall,
+        hull=picture,
+        hull_note=note,
+        columns=list(COLUMNS),
+        rows=table[:MAX_ROWS],
+        n_rows=len(table),
+        rows_file="candidates.csv",
+        crystals=[_crystal(folder, place, sample, result, hull) for place, sample in enumerate(kept[:MAX_CRYSTALS])],
+        distributions=distributions,
+        missing=_missing(record, hull),
+        record=_record(record, system),
+        caveats=_caveats(record, result),
+    )
+
+
+def _row(place: int, sample: Sample, result: RunResult) -> dict[str, Any]:
+    outcome = result.outcomes.get(sample.draw)
+    is_relaxed = place < len(result.relaxed)
+    volume = sample.volume_per_atom
+    if is_relaxed:
+        volume = result.relaxed[place].volume / len(result.relaxed[place])
+    return {
+        "place": sample.draw if sample.rank is None else sample.rank,
+        "formula": sample.formula,
+        "group": (outcome.space_group_relaxed if outcome and is_relaxed else None) or sample.space_group_found,
+        "e_above_hull": outcome.e_above_hull if outcome and is_relaxed else nan,
+        "e_hull_single_point": outcome.e_hull_single_point if outcome else nan,
+        "atoms": sample.num_atoms,
+        "volume": volume,
+        "density": sample.density,
+        "score": sample.score,
+        "plausibility": sample.plausibility,
+        "charge_neutral": sample.charge_neutral,
+        "valid": sample.strictly_valid if result.request.raw else None,
+        "fate": outcome.relax_fate if outcome else "",
+        "name": sample.file or "",
+        "volume_drawn": sample.volume_per_atom,
+    }
+
+
+def _figures(record: Mapping[str, Any], table: list[dict[str, Any]], relaxed: list[int]) -> list[tuple[str, str]]:
+    counts = record["counts"]
+    formulas, groups = len({row["formula"] for row in table}), len({row["group"] for row in table} - {None})
+    figures = [
+        (f"{counts['drawn']:,}", "samples drawn"),
+        (f"{counts['kept']:,}", "kept"),
+        (f"{formulas}", "formula" if formulas == 1 else "formulas"),
+        (f"{groups}", "space group" if groups == 1 else "space groups"),
+    ]
+    if "relaxation" not in record:
+        return figures
+    energies = [table[k]["e_above_hull"] for k in relaxed]
+    figures = [*figures[:2], (f"{len(relaxed):,}", "relaxed")]
+    if energies:
+        figures.append((f"{min(energies):+.3f}".replace("-", "−"), "eV/atom, lowest above the hull"))
+        figures.append((f"{sum(energy <= METASTABLE for energy in energies):,}", f"at most {METASTABLE:g} eV/atom"))
+    return figures
+
+
+def _funnel(record: Mapping[str, Any], result: RunResult) -> list[Gate]:
+    reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for sample in result.samples:
+        reasons[sample.fate][_kind_of_reason(sample.reason)] += bool(sample.reason)
+    gates = []
+    for name, count in record["counts"].items():
+        if name in GATE_MEANING:
+            if count:
+                gates.append(
+                    Gate(name=name, count=count, is_loss=True, meaning=GATE_MEANING[name], reasons=_top(reasons[name]))
+                )
+        else:
+            gates.append(Gate(name=name, count=count))
+    if "relaxation" not in record:
+        return gates
+    lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for outcome in result.outcomes.values():
+        lost[outcome.relax_fate][_kind_of_reason(outcome.relax_reason)] += bool(outcome.relax_reason)
+    for stage in record["relaxation"]["stages"]:
+        if stage["lost"]:
+            name, meaning = stage["name"], STAGE_MEANING[stage["name"]]
+            gates.append(Gate(name=name, count=stage["lost"], is_loss=True, meaning=meaning, reasons=_top(lost[name])))
+    return [*gates, Gate(name="relaxed", count=record["relaxation"]["relaxed"])]
+
+
+def _kind_of_reason(reason: str) -> str:
+    """A reason without its numbers, so that equal ones can be counted."""
+    import re
+
+    return re.sub(r"\d[\d.]*", "…", reason)
+
+
+def _top(reasons: Counter[str], n: int = 3) -> list[str]:
+    found = [(reason, count) for reason, count in reasons.most_common() if count]
+    return [f"{count} × {reason}" for reason, count in found[:n]] if len(found) > 1 else []
+
+
+def _hull(hull: Hull | None, table: list[dict[str, Any]], relaxed: list[int]) -> tuple[dict[str, Any] | None, str]:
+    if hull is None:
+        return None, ""
+    points = [
+        Point(
+            row=k,
+            formula=table[k]["formula"],
+            group=table[k]["group"],
+            e_above_hull=table[k]["e_above_hull"],
+            name=table[k]["name"],
+        )
+        for k in relaxed
+        if k < MAX_ROWS and isfinite(table[k]["e_above_hull"])
+    ]
+    picture = hull_picture(hull, points)
+    if picture is None:
+        return None, ""
+    return picture, f"{len(points)} relaxed candidates and {known_note(hull)}"
+
+
+def _crystal(folder: Path, place: int, sample: Sample, result: RunResult, hull: Hull | None) -> Crystal:
+    versions = []
+    if place < len(result.relaxed):
+        versions.append(_version(folder / RELAXED_FOLDER, "relaxed", result.relaxed[place], result.names[place]))
+    drawn = result.structures[place] if sample.strictly_valid else None
+    versions.append(_version(folder / "structures", "as drawn", drawn, result.names[place]))
+    facts = _facts(sample, result.outcomes.get(sample.draw))
+    if hull is not None:
+        facts += neighbours(hull, sample.formula)
+    return Crystal(name=result.names[place], formula=sample.formula, facts=facts, versions=versions)
+
+
+def _facts(sample: Sample, outcome: Outcome | None) -> list[tuple[str, str]]:
+    facts = []
+    if outcome is not None:
+        relaxed = outcome.space_group_relaxed if outcome.relax_fate == RELAXED else None
+        after, before = outcome.e_above_hull, outcome.e_hull_single_point
+        facts += [
+            ("above the hull", energy_text(after) if outcome.relax_fate == RELAXED else "not known"),
+            ("as drawn", energy_text(before)),
+            ("relaxation", f"{outcome.relax_status}, {outcome.n_steps} steps" if outcome.relax_status else "none"),
+            ("group relaxed", group_text(relaxed)),
+            ("remark", outcome.relax_reason),
+        ]
+    relation = {"exact": "as asked", "supergroup": "contains the asked", "other": "not the asked"}.get(
+        sample.symmetry, ""
+    )
+    facts += [
+        ("group drawn", ", ".join(filter(None, (group_text(sample.space_group_found), relation)))),
+        ("group asked", group_text(sample.space_group_asked)),
+        ("Wyckoff template", sample.template),
+        ("remark", sample.reason),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _version(folder: Path, label: str, structure: Any, name: str) -> Version:
+    """A crystal with its file, of the first kind that the folder has."""
+    for fmt, kind in (("cif", "CIF"), ("poscar", "POSCAR")):
+        file = folder / f"{name}{EXTENSION[fmt]}"
+        if file.is_file():
+            text = file.read_bytes().decode()
+            return Version(label=label, structure=structure, file=f"{folder.name}/{file.name}", text=text, kind=kind)
+    return Version(label=label, structure=structure)
+
+
+def _distributions(table: list[dict[str, Any]], result: RunResult) -> list[Distribution]:
+    energies = {
+        "as drawn": [row["e_hull_single_point"] for row in table],
+        "relaxed": [row["e_above_hull"] for row in table],
+    }
+    volumes: dict[str, list[float | None]] = {"as drawn": [row["volume_drawn"] for row in table]}
+    if result.relaxed:
+        volumes["relaxed"] = [row["volume"] for row in table[: len(result.relaxed)]]
+    drawn = {sample.file: sample.space_group_found for sample in result.samples}
+    groups = {"as drawn": [_text(drawn[row["name"]]) for row in table]}
+    if result.relaxed:
+        groups["relaxed"] = [_text(row["group"]) for row in table[: len(result.relaxed)]]
+    found = (
+        histogram("e_hull", "Energy above the hull", "eV/atom", energies, widest=WIDEST_E_HULL),
+        histogram("volume", "Volume", "Å³ per atom", volumes),
+        bars("groups", "Space groups", "number", groups),
+        bars("formulas", "Formulas", "", {"kept": [row["formula"] for row in table]}),
+    )
+    return [plot for plot in found if plot is not None]
+
+
+def _text(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _missing(record: Mapping[str, Any], hull: Hull | None) -> list[str]:
+    lines = []
+    if hull is None:
+        how = "cg-evaluate RUN --relax 10" if record["request"]["raw"] else "--relax 10"
+        lines.append(f"No energies and no convex hull: nothing was relaxed. {how} would relax ten.")
+    elif len(hull.system) not in (2, 3):
+        lines.append(
+            f"No picture of the hull: {hull.system} has {len(hull.system)} elements; energies are in the table."
+        )
+    lines.append("Not compared with known phases one by one: cg-evaluate RUN does that.")
+    return lines
+
+
+def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What was asked and done, and with what."""
+    request, model = record["request"], record["model"]
+    asked = [
+        ("chemical system", system),
+        ("formula", request["formula"] or "any"),
+        ("ranges", ", ".join(request["ranges"]) or "none"),
+        ("space group", str(request["space_group_number"] or "any")),
+        ("atoms in the primitive cell", f"at most {request['max_atoms']}"),
+        ("samples, nothing dropped" if request["raw"] else "distinct crystals", str(request["num"])),
+        ("seed", str(request["seed"])),
+    ]
+    made = [("model", model["name"]), ("model SHA-256", model["sha256"]), ("device", record["device"])]
+    if command := model["record"].get("command"):
+        made.append(("model trained with", command))
+    if plausibility := (record["composition"] or {}).get("plausibility"):
+        made.append(
+            ("composition filter", f"{plausibility['dataset']}, {plausibility['known_compositions']} compositions")
+        )
+    sections = [("Asked for", asked), ("Made with", made)]
+    if relaxation := record.get("relaxation"):
+        calculator, settings = relaxation["calculator"], relaxation["settings"]
+        weights = f", weights {calculator['weights']}" if calculator["weights"] else ""
+        sections.append(
+            (
+                "Relaxed with",
+                [
+                    ("calculator", f"{calculator['name']} {calculator['version']}{weights}"),
+                    ("calculator SHA-256", calculator["sha256"]),
+                    ("known phases", str(relaxation["hull"]["phases"])),
+                    ("hull SHA-256", relaxation["hull"]["sha256"]),
+                    ("most relaxations", str(settings["limit"])),
+                    ("largest force", f"{settings['fmax']:g} eV/Å, finalists {settings['finalists_fmax']:g}"),
+                    ("most steps", str(settings["max_steps"])),
+                ],
+            )
+        )
+    return [*sections, ("Versions", list(record["versions"].items()))]
+
+
+def _caveats(record: Mapping[str, Any], result: RunResult) -> list[str]:
+    relaxation = record.get("relaxation")
+    first = (
+        energy_caveats(relaxation["calculator"]["name"], str(result.request.system)) if relaxation else [SCORE_CAVEAT]
+    )
+    size = [SIZE_CAVEAT] if result.request.max_atoms > LEARNED_ATOMS else []
+    return [*first, *map(sentence, record["caveats"]), MADE_CAVEAT, *size, SCOPE_CAVEAT, PICTURE_CAVEAT, PATTERN_CAVEAT]

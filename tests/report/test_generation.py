@@ -1,0 +1,100 @@
+import csv
+from dataclasses import replace
+
+import pytest
+
+from crystalgraph.report.generation import generation_page, write_generation_report
+
+
+@pytest.fixture(scope="module")
+def page(finished_run):
+    return generation_page(finished_run.folder, finished_run.record, finished_run.result, finished_run.hull)
+
+
+def test_the_funnel_counts_every_sample(page, finished_run):
+    gates = {gate.name: gate for gate in page.funnel}
+    counts = finished_run.record["counts"]
+    assert gates["drawn"].count == counts["drawn"] == 8
+    assert (
+        gates["kept"].count
+        + sum(gate.count for gate in page.funnel[: page.funnel.index(gates["kept"])] if gate.is_loss)
+        == 8
+    )
+    after = page.funnel[page.funnel.index(gates["kept"]) + 1 : -1]
+    assert gates["kept"].count - sum(gate.count for gate in after) == gates["relaxed"].count == 4
+    assert sorted(gates["strict"].reasons) == ["1 × atoms … Å apart", "1 × density … g/cm³"]
+
+
+def test_rows_say_what_the_csv_says(page, finished_run):
+    with (finished_run.folder / "candidates.csv").open() as file:
+        kept = [row for row in csv.DictReader(file) if row["file"]]
+    for shown, row in zip(page.rows, kept, strict=True):
+        assert (shown["name"], shown["formula"], str(shown["place"])) == (row["file"], row["formula"], row["rank"])
+        for key, column in (("e_above_hull", "e_above_hull"), ("score", "score"), ("density", "density")):
+            assert shown[key] == pytest.approx(float(row[column] or "nan"), rel=1e-5, nan_ok=True)
+
+
+def test_every_text_is_its_file(page, finished_run):
+    for crystal in page.crystals:
+        for version in crystal.versions:
+            assert version.text.encode() == (finished_run.folder / version.file).read_bytes()
+    assert [len(crystal.versions) for crystal in page.crystals] == [2, 2, 2, 2, 1, 1]
+
+
+def test_the_hull_has_what_was_relaxed(page, finished_run):
+    assert [point["row"] for point in page.hull["candidates"]] == [0, 1, 2, 3]
+    assert [point["e_above_hull"] for point in page.hull["candidates"]] == pytest.approx(finished_run.energies)
+    assert len(page.hull["known"]) == len(finished_run.hull.phases)
+    assert ("3", "at most 0.1 eV/atom") in page.figures
+
+
+def test_distributions_are_before_and_after(page):
+    counted = {plot.key: {name: sum(counts) for name, counts in plot.counts.items()} for plot in page.distributions}
+    assert counted["e_hull"] == {"as drawn": 6, "relaxed": 4}
+    assert counted["volume"] == {"as drawn": 6, "relaxed": 4}
+    assert counted["groups"] == {"as drawn": 6, "relaxed": 4}
+
+
+def test_without_relaxation_the_page_says_so(finished_run):
+    result = replace(finished_run.result, relaxed=[], outcomes={})
+    record = {key: value for key, value in finished_run.record.items() if key != "relaxation"}
+    page = generation_page(finished_run.folder, record, result)
+    assert page.hull is None
+    assert page.missing[0].startswith("No energies and no convex hull: nothing was relaxed.")
+    assert "score" in page.caveats[0]
+    assert not any("CHGNet" in caveat for caveat in page.caveats)
+    assert "e_hull" not in {plot.key for plot in page.distributions}
+
+
+def test_nothing_kept_is_a_page_too(finished_run, tmp_path):
+    lost = [sample for sample in finished_run.result.samples if sample.fate != "kept"]
+    result = replace(
+        finished_run.result, samples=lost, structures=[], names=[], relaxed=[], outcomes={}, shortfall="stopped"
+    )
+    record = {key: value for key, value in finished_run.record.items() if key != "relaxation"} | {
+        "counts": result.counts
+    }
+    text = write_generation_report(tmp_path, record, result).read_text()
+    assert "Nothing was kept" in text
+    assert "stopped" in text
+
+
+def test_the_same_run_gives_the_same_bytes(finished_run):
+    def content():
+        found = [finished_run.folder / "report.html", *sorted((finished_run.folder / "plots").iterdir())]
+        return {path.name: path.read_bytes() for path in found}
+
+    before = content()
+    assert set(before) == {"report.html", "hull.png", "hull.svg", "distributions.png", "distributions.svg"}
+    write_generation_report(finished_run.folder, finished_run.record, finished_run.result, finished_run.hull)
+    assert content() == before
+
+
+def test_without_cifs_the_poscar_is_shown(finished_run, tmp_path):
+    from crystalgraph.io.structures import write_structures
+
+    write_structures(finished_run.result.structures, finished_run.result.names, tmp_path / "structures", "poscar")
+    page = generation_page(tmp_path, finished_run.record, finished_run.result, finished_run.hull)
+    drawn = page.crystals[5].versions[0]
+    assert (drawn.kind, drawn.file.rpartition(".")[2]) == ("POSCAR", "vasp")
+    assert drawn.text.encode() == (tmp_path / drawn.file).read_bytes()
