@@ -50,6 +50,7 @@ class GeneratorConfig(_Section):
     n_stages: Positive = 6
     n_blocks: Positive = 3
     n_neighbors: Positive = 12
+    n_passes: Positive = 3
 
 
 class WarmStartConfig(_Section):
@@ -63,7 +64,7 @@ class WarmStartConfig(_Section):
         ema: memory of the moving average of the weights.
     """
 
-    steps: Positive
+    steps: Positive = 4000
     batch_size: Positive = 96
     n_draws: Positive = 3
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
@@ -83,7 +84,7 @@ class AdversarialConfig(_Section):
         head_start: steps in which the discriminator learns alone.
     """
 
-    steps: Annotated[int, Field(ge=0)] = 0
+    steps: Annotated[int, Field(ge=0)] = 1000
     batch_size: Positive = 32
     n_draws: Positive = 2
     learning_rate: Annotated[float, Field(gt=0)] = 4e-4
@@ -97,8 +98,22 @@ class AdversarialConfig(_Section):
     ema: Share = 0.995
 
 
+class RankingConfig(_Section):
+    """Training the discriminator alone, last, to tell closer from farther draws of the finished generator.
+
+    Attributes:
+        n_draws: draws per crystal.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 1000
+    batch_size: Positive = 24
+    n_draws: Annotated[int, Field(ge=2)] = 4
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    ema: Share = 0.99
+
+
 class Config(_Section):
-    """A training run: warm start, then prototypes re-decorated with the system's elements, then adversarial."""
+    """A training run: warm start, prototypes re-decorated with the system's elements, adversarial, ranking."""
 
     name: str
     seed: int = 0
@@ -106,28 +121,54 @@ class Config(_Section):
     checkpoint_every: Positive = 250
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
-    warm_start: WarmStartConfig
+    warm_start: WarmStartConfig = WarmStartConfig()
     redecorated: WarmStartConfig | None = None
     adversarial: AdversarialConfig = AdversarialConfig()
+    ranking: RankingConfig = RankingConfig()
 
 
-def load_config(path: Path) -> Config:
-    """Read and check a TOML file.
+def read_config(path: Path) -> str:
+    """The text of a config file.
 
     Raises:
-        InputError: if the file is missing, is not TOML, or a value is not allowed.
+        InputError: if it cannot be read.
     """
     try:
-        text = path.read_text()
-    except OSError as error:
-        raise InputError(
-            f"cannot read config {path}: {error.strerror}; name a TOML file such as configs/nbo.toml"
-        ) from None
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InputError(f"cannot read config {path}: {reason}; name a TOML file such as configs/nbo.toml") from None
+
+
+def parse_config(text: str, source: str) -> Config:
+    """Check a config.
+
+    Args:
+        text: TOML.
+        source: what messages call it.
+
+    Raises:
+        InputError: if the text is not TOML, or a value is not allowed.
+    """
     try:
         return Config.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
+        raise InputError(f"{source} is not valid TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']} (received {first.get('input')!r})") from None
+        raise InputError(f"{source}: {where}: {first['msg']} (received {first.get('input')!r})") from None
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a TOML file; errors as `read_config` and `parse_config`."""
+    return parse_config(read_config(path), str(path))
+
+
+def system_config(system: str) -> str:
+    """The text of a config that trains for a system as configs/nbo.toml does for Nb-O.
+
+    Args:
+        system: such as "V-O".
+    """
+    return f'name = "{system}"\n\n[data]\nsystem = "{system}"\n'

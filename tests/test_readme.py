@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crystalgraph.config import load_config
+from crystalgraph.config import parse_config, read_config, system_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -53,7 +53,8 @@ def test_commands_run(block: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", TRAINING, ids=" ".join)
 def test_training_commands_name_a_config_that_is_read(command: list[str]) -> None:
-    assert load_config(ROOT / command[1]).data.system
+    given = system_config(command[2]) if command[1] == "--system" else read_config(ROOT / command[1])
+    assert parse_config(given, "README").data.system
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
     python tools/bench_heldout.py --runs runs --out tools/results/heldout.json
 
 trains what is missing under --runs (configs/nbo.toml and its two controls, about an hour on 2 cores), then measures
-five arms in the same way and writes JSON and a Markdown table. With --shipped only the shipped weights are measured,
+all arms in the same way and writes JSON and a Markdown table. With --shipped only the shipped weights are measured,
 in a few minutes. Each arm fills one crystal's template for each held-out prototype that has a free parameter. Figures
 are also given for the simpler ones among them: at most 16 atoms, 8 orbits and 3 elements.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from crystalgraph.config import load_config
+from crystalgraph.config import load_config, read_config
 from crystalgraph.crystals import Crystals
 from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
@@ -28,12 +28,13 @@ from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_fr
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
-from crystalgraph.sampling.sample import fill
+from crystalgraph.sampling.sample import fill, fill_best
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
+from crystalgraph.training.heldout import one_per_prototype
 from crystalgraph.training.run import Silent, train
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -50,15 +51,6 @@ class Printer(Silent):
     def message(self, text: str) -> None:
         """Print."""
         print(text, flush=True)
-
-
-def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
-    """One crystal, chosen at random, of each held-out prototype with a free parameter."""
-    chosen: dict[str, int] = {}
-    for index in torch.randperm(len(heldout), generator=step_rng(seed, 20)).tolist():
-        if heldout.templates.num_free[index] > 0:
-            chosen.setdefault(heldout.prototypes[index], index)
-    return heldout[torch.tensor(sorted(chosen.values()))]
 
 
 def random_parameters(
@@ -99,18 +91,21 @@ class Arm:
 
 
 def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path | None) -> list[Arm]:
-    """All five arms, or the shipped weights alone if no folder of runs is given."""
+    """All arms, or the shipped weights alone if no folder of runs is given."""
     if runs is None:
-        shipped = load_model("nbo").generator
-        return [Arm(name="shipped weights", draw=lambda rng: fill(shipped, cases.templates, rng))]
+        shipped = load_model("nbo")
+        return [
+            Arm(name="shipped, fast", draw=lambda rng: fill(shipped.generator, cases.templates, rng, n_passes=1)),
+            Arm(name="shipped", draw=lambda rng: fill_best(shipped, cases.templates, rng)),
+        ]
     for name in ("nbo-plain", "nbo-raw", "nbo"):
         if not (runs / name / "model").is_dir():
-            train(CONFIGS / f"{name}.toml", runs / name, resume=(runs / name).is_dir(), watcher=Printer())
+            train(read_config(CONFIGS / f"{name}.toml"), runs / name, resume=(runs / name).is_dir(), watcher=Printer())
     folders = {
         "raw-coordinate MLP": (runs / "nbo-raw" / "model", cases.without_symmetry()),
         "plain MLP": (runs / "nbo-plain" / "model", cases),
         "warm start": (runs / "nbo" / "warm-start", cases),
-        "+ adversarial": (runs / "nbo" / "model", cases),
+        "+ adversarial": (runs / "nbo" / "adversarial", cases),
     }
     spread = corpus.training.shape.std(0)
     arms = [
@@ -122,7 +117,13 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path | None) -> list[
     for name, (folder, given) in folders.items():
         generator = load_model(folder).generator
         arms.append(Arm(name=name, draw=lambda rng, g=generator, t=given.templates: fill(g, t, rng)))
-    return arms
+    model = load_model(runs / "nbo" / "model")
+    adversarial = load_model(runs / "nbo" / "adversarial")
+    return [
+        *arms,
+        Arm(name="best of 4 by its critic", draw=lambda rng: fill_best(adversarial, cases.templates, rng)),
+        Arm(name="best of 4 by the ranking", draw=lambda rng: fill_best(model, cases.templates, rng)),
+    ]
 
 
 def row(

@@ -6,8 +6,8 @@
 *Equal samples*: every arm draws ``--samples`` crystals; of the strictly valid ones ``--relaxed``, picked at random, are
 relaxed; `crystalgraph.evaluation.judge` gives the verdicts. *Equal CPU time*: every arm gets ``--minutes`` of CPU for
 drawing, single points and relaxations, and the same funnel as ``cg-generate --relax``; what counts is how many distinct
-metastable crystals that match no known phase it finds (*new*: no prototype with the system's elements either, as
-relaxed; prototypes of more elements than the system are not compared with). Training is not charged.
+metastable crystals that match no known phase it finds (*new*: as relaxed no crystal of the corpus with the system's
+elements put in either, see `Reference.decorated`). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened. Everything
 that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing
@@ -34,8 +34,8 @@ from pymatgen.core import Structure
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement, judge
-from crystalgraph.evaluation.known import NOT_STATED, Reference, default_reference
-from crystalgraph.evaluation.matching import ReferenceIndex
+from crystalgraph.evaluation.known import Reference, default_reference, load_reference, reduced_compositions
+from crystalgraph.evaluation.matching import ReferenceIndex, match_any
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Rate
 from crystalgraph.evaluation.rows import Row, not_relaxable, pick
 from crystalgraph.evaluation.validity import strict_validity
@@ -67,7 +67,7 @@ class Bench:
         system: of all crystals.
         model: for our arms.
         known: known phases; a crystal that matches none of them is novel.
-        learned: prototypes with the system's elements; a crystal that matches none of them either is new.
+        learned: crystals of all chemistries; one that matches none of them re-decorated either is new.
         hull: of the known phases.
         calculator: its name.
         running: worker processes that hold it.
@@ -95,16 +95,23 @@ class Bench:
         return f"{name}{weights}-seed{seed}"
 
     def judged(self, given: dict[str, Structure], relaxations: dict[str, Relaxation]) -> Judgement:
-        """The verdicts; the same for every arm."""
-        return judge(
+        """The verdicts; the same for every arm. Whether a crystal is new is asked of the MSUN ones alone."""
+        found = judge(
             given,
             system=self.system,
             known=self.known,
-            training=self.learned,
             relaxations=relaxations,
             hull=self.hull,
             workers=self.running.number,
         )
+        hits = {row.name: relaxations[row.name].structure for row in found.rows if row.msun}
+        structures = [structure for structure in hits.values() if structure is not None]
+        if not structures:
+            return found
+        decorated = self.learned.decorated(reduced_compositions(from_structures(structures)))
+        equal = match_any(structures, decorated.structures, n_jobs=self.running.number)
+        is_new = dict(zip(hits, (equal < 0).tolist(), strict=True))
+        return replace(found, rows=[replace(row, relaxed_new=is_new.get(row.name)) for row in found.rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -449,21 +456,13 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
     """Everything that the arms share; the hull of a new system is relaxed once and cached."""
     system = ChemicalSystem.parse(options.system)
     say = Printer()
-    crystals = prototypes(system)
-    if not len(crystals):
+    if not len(prototypes(system)):
         raise InputError(f"the corpus has no prototype with as many elements as {system}")
-    learned = Reference(
-        name=f"prototypes with the elements of {system}",
-        crystals=crystals,
-        ids=[str(k) for k in range(len(crystals))],
-        origin=[NOT_STATED] * len(crystals),
-        sha256="",
-    )
     bench = Bench(
         system=system,
         model=load_model(options.model),
         known=default_reference(system),
-        learned=learned,
+        learned=load_reference("corpus"),
         hull=reference_hull(
             system,
             settings=replace(REFERENCE_SETTINGS, calculator=options.calculator),

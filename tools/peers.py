@@ -6,6 +6,7 @@ put in by electronegativity, metals for metals and anions for anions.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -23,7 +24,6 @@ from scipy.optimize import brentq
 from crystalgraph.chemistry.elements import (
     MAX_ATOMIC_NUMBER,
     covalent_radii,
-    electronegativities,
     max_common_oxidation_state,
 )
 from crystalgraph.chemistry.membership import is_within
@@ -39,6 +39,7 @@ from crystalgraph.sampling.generate import MIN_YIELD, PATIENCE, ROUND
 from crystalgraph.sampling.request import MAX_NUM, GenerationRequest
 from crystalgraph.sampling.sample import Sampler
 from crystalgraph.sampling.screen import Screen
+from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.symmetry.enumerate import is_possible
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.wyckoff import wyckoff_table
@@ -100,14 +101,10 @@ def prototypes(system: ChemicalSystem, max_atoms: int = MAX_ATOMS) -> Crystals:
     present[crystals.batch, crystals.atomic_numbers] = True
     crystals = crystals[present.sum(1) == len(system)]
 
+    if not len(crystals):
+        return crystals
     n, batch = len(crystals), crystals.batch
-    present = torch.zeros(n, MAX_ATOMIC_NUMBER + 1, dtype=torch.bool)
-    present[batch, crystals.atomic_numbers] = True
-    order = torch.argsort(electronegativities(), stable=True)
-    rank = torch.empty(present.shape, dtype=torch.long)
-    rank[:, order] = torch.cumsum(present[:, order], 1) - 1
-    targets = torch.tensor(sorted(system.atomic_numbers, key=lambda z: float(electronegativities()[z])))
-    species = targets[rank[batch, crystals.atomic_numbers]]
+    ((_, species),) = decorations(crystals, list(system.atomic_numbers))
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         return torch.zeros(n, dtype=torch.float64).index_add(0, batch, values.double()) / crystals.num_atoms
@@ -192,7 +189,7 @@ def ideal_bond_length(cation: Element, anion: Element) -> float:
 
 
 class RandomCrystals:
-    """PyXtal: a composition drawn from the prototypes, a group drawn from those that hold it, atoms at random.
+    """PyXtal: a formula drawn from the prototypes, a cell size and a group from those that hold it, atoms at random.
 
     Args:
         system: of the crystals.
@@ -215,7 +212,10 @@ class RandomCrystals:
 
     def _attempt(self) -> Structure | None:
         source = self._sources[self._chooser.randrange(len(self._sources))]
-        composition = dict(Counter(source.atomic_numbers.tolist()))
+        counts = Counter(source.atomic_numbers.tolist())
+        unit = math.gcd(*counts.values())
+        n_units = self._chooser.randint(1, MAX_ATOMS * unit // counts.total())
+        composition = {z: count // unit * n_units for z, count in counts.items()}
         group = self._group(composition)
         cells = round(1 / torch.linalg.det(wyckoff_table().centring[group]).item())
         made = pyxtal()

@@ -51,7 +51,6 @@ app = typer.Typer(
     help="Crystals that come with crystalgraph, and crystals in and out: list, count, import, export.",
     epilog=_epilog(*EXAMPLES),
     rich_markup_mode="markdown",
-    add_completion=False,
 )
 
 DISAGREES = 1

@@ -17,7 +17,7 @@ from crystalgraph.report.words import METRIC_MEANING
 if TYPE_CHECKING:
     from crystalgraph.evaluation.evaluate import Evaluation
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 EXAMPLES = (
     "cg-evaluate runs/Nb-O-n100-seed0",

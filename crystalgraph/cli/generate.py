@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crystalgraph.sampling.generate import Progress, RunResult
     from crystalgraph.sampling.request import GenerationRequest
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 DRAWN_PER_RELAXED = 3
 """Crystals to keep for each relaxation where --relax is given without --num; a good third of them is relaxed."""
@@ -74,6 +74,10 @@ def generate(
         str, typer.Option(help="Of the energies: chgnet, or any ASE calculator as package.module:factory.")
     ] = "chgnet",
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Draw each crystal in one go: no refining passes, no choice of the best of four."),
+    ] = False,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")] = False,
@@ -101,6 +105,7 @@ def generate(
         num=raw if raw is not None else num if num is not None else default_num,
         raw=raw is not None,
         seed=seed,
+        fast=fast,
     )
     slug = request.slug if relax is None else f"{request.slug}-relax{relax}"
     folder = out or free_name(Path("runs") / slug)

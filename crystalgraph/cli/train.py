@@ -11,31 +11,55 @@ import typer
 
 from crystalgraph.cli.errors import run
 from crystalgraph.cli.progress import progress_bar
+from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from crystalgraph.training.run import Watcher
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
-@app.command(epilog="Examples:\n\ncg-train configs/nbo.toml\n\ncg-train configs/nbo.toml --out runs/nbo --resume")
+EXAMPLES = (
+    "cg-train configs/nbo.toml",
+    "cg-train --system V-O --out runs/V-O",
+    "cg-train configs/nbo.toml --out runs/nbo --resume",
+)
+
+
+@app.command(epilog="\n\n".join(("Examples:", *EXAMPLES)))
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file, for instance configs/nbo.toml.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file, for instance configs/nbo.toml.", show_default=False)
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Instead of a config: train for this system as the shipped model was for Nb-O.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/train-NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train a generator and a discriminator.
+    """Train a generator and a discriminator on every chemistry of the corpus but one system.
 
-    The run folder holds log, curves, checkpoint, and the finished model, which cg-generate --model takes.
+    The run folder holds config, log, curves, checkpoint, figures on held-out templates, and the finished model, which
+    cg-generate --model takes.
     """
+    from crystalgraph.chemistry.system import ChemicalSystem
+    from crystalgraph.config import read_config, system_config
+
+    if (config is None) == (system is None):
+        raise InputError("name either a config, such as configs/nbo.toml, or a system, such as --system V-O")
+    if config is not None:
+        text, name = read_config(config), config.stem
+    else:
+        name = str(ChemicalSystem.parse(str(system)))
+        text = system_config(name)
     from crystalgraph.training.run import train as train_models
 
-    folder = out or Path("runs") / f"train-{config.stem}"
+    folder = out or Path("runs") / f"train-{name}"
     with _watcher(show=not quiet) as watcher:
-        model = train_models(config, folder, resume=resume, watcher=watcher)
+        model = train_models(text, folder, resume=resume, watcher=watcher)
     print(model)
 
 

@@ -255,7 +255,7 @@ class _Judge:
                 self.rows[name][f"{prefix}novel"] = not chosen
                 self.rows[name][f"{prefix}known_phase"] = self.near.ids[chosen[0]] if chosen else ""
         if isinstance(self.training, Reference) and names:
-            learned = self.training.of_compositions(reduced_compositions(from_structures(structures)))
+            learned = self.training.decorated(reduced_compositions(from_structures(structures)))
             options = self._options(f"{stage}training crystals")
             positions = match_any(structures, learned.structures, n_jobs=self.workers, **options)
             for name, position in zip(names, positions.tolist(), strict=True):
@@ -507,6 +507,6 @@ def _smact_verdicts(formulas: Mapping[str, Formula]) -> dict[str, bool] | Absent
     try:
         from smact.screening import smact_validity
     except ImportError:
-        return Absent("CDVAE decides it with SMACT, which is not installed (pip install smact)")
+        return Absent('CDVAE decides it with SMACT, which is not installed: pip install "crystalgraph[charge]"')
     distinct = {formula: bool(smact_validity(str(formula))) for formula in dict.fromkeys(formulas.values())}
     return {name: distinct[formula] for name, formula in formulas.items()}

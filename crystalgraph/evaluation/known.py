@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.conversion import to_structures
 from crystalgraph.io.datasets import dataset_names, load_dataset
 from crystalgraph.io.reading import read_structures
+from crystalgraph.symmetry.decorate import decorations
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -96,6 +98,31 @@ class Reference:
         """Those whose reduced composition is among the given ones, (m, 119)."""
         wanted = {row.tobytes() for row in compositions}
         return self[np.array([row.tobytes() in wanted for row in self.compositions], dtype=bool)]
+
+    def decorated(self, compositions: NDArray[np.int64]) -> Reference:
+        """Those of the given reduced compositions, (m, 119), as they are and with other elements put in.
+
+        Elements take the places of others in order of electronegativity, in every way that gives one of the
+        compositions; several species may become one, as a generator may do that too. Lattices stay as they are, so
+        only a comparison that scales volumes makes sense. Of crystals that are the same numbers to a thousandth after
+        scaling the first is kept.
+        """
+        wanted = {row.tobytes() for row in compositions}
+        crystals, parts = self.crystals, [self.of_compositions(compositions)]
+        for present in sorted({tuple(np.flatnonzero(row).tolist()) for row in compositions}):
+            for chosen, species in decorations(crystals, list(present)):
+                changed = crystals[chosen].replace(atomic_numbers=species)
+                fits = [k for k, row in enumerate(reduced_compositions(changed)) if row.tobytes() in wanted]
+                part = self[chosen[fits].numpy()]
+                parts.append(replace(part, crystals=changed[fits]))
+        everything = Reference(
+            name=f"{self.name}, re-decorated",
+            crystals=Crystals.concatenate([part.crystals for part in parts]),
+            ids=[name for part in parts for name in part.ids],
+            origin=[origin for part in parts for origin in part.origin],
+            sha256=self.sha256,
+        )
+        return everything[_distinct(everything.crystals)]
 
     def phases(self) -> list[KnownPhase]:
         """The crystals with what is known about them, as the relaxation of references takes them."""
@@ -261,3 +288,16 @@ def _origins(columns: dict[str, NDArray[Any]], n: int) -> list[str]:
     if "theoretical" in columns:
         return [{0: EXPERIMENTAL, 1: COMPUTED}.get(flag, NOT_STATED) for flag in columns["theoretical"].tolist()]
     return [NOT_STATED] * n
+
+
+def _distinct(crystals: Crystals) -> list[int]:
+    """Positions of the crystals whose species, coordinates and scaled lattice no earlier one has, to a thousandth."""
+    length = (crystals.volume / crystals.num_atoms) ** (1 / 3)
+    lattice = (crystals.lattice / length[:, None, None] * 1000).round().int().numpy()
+    frac_coords = (crystals.frac_coords * 1000).round().int().numpy()
+    numbers, ptr = crystals.atomic_numbers.numpy(), crystals.ptr.tolist()
+    first: dict[tuple[bytes, bytes, bytes], int] = {}
+    for k, (begin, end) in enumerate(pairwise(ptr)):
+        key = numbers[begin:end].tobytes(), frac_coords[begin:end].tobytes(), lattice[k].tobytes()
+        first.setdefault(key, k)
+    return list(first.values())

@@ -3,12 +3,13 @@
 Noise and a template go in; a lattice and the free parameters of each site come out. Every stage expands the crystal,
 looks at the nearest neighbours of one atom per orbit, and moves the free parameters and the lattice. Displacements are
 pulled back through the operator of the site, strains are projected on what the crystal system allows, so the space
-group holds at every stage by construction. With no stages it is a plain deep set of MLPs.
+group holds at every stage by construction. All stages together are a pass; what a pass made can be sent through again.
+With no stages it is a plain deep set of MLPs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS, wyckoff_table
 #: Largest |log(V / V0)|, and largest |k₁|…|k₅| of the lattice code.
 VOLUME_RANGE = 0.5
 SHAPE_RANGE = (0.6, 0.6, 0.6, 0.9, 0.9)
+
+#: Lattices nearer to the bounds of the code than this are taken to be there.
+LARGEST_TANH = 0.999
 
 #: Neighbours further than this many times the sum of covalent radii are not seen.
 REDUCED_CUTOFF = 2.8
@@ -220,6 +224,7 @@ class Generator(nn.Module):
         n_stages: feedback stages; 0 makes a plain deep set.
         n_blocks: residual blocks of the site encoder.
         n_neighbors: nearest images seen from each orbit's representative.
+        n_passes: how often a crystal is sent through all stages, see ``passes``.
         n_noise: length of the global noise.
         element_dropout: share of element embeddings hidden in training, so that unseen elements mean something.
         group_dropout: share of space-group embeddings hidden in training.
@@ -238,12 +243,13 @@ class Generator(nn.Module):
         n_stages: int,
         n_blocks: int = 3,
         n_neighbors: int = 12,
+        n_passes: int = 1,
         n_noise: int = 8,
         element_dropout: float = 0.15,
         group_dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        self.n_neighbors, self.n_noise = n_neighbors, n_noise
+        self.n_neighbors, self.n_passes, self.n_noise = n_neighbors, n_passes, n_noise
         self.element_dropout, self.group_dropout = element_dropout, group_dropout
         self.register_buffer("radii", covalent_radii().float())
         self.register_buffer("descriptors", element_descriptors().float())
@@ -351,19 +357,45 @@ class Generator(nn.Module):
         crystals = sites.orbits.expand(lattice, u)
         return State(log_volume=log_volume, shape=code, lattice=lattice, u=u, crystals=crystals)
 
-    def forward(self, sites: Sites, noise: Noise) -> list[State]:
-        """Make crystals.
+    def _logits(self, sites: Sites, state: State) -> tuple[Tensor, Tensor]:
+        """The logits that ``_lattice`` makes the lattice of a state from."""
+        zero = torch.zeros_like(state.shape)
+        middle, _, _ = self._lattice(sites, zero[:, 0], zero)
+        volume, shape = (state.log_volume - middle) / VOLUME_RANGE, state.shape / self.shape_range
+        return volume.clamp(-LARGEST_TANH, LARGEST_TANH).atanh(), shape.clamp(-LARGEST_TANH, LARGEST_TANH).atanh()
+
+    def passes(self, sites: Sites, noise: Noise, n: int) -> list[State]:
+        """Make crystals in n passes; gradients reach the weights through the last one only.
+
+        Reference:
+            J. Jumper et al., Nature 596, 583 (2021), Methods, "Recycling".
+        """
+        start = None
+        with torch.no_grad():
+            for _ in range(n - 1):
+                start = self(sites, noise, start)[-1]
+        return self(sites, noise, start)
+
+    def forward(self, sites: Sites, noise: Noise, start: State | None = None) -> list[State]:
+        """Make crystals in one pass.
 
         Args:
             sites: the templates.
             noise: what is random, from ``self.noise``.
+            start: crystals to set out from, instead of random parameters and a lattice guessed from the template.
 
         Returns:
             The state before the first stage and after each; the last is the answer.
         """
+        if start is not None:
+            noise = replace(noise, start=(start.u % 1.0) * sites.free)
         hidden, crystal = self.encode(sites, noise)
-        code = self.code(torch.cat([pool(hidden, sites.batch, sites.weight, len(sites)), crystal], 1))
-        volume, shape, u = code[:, 0], code[:, 1:], noise.start
+        if start is None:
+            code = self.code(torch.cat([pool(hidden, sites.batch, sites.weight, len(sites)), crystal], 1))
+            volume, shape = code[:, 0], code[:, 1:]
+        else:
+            volume, shape = self._logits(sites, start)
+        u = noise.start
         if self.place is not None:
             u = u + self.place(torch.cat([hidden, crystal[sites.batch]], 1)) * sites.free
         states = [self._state(sites, volume, shape, u)]

@@ -116,6 +116,7 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
         formula=request.formula_counts,
         space_group_number=request.space_group_number,
         max_atoms=request.max_atoms,
+        fast=request.fast,
     )
     start = perf_counter()
     screen = Screen(request, composition_filter(request), model.score)

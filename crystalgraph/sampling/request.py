@@ -32,6 +32,7 @@ class GenerationRequest:
         num: distinct crystals to keep; samples to draw if ``raw``.
         raw: keep every sample, in draw order, whatever its verdicts.
         seed: of all random numbers, 0 to 2⁶³ − 1.
+        fast: draw each crystal in one go instead of refining it and choosing the best of several.
 
     Raises:
         InputError: if a value is not allowed, or values contradict each other.
@@ -45,6 +46,7 @@ class GenerationRequest:
     num: int = 100
     raw: bool = False
     seed: int = 0
+    fast: bool = False
 
     def __post_init__(self) -> None:
         CompositionFilter(system=self.system, formula=self.formula, ranges=self.ranges)  # refuses contradictions
@@ -98,6 +100,7 @@ class GenerationRequest:
             "" if self.space_group_number is None else f"sg{self.space_group_number}",
             f"{'raw' if self.raw else 'n'}{self.num}",
             f"seed{self.seed}",
+            "fast" if self.fast else "",
         ]
         return "-".join(part for part in parts if part)
 
@@ -106,7 +109,8 @@ class GenerationRequest:
         ranges = "".join(f", {_text(bounds)}" for bounds in self.ranges)
         kind = "raw samples" if self.raw else "crystals"
         atoms = f"up to {self.max_atoms} atoms in the primitive cell"
-        return f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}, {atoms}, seed {self.seed}"
+        fast = ", fast" if self.fast else ""
+        return f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}, {atoms}, seed {self.seed}{fast}"
 
     def as_record(self) -> dict[str, Any]:
         """The request in JSON's types."""
@@ -119,6 +123,7 @@ class GenerationRequest:
             "num": self.num,
             "raw": self.raw,
             "seed": self.seed,
+            "fast": self.fast,
         }
 
 

@@ -7,19 +7,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from crystalgraph.chemistry.elements import electronegativities
-from crystalgraph.symmetry.template import Templates
 
 
-def decorations(templates: Templates, elements: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+class Decorated(Protocol):
+    """Templates with a species on each site, or crystals with one on each atom."""
+
+    @property
+    def batch(self) -> Tensor:
+        """The template or crystal of each site or atom."""
+
+    @property
+    def atomic_numbers(self) -> Tensor:
+        """Of each site or atom."""
+
+    def __len__(self) -> int: ...
+
+
+def decorations(templates: Decorated, elements: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """All ways to put all elements of a system on templates, species of neighbouring rank merged where there are more.
 
     Args:
-        templates: of any chemistry.
+        templates: templates or crystals of any chemistry.
         elements: atomic numbers of the system.
 
     Yields:

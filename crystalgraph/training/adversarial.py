@@ -28,7 +28,14 @@ from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.losses import distance_profile, roles
-from crystalgraph.training.warm_start import MAX_GRADIENT, Filled, real_state, template_loss, update_average
+from crystalgraph.training.warm_start import (
+    MAX_GRADIENT,
+    Filled,
+    random_passes,
+    real_state,
+    template_loss,
+    update_average,
+)
 
 
 def shake(crystals: Crystals, size: float, rng: torch.Generator) -> Crystals:
@@ -122,7 +129,8 @@ class Adversarial:
         real = real_state(data, sites)
         first, last = config.noise
         shaken = shake(real.crystals, last + (first - last) * left, rng)
-        made = self.generator(sites, self.generator.noise(sites, rng, hide=True))[-1]
+        noise = self.generator.noise(sites, rng, hide=True)
+        made = self.generator.passes(sites, noise, random_passes(self.generator, rng))[-1]
         excess = self._excess_repulsion(sites, made, real)
         real_graph, made_graph = self._graph(shaken), self._graph(made.crystals)
         groups = sites.space_group_number
@@ -139,7 +147,8 @@ class Adversarial:
             real_score = self.discriminator(real_graph, groups)
         fooled = softplus(real_score - self.discriminator(made_graph, groups)).mean()
         parameters = list(self.generator.parameters())
-        gradients = torch.autograd.grad(config.weight * fooled + config.repulsion * excess, parameters)
+        wanted = config.weight * fooled + config.repulsion * excess
+        gradients = torch.autograd.grad(wanted, parameters, allow_unused=True, materialize_grads=True)
         for parameter, own, of_warm_start in zip(parameters, gradients, warm_gradients, strict=True):
             parameter.grad = own + of_warm_start
         norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT)
@@ -151,7 +160,7 @@ class Adversarial:
     def _warm_gradients(self, data: TemplateSet, step: int) -> tuple[Filled, tuple[Tensor, ...]]:
         """The warm start's term and its gradients."""
         filled = template_loss(self.generator, data, self.config.n_draws, step_rng(self.seed, 3, step))
-        return filled, torch.autograd.grad(filled.loss, list(self.generator.parameters()))
+        return filled, filled.gradients(list(self.generator.parameters()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""

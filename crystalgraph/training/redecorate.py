@@ -1,7 +1,6 @@
 """Known prototypes with the elements of the asked system put in: what plain substitution would propose.
 
-They may be learned from in a second stage, and a generated crystal that matches one of them is not new. Prototypes of
-more elements than the system are left out, though a generator may give two of their roles to one element.
+They may be learned from in a second stage. Prototypes of more elements than the system are left out.
 Whatever matches a known phase of the system is removed here, in code, before anything can learn from it.
 """
 
@@ -12,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from crystalgraph.chemistry.elements import covalent_radii, electronegativities, max_common_oxidation_state
+from crystalgraph.chemistry.elements import covalent_radii, max_common_oxidation_state
 from crystalgraph.evaluation.matching import ReferenceIndex, group_equal, match_any
 from crystalgraph.io.structures import to_structures
+from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.training.corpus import TemplateSet
 
 
@@ -43,16 +43,15 @@ def put_elements(data: TemplateSet, elements: list[int]) -> tuple[TemplateSet, C
     Returns:
         The crystals, with more anions than the metals can bind left out, and what was left out.
     """
-    values, templates = electronegativities(), data.templates
-    present = torch.zeros(len(templates), 119, dtype=torch.bool)
-    present[templates.batch, templates.atomic_numbers] = True
+    present = torch.zeros(len(data), 119, dtype=torch.bool)
+    present[data.templates.batch, data.templates.atomic_numbers] = True
     fits = present.sum(1) == len(elements)
-    order = torch.argsort(values, stable=True)
-    rank = torch.empty(present.shape, dtype=torch.long)
-    rank[:, order] = torch.cumsum(present[:, order], 1) - 1
-    targets = torch.tensor(sorted(elements, key=lambda z: float(values[z])))
-    role = rank[templates.batch, templates.atomic_numbers].clamp_max(len(elements) - 1)
-    species = targets[role]
+    left_out = Counter({"another number of elements": int((~fits).sum())})
+    data = data[torch.nonzero(fits).flatten()]
+    templates = data.templates
+    if len(data) == 0:
+        return data, left_out
+    ((_, species),) = decorations(templates, elements)
 
     def per_crystal(site_values: torch.Tensor) -> torch.Tensor:
         weighted = site_values * templates.multiplicity
@@ -62,13 +61,8 @@ def put_elements(data: TemplateSet, elements: list[int]) -> tuple[TemplateSet, C
     radii = covalent_radii()
     growth = 3 * (per_crystal(radii[species]) / per_crystal(radii[templates.atomic_numbers])).log()
     changed = replace(data, templates=templates.replace_species(species), log_volume=data.log_volume + growth)
-    left_out = Counter(
-        {
-            "another number of elements": int((~fits).sum()),
-            "more anions than the metals can bind": int((fits & ~bound).sum()),
-        }
-    )
-    return changed[torch.nonzero(fits & bound).flatten()], left_out
+    left_out["more anions than the metals can bind"] = int((~bound).sum())
+    return changed[torch.nonzero(bound).flatten()], left_out
 
 
 def redecorate(data: TemplateSet, elements: list[int], known: ReferenceIndex) -> Redecorated:

@@ -21,12 +21,12 @@ from torch import Tensor
 from crystalgraph import __version__
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.config import Config, load_config
+from crystalgraph.config import Config, parse_config
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.matching import ReferenceIndex
 from crystalgraph.evaluation.validity import strict_validity
-from crystalgraph.io.atomic import write_bytes, write_text
+from crystalgraph.io.atomic import write_bytes, write_json, write_text
 from crystalgraph.io.datasets import Dataset, load_dataset
 from crystalgraph.models.bundle import Model, save_model
 from crystalgraph.models.discriminator import Discriminator
@@ -36,6 +36,8 @@ from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import load_checkpoint, save_checkpoint
 from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
+from crystalgraph.training.heldout import N_DRAWS, measure_heldout
+from crystalgraph.training.ranking import Ranking
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
 
@@ -48,11 +50,12 @@ LOG_EVERY = 25
 #: Held-out templates filled for the live validity.
 N_WATCHED = 96
 
-CONFIG_FILE, LOG_FILE, CHECKPOINT_FILE, CURVES_FILE, MODEL_FOLDER = (
+CONFIG_FILE, LOG_FILE, CHECKPOINT_FILE, CURVES_FILE, HELDOUT_FILE, MODEL_FOLDER = (
     "config.toml",
     "log.csv",
     "checkpoint.safetensors",
     "curves.png",
+    "heldout.json",
     "model",
 )
 
@@ -154,11 +157,11 @@ def _summary_writer(folder: Path) -> SummaryWriter | None:
     return SummaryWriter(str(folder))
 
 
-def train(config_path: Path, out: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Path:
-    """Train as a config says.
+def train(text: str, out: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Path:
+    """Train as a config says, and measure the result on the held-out templates.
 
     Args:
-        config_path: TOML file, see ``crystalgraph.config``.
+        text: of the config, TOML, see ``crystalgraph.config``.
         out: run folder; must not exist, or hold an unfinished run of the same config when ``resume`` is set.
         resume: go on from the last checkpoint.
         watcher: sees the progress.
@@ -169,12 +172,12 @@ def train(config_path: Path, out: Path, *, resume: bool = False, watcher: Watche
     Raises:
         InputError: if the config is wrong, or the folder does not fit.
     """
-    config, text = load_config(config_path), config_path.read_text()
+    config = parse_config(text, "config")
     watcher = watcher or Silent()
     if resume and not (out / CONFIG_FILE).is_file():
         raise InputError(f"nothing to resume in {out}: it holds no {CONFIG_FILE}; leave --resume out to start there")
     if resume and (out / CONFIG_FILE).read_text() != text:
-        raise InputError(f"{out} was started with another config than {config_path}; resume with {out / CONFIG_FILE}")
+        raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
     if not resume and out.exists():
         raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
     dataset = load_dataset(config.data.dataset)
@@ -228,6 +231,8 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, config.threads, "re-decorated"))
     if config.adversarial.steps:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
+    if config.ranking.steps:
+        makers.append(lambda g, d: Ranking(g, d, training, config.ranking, config.seed, config.threads))
     for index, make in enumerate(makers):
         phase = make(generator, discriminator)
         begin = 0
@@ -254,9 +259,18 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         generator, discriminator = phase.average, phase.scorer
         seconds = earlier + time.monotonic() - started
         folder = out / (MODEL_FOLDER if index + 1 == len(makers) else phase.name.replace(" ", "-"))
-        save_model(_bundle(config, dataset, corpus, generator, discriminator, seconds), folder)
+        model = _bundle(config, dataset, corpus, generator, discriminator, seconds)
+        save_model(model, folder)
         watcher.message(f"{phase.name} done after {seconds / 60:.0f} minutes; model in {folder}")
     _draw_curves(log, out / CURVES_FILE)
+    figures = measure_heldout(model, watched, config.seed)
+    write_json(out / HELDOUT_FILE, figures)
+    if figures["templates"]:
+        first, any_draw = (figures[f"match_{n}"]["value"] for n in (1, N_DRAWS))
+        watcher.message(
+            f"{figures['templates']} held-out templates: strictly valid {figures['strict']:.2f}, equal to the real "
+            f"crystal {first:.2f} with one draw, {any_draw:.2f} with {N_DRAWS}"
+        )
     return out / MODEL_FOLDER
 
 
@@ -279,6 +293,7 @@ def _generator_arguments(config: Config) -> dict[str, int]:
         "n_stages": chosen.n_stages if chosen.form == "feedback" else 0,
         "n_blocks": chosen.n_blocks,
         "n_neighbors": chosen.n_neighbors,
+        "n_passes": chosen.n_passes if chosen.form == "feedback" else 1,
     }
 
 
@@ -299,7 +314,8 @@ def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
     sites = Sites.of(heldout.templates[chosen], dtype=torch.float32, device=generator.radii.device)
     was_training = generator.training
     generator.eval()
-    crystals = generator(sites, generator.noise(sites, step_rng(seed, 10)))[-1].crystals
+    noise = generator.noise(sites, step_rng(seed, 10))
+    crystals = generator.passes(sites, noise, generator.n_passes)[-1].crystals
     generator.train(was_training)
     return strict_validity(crystals).valid.double().mean().item()
 

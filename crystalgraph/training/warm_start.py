@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +23,7 @@ from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.losses import LossTerms, Profile, distance_profile, reconstruction_loss, roles
+from crystalgraph.training.threads import Threads
 
 MAX_GRADIENT = 2.0
 
@@ -77,12 +77,21 @@ class Filled:
         terms = {name: value.mean().item() for name, value in vars(self.terms).items()}
         return {"loss": self.loss.item()} | terms
 
+    def gradients(self, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
+        """Of the loss; zero for what the last pass did not use."""
+        return torch.autograd.grad(self.loss, parameters, allow_unused=True, materialize_grads=True)
+
+
+def random_passes(generator: Generator, rng: torch.Generator) -> int:
+    """A number of passes, 1 to as many as the generator takes."""
+    return int(torch.randint(generator.n_passes, (1,), generator=rng)) + 1
+
 
 @torch.no_grad()
 def choose_noise(
     generator: Generator, data: TemplateSet, real: State, profile: Profile, n_draws: int, rng: torch.Generator
 ) -> Noise:
-    """Draw several times and choose, for each crystal, the noise that came closest.
+    """Draw several times and choose, for each crystal, the noise that came closest after one pass.
 
     With probability ``OTHER_SHARE`` another draw is chosen at random, so that no noise is left to itself.
     """
@@ -108,6 +117,9 @@ def choose_noise(
 def template_loss(generator: Generator, data: TemplateSet, n_draws: int, rng: torch.Generator) -> Filled:
     """Fill the templates of some real crystals and compare, the best of several draws.
 
+    The number of passes is drawn from 1 to as many as the generator takes, so that it learns to set out from nothing
+    and from what it made itself.
+
     Args:
         generator: the network, in training.
         data: the real crystals.
@@ -119,7 +131,7 @@ def template_loss(generator: Generator, data: TemplateSet, n_draws: int, rng: to
     with torch.no_grad():
         profile = distance_profile(sites, role, real, generator.radii)
     noise = choose_noise(generator, data, real, profile, n_draws, rng)
-    states = generator(sites, noise)
+    states = generator.passes(sites, noise, random_passes(generator, rng))
     loss = torch.zeros((), device=sites.weight.device)
     for index, weight in supervised(len(states)).items():
         made = distance_profile(sites, role, states[index], generator.radii)
@@ -144,15 +156,13 @@ def hidden_matrices(generator: Generator) -> list[Tensor]:
 class WarmStart:
     """Supervised training of a generator; ``average`` is the result.
 
-    A step's crystals are shared out to threads, each with one core: operations this small run no faster on several.
-
     Args:
         generator: trained in place.
         scorer: the discriminator of the run, left as it is.
         data: real crystals.
         config: steps, rates.
         seed: of the run.
-        threads: how many; the result depends on it, for each has its own noise.
+        threads: parts of a batch that are worked out at the same time, see ``Threads``.
         name: of the phase.
     """
 
@@ -166,7 +176,7 @@ class WarmStart:
         threads: int = 1,
         name: str = "warm start",
     ) -> None:
-        self.name, self.threads = name, threads
+        self.name = name
         self.generator, self.scorer, self.data, self.config, self.seed = generator, scorer, data, config, seed
         self.steps = config.steps
         self.average = copy.deepcopy(generator)
@@ -179,36 +189,21 @@ class WarmStart:
             "matrices": torch.optim.Muon(matrices, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw"),
             "others": torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=1e-3),
         }
-        self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._threads = Threads(threads)
 
-    def _gradients(self, step: int) -> tuple[dict[str, float], list[Tensor]]:
-        """What to log of a step, and the gradient of each parameter."""
+    def step(self, step: int) -> dict[str, float]:
+        """Take one step and return what to log."""
         parameters = list(self.generator.parameters())
 
         def part(number: int, indices: Tensor) -> tuple[dict[str, float], tuple[Tensor, ...]]:
             rng = step_rng(self.seed, 1, step, number)
             filled = template_loss(self.generator, self.data[indices], self.config.n_draws, rng)
-            return filled.means(), torch.autograd.grad(filled.loss, parameters)
+            return filled.means(), filled.gradients(parameters)
 
-        parts = self.batches(step).chunk(self.threads)
-        done = list(self._pool.map(part, range(len(parts)), parts))
-        shares = [len(indices) / self.config.batch_size for indices in parts]
-        values = {
-            name: sum(share * means[name] for share, (means, _) in zip(shares, done, strict=True))
-            for name in done[0][0]
-        }
-        gradients = [
-            torch.stack([share * g for share, g in zip(shares, of_parts, strict=True)]).sum(0)
-            for of_parts in zip(*(g for _, g in done), strict=True)
-        ]
-        return values, gradients
-
-    def step(self, step: int) -> dict[str, float]:
-        """Take one step and return what to log."""
-        values, gradients = self._gradients(step)
-        for parameter, gradient in zip(self.generator.parameters(), gradients, strict=True):
+        values, gradients = self._threads.gradients(part, self.batches(step))
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        norm = nn.utils.clip_grad_norm_(self.generator.parameters(), MAX_GRADIENT)
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT)
         if torch.isfinite(norm):
             for optimizer in self.optimizers.values():
                 for group in optimizer.param_groups:

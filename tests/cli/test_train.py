@@ -4,6 +4,7 @@ import pytest
 
 from crystalgraph.cli import train as command
 from crystalgraph.cli.errors import run
+from crystalgraph.config import parse_config, system_config
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def stand_in(monkeypatch):
     """In place of the training: tells its watcher a short story; gives what it was called with."""
     called = []
 
-    def train(config_path, out, *, resume, watcher):
-        called.append({"config_path": config_path, "out": out, "resume": resume})
+    def train(text, out, *, resume, watcher):
+        called.append({"text": text, "out": out, "resume": resume})
         if watcher is not None:
             watcher.message("3 crystals to learn from [in all]")
             watcher.phase("warm start", 3, 1)
@@ -38,18 +39,28 @@ def stand_in(monkeypatch):
     return called
 
 
-def test_hands_over_what_was_asked_for(cg_train, stand_in):
-    assert cg_train("some/nbo.toml")[0] == 0
-    assert cg_train("nbo.toml", "--out", "there", "--resume")[0] == 0
+@pytest.fixture
+def nbo(tmp_path):
+    """A config, by name."""
+    (tmp_path / "nbo.toml").write_text("name = 'x'")
+    return "nbo.toml"
+
+
+def test_hands_over_what_was_asked_for(cg_train, stand_in, nbo):
+    assert cg_train(nbo)[0] == 0
+    assert cg_train(nbo, "--out", "there", "--resume")[0] == 0
+    assert cg_train("--system", "OV")[0] == 0
     assert stand_in == [
-        {"config_path": Path("some/nbo.toml"), "out": Path("runs/train-nbo"), "resume": False},
-        {"config_path": Path("nbo.toml"), "out": Path("there"), "resume": True},
+        {"text": "name = 'x'", "out": Path("runs/train-nbo"), "resume": False},
+        {"text": "name = 'x'", "out": Path("there"), "resume": True},
+        {"text": system_config("V-O"), "out": Path("runs/train-V-O"), "resume": False},
     ]
+    assert parse_config(system_config("V-O"), "it").data.system == "V-O"
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_log_file_gets_lines_without_control_codes(cg_train):
-    _, out, err = cg_train("nbo.toml", "--out", "there")
+def test_a_log_file_gets_lines_without_control_codes(cg_train, nbo):
+    _, out, err = cg_train(nbo, "--out", "there")
     assert out == "there/model\n"
     assert "3 crystals to learn from [in all]\n" in err
     assert "warm start 3: loss 1.250  strictly valid 0.75\n" in err
@@ -58,11 +69,13 @@ def test_a_log_file_gets_lines_without_control_codes(cg_train):
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_quiet_shows_the_model_only(cg_train):
-    assert cg_train("nbo.toml", "--quiet") == (0, "runs/train-nbo/model\n", "")
+def test_quiet_shows_the_model_only(cg_train, nbo):
+    assert cg_train(nbo, "--quiet") == (0, "runs/train-nbo/model\n", "")
 
 
-@pytest.mark.parametrize("kind", ["absent", "not TOML", "wrong key", "out exists", "nothing to resume"])
+@pytest.mark.parametrize(
+    "kind", ["absent", "not TOML", "wrong key", "out exists", "nothing to resume", "both", "no such element"]
+)
 def test_bad_input_is_one_line_and_code_2(cg_train, tmp_path, kind):
     config, arguments = tmp_path / "config.toml", ["--out", "there"]
     good = 'name = "x"\n[data]\nsystem = "Nb-O"\n[warm_start]\nsteps = 1\n'
@@ -72,7 +85,10 @@ def test_bad_input_is_one_line_and_code_2(cg_train, tmp_path, kind):
         (tmp_path / "there").mkdir()
     if kind == "nothing to resume":
         arguments.append("--resume")
-    code, out, err = cg_train(config, *arguments)
+    if kind == "both":
+        arguments += ["--system", "V-O"]
+    given = ["--system", "Vo-O"] if kind == "no such element" else [config, *arguments]
+    code, out, err = cg_train(*given)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1

@@ -142,10 +142,18 @@ def test_novel_and_new(judgement):
     assert known == {"known": "rs", "element": "nb", "again": "rs"}
     found = judgement.metrics["as given"]
     assert counts(found["novel"]) == (6, 9)
-    assert counts(found["new"]) == (4, 9)  # the four rutiles; the quartzes were learned from
-    assert {row.training_crystal for row in judgement.rows if row.new is False} == {"", "quartz"}
+    # The quartzes were learned from, and the rutiles with titanium in niobium's place.
+    assert counts(found["new"]) == (0, 9)
+    assert {row.training_crystal for row in judgement.rows if row.new is False} == {"", "quartz", "titania"}
     assert counts(found["valid_unique_novel"]) == (2, 14)
-    assert counts(found["valid_unique_new"]) == (1, 14)
+    assert counts(found["valid_unique_new"]) == (0, 14)
+
+
+def test_new_is_what_was_not_learned_from():
+    found = judge(INPUTS, system=NB_O, known=KNOWN, training=reference(quartz=strained(QUARTZ, 4)))
+    assert counts(found.metrics["as given"]["new"]) == (4, 9)
+    assert {row.training_crystal for row in found.rows if row.new is False} == {"", "quartz"}
+    assert counts(found.metrics["as given"]["valid_unique_new"]) == (1, 14)
 
 
 def test_space_groups_are_spread_as_counted(judgement):

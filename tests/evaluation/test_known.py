@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -9,12 +11,14 @@ from crystalgraph.evaluation.known import (
     COMPUTED,
     EXPERIMENTAL,
     NOT_STATED,
+    Reference,
     default_reference,
     load_reference,
     reduced_compositions,
     templates_seen,
     union_of_elements,
 )
+from crystalgraph.evaluation.matching import matches
 from crystalgraph.io.conversion import from_structures
 from crystalgraph.io.structures import write_structures
 from crystalgraph.relax.references import known_phases
@@ -102,3 +106,23 @@ def test_templates_are_compared_whatever_the_elements(tmp_path):
         "nb": ("229:a", False),
         "rs": ("225:a/b", True),
     }
+
+
+def test_decorated_has_every_way_to_put_elements_in():
+    """SrTiO3 with two elements, in order of electronegativity: (Sr)(TiO3) is NbO4 and (SrTi)(O3) is Nb2O3."""
+    crystals = from_structures(ALL)
+    reference = Reference(name="all", crystals=crystals, ids=["rs", "p", "nb"], origin=[NOT_STATED] * 3, sha256="")
+    asked = {"NbO4": [4, 1], "Nb2O3": [3, 2], "Nb3O": [1, 3], "NbO": [1, 1], "Nb": [0, 1]}
+    compositions = np.zeros((len(asked), 119), dtype=np.int64)
+    compositions[:, [8, 41]] = list(asked.values())
+    found = reference.decorated(compositions)
+    put_in = list(zip(found.ids, [s.composition.reduced_formula for s in found.structures], strict=True))
+    # As they are; then everything of one species or more as niobium; then of two or more as a niobium oxide.
+    assert Counter(put_in) == Counter(
+        {("rs", "NbO"): 1, ("nb", "Nb"): 1, ("rs", "Nb"): 1, ("p", "Nb"): 1, ("p", "NbO4"): 1, ("p", "Nb2O3"): 1}
+    )
+    perovskite = found.structures[put_in.index(("p", "Nb2O3"))]
+    assert matches(perovskite, PEROVSKITE.copy().replace_species({"Sr": "Nb", "Ti": "Nb"}))
+    only_oxides = reference.decorated(compositions[:1])
+    assert only_oxides.ids == ["p"]
+    assert len(reference.decorated(compositions[:0])) == 0

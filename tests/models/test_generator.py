@@ -66,6 +66,34 @@ def test_answer_does_not_depend_on_the_rest_of_the_batch(templates: Templates) -
     torch.testing.assert_close(together.lattice[3:4], single.lattice, atol=1e-4, rtol=1e-4)
 
 
+def test_a_pass_sets_out_from_the_crystal_it_is_given(templates: Templates) -> None:
+    generator = make(3)
+    sites = Sites.of(templates, dtype=torch.float32)
+    noise = generator.noise(sites, torch.Generator().manual_seed(SEED))
+    with torch.no_grad():
+        made = generator(sites, noise)[-1]
+        again = generator(sites, noise, made)
+    torch.testing.assert_close(again[0].lattice, made.lattice, atol=1e-3, rtol=1e-3)
+    assert ((again[0].u - made.u - (again[0].u - made.u).round()).abs() * sites.free).max() < 1e-5
+    assert (again[0].u[sites.free == 0] == 0).all()
+    assert (again[-1].u - again[0].u).abs().max() > 1e-4
+
+
+def test_passes_follow_one_another_and_the_last_alone_has_gradients(templates: Templates) -> None:
+    generator = make(2)
+    sites = Sites.of(templates[:12], dtype=torch.float32)
+    noise = generator.noise(sites, torch.Generator().manual_seed(SEED))
+    with torch.no_grad():
+        first = generator(sites, noise)[-1]
+    third = generator.passes(sites, noise, 3)[-1]
+    by_hand = generator(sites, noise, generator(sites, noise, first)[-1])[-1]
+    torch.testing.assert_close(third.u, by_hand.u)
+    assert torch.equal(generator.passes(sites, noise, 1)[-1].u, first.u)
+    third.crystals.cart_coords.sum().backward()
+    assert generator.stages[0].edge[1].weight.grad.abs().sum() > 0
+    assert generator.code[0].weight.grad is None  # guesses the lattice where there is none to set out from
+
+
 def test_gradients_reach_every_weight_and_are_finite(templates: Templates) -> None:
     generator = make(3)
     sites = Sites.of(templates, dtype=torch.float32)

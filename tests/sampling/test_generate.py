@@ -96,7 +96,7 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         return model
 
     monkeypatch.setattr("crystalgraph.sampling.sample.Sampler", sampler)
-    request = GenerationRequest.parse(formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7)
+    request = GenerationRequest.parse(formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7, fast=True)
     result = generate(dealer("rutile"), request)
     assert result.counts[KEPT] == 1
     assert asked == {
@@ -105,4 +105,5 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         "space_group_number": 136,
         "max_atoms": 12,
         "seed": 7,
+        "fast": True,
     }

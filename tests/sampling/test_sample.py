@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from crystalgraph.errors import InputError
+from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
-from crystalgraph.sampling.sample import Sampler
+from crystalgraph.sampling.sample import Sampler, fill, fill_best
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
 
@@ -25,7 +26,7 @@ def model() -> Model:
     pool = extract(dataset.crystals[torch.arange(0, 37_855, 60)]).templates
     return Model(
         name="untrained",
-        generator=Generator(width=16, n_stages=1).eval(),
+        generator=Generator(width=16, n_stages=1, n_passes=2).eval(),
         discriminator=Discriminator(width=8).eval(),
         pool=pool,
         pool_counts=torch.ones(len(pool), dtype=torch.long),
@@ -54,6 +55,36 @@ def test_same_seed_same_crystals_whatever_the_steps(model: Model) -> None:
     assert torch.equal(one.crystals.lattice, two.crystals.lattice)
     assert one.template_key == two.template_key
     assert other.draw(20).template_key != one.template_key
+
+
+def test_the_best_valid_draw_is_kept(model: Model) -> None:
+    templates = sampler(model).choices.templates[torch.arange(200)]
+    groups = templates.space_group_number
+    rng = torch.Generator().manual_seed(5)
+    draws = [fill(model.generator, templates, rng) for _ in range(3)]
+    best = fill_best(model, templates, torch.Generator().manual_seed(5), n_draws=3)
+    scores, valid = (
+        torch.stack([judged(d) for d in draws])
+        for judged in (lambda d: model.score(d, groups), lambda d: strict_validity(d).valid)
+    )
+    expected = scores.masked_fill(~valid | scores.isnan(), -torch.inf).argmax(0).tolist()
+    assert set(expected) == {0, 1, 2}
+    for k, number in enumerate(expected):
+        assert torch.equal(best[k].frac_coords, draws[number][k].frac_coords)
+        assert torch.equal(best[k].lattice, draws[number][k].lattice)
+
+
+def test_fast_draws_are_the_first_pass_of_one_draw(model: Model) -> None:
+    fast, slow = sampler(model, fast=True), sampler(model)
+    one, other = fast.draw(30), slow.draw(30)
+    assert one.template_key == other.template_key
+    rng = torch.Generator().manual_seed(0)
+    alike = sampler(model, fast=True)
+    alike.rng = rng
+    positions = alike._next(30)
+    again = fill(model.generator, alike.choices.templates[positions], rng, n_passes=1)
+    assert torch.equal(one.crystals.frac_coords, again.frac_coords)
+    assert not torch.equal(one.crystals.frac_coords, other.crystals.frac_coords)
 
 
 def test_formula_group_and_size_hold(model: Model) -> None:

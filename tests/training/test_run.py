@@ -22,6 +22,7 @@ max_atoms = 3
 form = "FORM"
 width = 16
 n_stages = 2
+n_passes = 2
 [warm_start]
 steps = 24
 batch_size = 8
@@ -31,6 +32,9 @@ steps = 16
 batch_size = 6
 width = 16
 head_start = 4
+[ranking]
+steps = 8
+batch_size = 4
 """
 
 
@@ -50,31 +54,34 @@ class Killer(Silent):
             raise Killed
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "small.toml"
-    path.write_text(CONFIG.replace("FORM", "feedback"))
-    return path
+FEEDBACK = CONFIG.replace("FORM", "feedback")
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_run_ends_the_same(config: Path, tmp_path: Path) -> None:
-    whole = load_model(train(config, tmp_path / "whole"))
-    for killed_after in (17, 18):  # once in the warm start, once more in the adversarial phase
+def test_killed_and_resumed_run_ends_the_same(tmp_path: Path) -> None:
+    whole = load_model(train(FEEDBACK, tmp_path / "whole"))
+    for killed_after in (17, 18, 19):  # in each phase once
         with pytest.raises(Killed):
-            train(config, tmp_path / "parts", resume=killed_after == 18, watcher=Killer(killed_after))
-    parts = load_model(train(config, tmp_path / "parts", resume=True))
+            train(FEEDBACK, tmp_path / "parts", resume=killed_after > 17, watcher=Killer(killed_after))
+    parts = load_model(train(FEEDBACK, tmp_path / "parts", resume=True))
     assert parts.checksum == whole.checksum
     assert (tmp_path / "parts" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
 
-def test_files_and_record_of_a_run(config: Path, tmp_path: Path) -> None:
-    folder = train(config, tmp_path / "run")
+def test_files_and_record_of_a_run(tmp_path: Path) -> None:
+    folder = train(FEEDBACK, tmp_path / "run")
     log = pd.read_csv(tmp_path / "run" / "log.csv")
-    assert log["step"].tolist() == [10, 20, 24, 10, 16]
+    assert log["step"].tolist() == [10, 20, 24, 10, 16, 8]
     assert log["validity"].between(0, 1).all()
     assert log["fooled"].notna().sum() == 2
+    assert log["ranking"].notna().sum() == 1
+    generators = [load_model(tmp_path / "run" / name).generator for name in ("adversarial", "model")]
+    for before, after in zip(*(g.parameters() for g in generators), strict=True):
+        assert torch.equal(before, after)
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((tmp_path / "run" / "heldout.json").read_text())
+    assert figures["templates"] > 3
+    assert 0 <= figures["match_1"]["value"] <= figures["match_20"]["value"] <= 1
     record = json.loads((folder / "model.json").read_text())
     assert record["left_out"]["in the asked system Nb-O"] > 20
     assert {"command", "config", "dataset", "minutes", "versions"} <= set(record)
@@ -85,37 +92,31 @@ def test_files_and_record_of_a_run(config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "raw"])
-def test_controls_train_too(config: Path, tmp_path: Path, form: str) -> None:
-    config.write_text(CONFIG.replace("FORM", form).split("[adversarial]")[0])
-    model = load_model(train(config, tmp_path / "run"))
+def test_controls_train_too(tmp_path: Path, form: str) -> None:
+    alone = CONFIG.replace("FORM", form).split("[adversarial]")[0] + "[adversarial]\nsteps = 0\n[ranking]\nsteps = 0\n"
+    model = load_model(train(alone, tmp_path / "run"))
     assert len(model.generator.stages) == 0
 
 
-def test_bad_requests(config: Path, tmp_path: Path) -> None:
+def test_bad_requests(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(InputError, match="exists already"):
-        train(config, tmp_path / "taken")
+        train(FEEDBACK, tmp_path / "taken")
     with pytest.raises(InputError, match="nothing to resume"):
-        train(config, tmp_path / "taken", resume=True)
+        train(FEEDBACK, tmp_path / "taken", resume=True)
     (tmp_path / "taken" / "config.toml").write_text("other")
     with pytest.raises(InputError, match="another config"):
-        train(config, tmp_path / "taken", resume=True)
-    config.write_text(CONFIG.replace("width = 16", "width = -1", 1).replace("FORM", "feedback"))
+        train(FEEDBACK, tmp_path / "taken", resume=True)
     with pytest.raises(InputError, match=r"generator\.width"):
-        train(config, tmp_path / "new")
+        train(FEEDBACK.replace("width = 16", "width = -1", 1), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_redecorated_prototypes_are_a_second_stage(config: Path, tmp_path: Path) -> None:
+def test_redecorated_prototypes_are_a_second_stage(tmp_path: Path) -> None:
     stage = "[redecorated]\nsteps = 6\nbatch_size = 4\n[adversarial]"
-    text = (
-        CONFIG.replace("FORM", "feedback")
-        .replace("[adversarial]", stage)
-        .replace("max_atoms = 3", 'max_atoms = 2\nknown = "nbo"')
-    )
-    config.write_text(text)
-    folder = train(config, tmp_path / "run")
+    text = FEEDBACK.replace("[adversarial]", stage).replace("max_atoms = 3", 'max_atoms = 2\nknown = "nbo"')
+    folder = train(text, tmp_path / "run")
     phases = pd.read_csv(tmp_path / "run" / "log.csv")["phase"].unique().tolist()
-    assert phases == ["warm start", "re-decorated", "adversarial"]
+    assert phases == ["warm start", "re-decorated", "adversarial", "ranking"]
     left_out = json.loads((folder / "model.json").read_text())["left_out"]
     assert left_out["re-decorated: equal to a known phase"] >= 1

@@ -1,0 +1,64 @@
+"""What a finished model makes of templates that it was never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from crystalgraph.evaluation.heldout import evaluate_heldout
+from crystalgraph.evaluation.rates import Rate
+from crystalgraph.models.bundle import Model
+from crystalgraph.sampling.sample import fill_best
+from crystalgraph.training.batches import step_rng
+from crystalgraph.training.corpus import TemplateSet
+
+#: Templates that are filled, and how often.
+N_TEMPLATES = 200
+N_DRAWS = 20
+
+
+def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
+    """One crystal, chosen at random, of each held-out prototype with a free parameter."""
+    chosen: dict[str, int] = {}
+    for index in torch.randperm(len(heldout), generator=step_rng(seed, 20)).tolist():
+        if heldout.templates.num_free[index] > 0:
+            chosen.setdefault(heldout.prototypes[index], index)
+    return heldout[torch.tensor(sorted(chosen.values()), dtype=torch.long)]
+
+
+def measure_heldout(
+    model: Model, heldout: TemplateSet, seed: int, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """How often held-out templates are filled validly, and as in the real crystal.
+
+    Args:
+        model: finished.
+        heldout: crystals of prototypes that it was not trained on; at most ``N_TEMPLATES`` of them, each of another
+            prototype, are taken.
+        seed: of that choice and of the draws.
+        progress: called with (draws done, draws in all).
+
+    Returns:
+        For JSON: counts, the share of strictly valid draws, and the rates of matches within one and ``N_DRAWS`` draws
+        (StructureMatcher's default tolerances).
+    """
+    cases = one_per_prototype(heldout, seed)
+    cases = cases[torch.randperm(len(cases), generator=step_rng(seed, 22))[:N_TEMPLATES]]
+    if len(cases) == 0:
+        return {"templates": 0}
+    found = evaluate_heldout(
+        lambda draw: fill_best(model, cases.templates, step_rng(seed, 21, draw)), cases.crystals(), N_DRAWS, progress
+    )
+    rates = {
+        f"match_{n}": Rate(numerator=int(found.found_within(n).sum()), denominator=len(cases)) for n in (1, N_DRAWS)
+    }
+    return {
+        "templates": len(cases),
+        "draws": N_DRAWS,
+        "strict": found.strict,
+        **{name: {"value": rate.value, "interval": rate.interval} for name, rate in rates.items()},
+        "volume_error": found.volume_error,
+        "timed_out": found.timed_out,
+    }
