@@ -26,6 +26,8 @@ class DataConfig(_Section):
         system: the system that will be asked for; none of its crystals is learned from.
         max_atoms: largest primitive cell.
         max_sites: most orbits in a template.
+        holdout_systems: further systems none of whose crystals is learned from, so that one model can be judged on
+            several.
         known: dataset of the known phases of the system, which no re-decorated crystal may equal; those in
             ``dataset`` always count.
         holdout: share of the prototypes that are never trained on.
@@ -34,6 +36,7 @@ class DataConfig(_Section):
 
     dataset: str = "corpus"
     system: str
+    holdout_systems: tuple[str, ...] = ()
     known: str | None = None
     max_atoms: Positive = 20
     max_sites: Positive = 12

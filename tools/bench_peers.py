@@ -557,7 +557,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "model": {
             "name": model.name,
             "sha256": model.checksum,
-            "system_left_out": model.record.get("system_left_out"),
+            "data": model.record["config"]["data"],
         },
         "calculator": calculator_identity(options.calculator),
         "hull": {"sha256": bench.hull.identity(), "phases": len(bench.hull.phases)},

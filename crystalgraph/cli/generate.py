@@ -277,11 +277,14 @@ def _caveats(request: GenerationRequest, model: Model) -> list[str]:
     """What a reader of the results must know."""
     from crystalgraph.chemistry.system import ChemicalSystem
 
-    left_out = model.record.get("system_left_out")
-    if left_out is None or ChemicalSystem.parse(left_out).contains(request.system):
+    data = model.record.get("config", {}).get("data")
+    if data is None:
+        return []
+    left_out = [data["system"], *data.get("holdout_systems", ())]
+    if any(ChemicalSystem.parse(system).contains(request.system) for system in left_out):
         return []
     caveat = (
-        f"model {model.name!r} learned from crystals of {request.system} itself (only {left_out} was left out): "
+        f"model {model.name!r} learned from crystals of {request.system} itself (left out: {', '.join(left_out)}): "
         "crystals it proposes here may be ones it has seen"
     )
     return [caveat]

@@ -106,6 +106,15 @@ class Corpus:
     left_out: dict[str, int]
 
 
+def systems_left_out(config: DataConfig) -> list[ChemicalSystem]:
+    """The asked system, then those held out, in the config's order.
+
+    Raises:
+        InputError: if one cannot be read.
+    """
+    return [ChemicalSystem.parse(text) for text in (config.system, *config.holdout_systems)]
+
+
 def refuse_leaks(training: TemplateSet, system: ChemicalSystem) -> None:
     """Stop if a crystal of the asked system, or of its elements, is about to be learned from.
 
@@ -159,14 +168,16 @@ def volume_per_atom(data: TemplateSet) -> Tensor:
 
 def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
     """Split a dataset into training and held-out templates under the leakage rule."""
-    system = ChemicalSystem.parse(config.system)
-    crystals = dataset.crystals
-    in_system = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)
-    too_large = crystals.num_atoms > config.max_atoms
-    kept = torch.nonzero(~in_system & ~too_large).flatten()
+    crystals, systems = dataset.crystals, systems_left_out(config)
     left_out: Counter[str] = Counter()
-    left_out[f"in the asked system {system}"] = int(in_system.sum())
-    left_out[f"more than {config.max_atoms} atoms"] = int((too_large & ~in_system).sum())
+    inside = torch.zeros(len(crystals), dtype=torch.bool)
+    for kind, system in zip(("asked", *["held-out"] * len(config.holdout_systems)), systems, strict=True):
+        more = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system) & ~inside
+        left_out[f"in the {kind} system {system}"] = int(more.sum())
+        inside |= more
+    too_large = crystals.num_atoms > config.max_atoms
+    kept = torch.nonzero(~inside & ~too_large).flatten()
+    left_out[f"more than {config.max_atoms} atoms"] = int((too_large & ~inside).sum())
 
     found = extract(crystals[kept], n_jobs=n_jobs)
     left_out["no template found"] = len(found.failures)
@@ -185,7 +196,8 @@ def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
     left_out[f"more than {config.max_sites} orbits"] = int(many.sum())
     held = torch.tensor([is_held_out(p, config.holdout, config.seed) for p in prototypes])
     training = everything[torch.nonzero(~many & ~held).flatten()]
-    refuse_leaks(training, system)
+    for system in systems:
+        refuse_leaks(training, system)
     return Corpus(
         training=training,
         heldout=everything[torch.nonzero(~many & held).flatten()],

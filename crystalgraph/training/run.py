@@ -370,7 +370,6 @@ def _bundle(
         "config": config.model_dump(),
         "generator": _generator_arguments(config),
         "discriminator": _discriminator_arguments(config),
-        "system_left_out": config.data.system,
         "left_out": corpus.left_out,
         "n_training": len(corpus.training),
         "n_held_out": len(corpus.heldout),

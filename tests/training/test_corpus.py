@@ -1,5 +1,6 @@
 """The leakage rule, and the split into templates to learn from and templates held out."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,22 @@ def test_planted_known_phase_is_refused(small_corpus: Corpus) -> None:
     planted = replace(planted, log_volume=torch.zeros(len(planted.ids)))
     with pytest.raises(LeakageError, match="planted"):
         refuse_leaks(planted, ChemicalSystem.parse("Nb-O"))
+
+
+def test_held_out_systems_are_never_learned_from_either(small_dataset: Dataset) -> None:
+    present = [{e.symbol for e in s.composition} for s in to_structures(small_dataset.crystals)]
+    common = Counter("-".join(sorted(elements)) for elements in present if 2 <= len(elements) <= 3)
+    held_out = tuple(system for system, _ in common.most_common(4) if system != "Nb-O")
+    corpus = prepare(small_dataset, DataConfig(system="Nb-O", holdout_systems=held_out, max_atoms=20, max_sites=8))
+    asked = [{"Nb", "O"}, *({*system.split("-")} for system in held_out)]
+    inside = [any(elements <= system for system in asked) for elements in present]
+    assert len(held_out) > 1
+    assert sum(inside) > sum(elements <= {"Nb", "O"} for elements in present) + 2
+    for part in (corpus.training, corpus.heldout):
+        assert not any({e.symbol for e in c} <= system for c in formulas(part) for system in asked)
+    assert sum(n for reason, n in corpus.left_out.items() if "system" in reason) == sum(inside)
+    counted = len(corpus.training) + len(corpus.heldout) + sum(corpus.left_out.values())
+    assert counted == len(small_dataset)
 
 
 def test_held_out_prototypes_are_never_trained_on(small_corpus: Corpus) -> None:
