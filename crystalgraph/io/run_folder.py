@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph import __version__
 from crystalgraph.errors import InputError
-from crystalgraph.io.atomic import write_json, write_text
+from crystalgraph.io.atomic import new_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -95,11 +93,8 @@ def write_run(
     from crystalgraph.io.structures import EXTXYZ_FILE, write_structures
 
     check_free(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
-    try:
-        folder = partial / out.name  # made by mkdir, so that its permissions follow the umask
-        (folder / "structures").mkdir(parents=True)
+    with new_folder(out) as folder:
+        (folder / "structures").mkdir()
         if relaxed is not None:
             (folder / RELAXED_FOLDER).mkdir()
         for fmt in formats:
@@ -111,12 +106,6 @@ def write_run(
             write_structures(structures, names, folder if fmt == "extxyz" else folder / "structures", fmt)
         write_text(folder / "candidates.csv", table(rows, columns))
         write_json(folder / "run.json", record)
-        try:
-            folder.rename(out)
-        except OSError:
-            raise InputError(f"output {out} came to exist during the run; name another folder with --out") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
