@@ -116,14 +116,15 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path | None) -> list[
     ]
     for name, (folder, given) in folders.items():
         generator = load_model(folder).generator
+        if name == "warm start":
+            one_pass = Arm(name="warm start, one pass", draw=lambda rng, g=generator: fill(g, cases.templates, rng, 1))
+            arms.append(one_pass)
         arms.append(Arm(name=name, draw=lambda rng, g=generator, t=given.templates: fill(g, t, rng)))
-    model = load_model(runs / "nbo" / "model")
-    adversarial = load_model(runs / "nbo" / "adversarial")
-    return [
-        *arms,
-        Arm(name="best of 4 by its critic", draw=lambda rng: fill_best(adversarial, cases.templates, rng)),
-        Arm(name="best of 4 by the ranking", draw=lambda rng: fill_best(model, cases.templates, rng)),
-    ]
+    critics = {"best of 4 by the critic": "adversarial", "best of 4 after ranking": "model"}
+    for name, folder in critics.items():
+        model = load_model(runs / "nbo" / folder)
+        arms.append(Arm(name=name, draw=lambda rng, m=model: fill_best(m, cases.templates, rng)))
+    return arms
 
 
 def row(

@@ -37,7 +37,7 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.sampling.composition import composition_filter
 from crystalgraph.sampling.generate import MIN_YIELD, PATIENCE, ROUND
 from crystalgraph.sampling.request import MAX_NUM, GenerationRequest
-from crystalgraph.sampling.sample import Sampler
+from crystalgraph.sampling.sample import N_DRAWS, Sampler
 from crystalgraph.sampling.screen import Screen
 from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.symmetry.enumerate import is_possible
@@ -304,7 +304,7 @@ class RawSamples:
 
 
 class ScreenedSamples:
-    """What `cg-generate` keeps of the same draws: strictly valid, plausible compositions, no copies.
+    """What `cg-generate` keeps: the best of several draws, strictly valid, of a plausible composition, no copy.
 
     Args:
         model: the model.
@@ -315,7 +315,7 @@ class ScreenedSamples:
     def __init__(self, model: Model, system: ChemicalSystem, seed: int) -> None:
         request = GenerationRequest(system=system, num=MAX_NUM, max_atoms=MAX_ATOMS, seed=seed)
         rng = torch.Generator().manual_seed(seed)
-        self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS)
+        self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS, n_draws=N_DRAWS)
         self._screen = Screen(request, composition_filter(request), model.score)
         self._taken = 0
         self._rounds = self._screening()

@@ -58,7 +58,10 @@ def generate(
         str, typer.Option("--format", help="Any of cif, extxyz, poscar, separated by commas.")
     ] = "cif,extxyz",
     raw: Annotated[
-        int | None, typer.Option("--raw", help="Instead of --num: exactly so many samples, nothing dropped.")
+        int | None,
+        typer.Option(
+            "--raw", help="Instead of --num: exactly so many samples as the generator makes them, nothing dropped."
+        ),
     ] = None,
     relax: Annotated[
         int | None,
@@ -76,7 +79,9 @@ def generate(
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     fast: Annotated[
         bool,
-        typer.Option("--fast", help="Draw each crystal in one go: no refining passes, no choice of the best of four."),
+        typer.Option(
+            "--fast", help="Draw each crystal in one go: no refining passes, no best of four (which --raw never has)."
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,

@@ -107,7 +107,7 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
     Raises:
         InputError: if no crystal can satisfy the request; the message names what is possible.
     """
-    from crystalgraph.sampling.sample import Sampler
+    from crystalgraph.sampling.sample import N_DRAWS, Sampler
 
     source = Sampler(
         model,
@@ -116,6 +116,7 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
         formula=request.formula_counts,
         space_group_number=request.space_group_number,
         max_atoms=request.max_atoms,
+        n_draws=1 if request.raw or request.fast else N_DRAWS,
         fast=request.fast,
     )
     start = perf_counter()

@@ -30,9 +30,9 @@ class GenerationRequest:
         space_group_number: every crystal has this group, 1 to 230, or a supergroup of it.
         max_atoms: most atoms in the primitive cell.
         num: distinct crystals to keep; samples to draw if ``raw``.
-        raw: keep every sample, in draw order, whatever its verdicts.
+        raw: keep every sample as the generator makes it, in draw order, whatever its verdicts.
         seed: of all random numbers, 0 to 2⁶³ − 1.
-        fast: draw each crystal in one go instead of refining it and choosing the best of several.
+        fast: draw each crystal in one go instead of refining it in several passes and choosing the best of several.
 
     Raises:
         InputError: if a value is not allowed, or values contradict each other.

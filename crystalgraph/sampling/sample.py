@@ -1,6 +1,6 @@
 """Draw raw crystals from a model: templates in a random order, every one filled once before any is filled again.
 
-A template is filled in several ways, of which the discriminator chooses one.
+A template can be filled in several ways, of which the discriminator chooses one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def fill(generator: Generator, templates: Templates, rng: torch.Generator, n_pas
     return crystals.replace(frac_coords=crystals.frac_coords % 1.0)
 
 
-def fill_best(model: Model, templates: Templates, rng: torch.Generator, n_draws: int = N_DRAWS) -> Crystals:
+def fill_best(
+    model: Model, templates: Templates, rng: torch.Generator, n_draws: int = N_DRAWS, n_passes: int | None = None
+) -> Crystals:
     """Fill each template several times and keep the strictly valid crystal that the discriminator scores highest.
 
     Args:
@@ -85,11 +87,12 @@ def fill_best(model: Model, templates: Templates, rng: torch.Generator, n_draws:
         templates: what to fill; the order is kept.
         rng: draws the noise.
         n_draws: ways to fill each template. Where none is strictly valid the first is kept.
+        n_passes: as for ``fill``.
 
     Returns:
         As ``fill``, one crystal per template.
     """
-    draws = [fill(model.generator, templates, rng) for _ in range(n_draws)]
+    draws = [fill(model.generator, templates, rng, n_passes) for _ in range(n_draws)]
     scores = torch.full((n_draws, len(templates)), -torch.inf)
     for drawn, row in zip(draws, scores, strict=True):
         valid = strict_validity(drawn).valid
@@ -108,7 +111,8 @@ class Sampler:
         formula: atomic number -> atoms in the reduced formula, where one formula is asked for.
         space_group_number: where one group is asked for.
         max_atoms: largest primitive cell.
-        fast: one pass through the generator and no choice, an order of magnitude faster and less often right.
+        n_draws: ways to fill a template, of which the discriminator chooses one.
+        fast: one pass through the generator, which is faster and less often right.
 
     Raises:
         InputError: if nothing fits the request; the message names what would.
@@ -123,9 +127,11 @@ class Sampler:
         formula: dict[int, int] | None = None,
         space_group_number: int | None = None,
         max_atoms: int = 20,
+        n_draws: int = 1,
         fast: bool = False,
     ) -> None:
-        self.model, self.rng, self.fast = model, rng, fast
+        self.model, self.rng = model, rng
+        self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
         self.choices = self._choose(elements, formula, space_group_number, max_atoms)
         self._waiting = torch.zeros(0, dtype=torch.long)
 
@@ -205,10 +211,10 @@ class Sampler:
     def draw(self, n: int) -> Samples:
         """The next n raw crystals; nothing is dropped."""
         templates = self.choices.templates[self._next(n)]
-        if self.fast:
-            crystals = fill(self.model.generator, templates, self.rng, n_passes=1)
+        if self._n_draws == 1:
+            crystals = fill(self.model.generator, templates, self.rng, self._n_passes)
         else:
-            crystals = fill_best(self.model, templates, self.rng)
+            crystals = fill_best(self.model, templates, self.rng, self._n_draws, self._n_passes)
         return Samples(
             crystals=crystals,
             space_group_number=templates.space_group_number,

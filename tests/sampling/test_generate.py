@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from crystalgraph.evaluation.matching import group_equal
@@ -5,6 +7,7 @@ from crystalgraph.sampling import generate as module
 from crystalgraph.sampling.composition import composition_filter
 from crystalgraph.sampling.generate import generate, run
 from crystalgraph.sampling.request import GenerationRequest
+from crystalgraph.sampling.sample import N_DRAWS
 from crystalgraph.sampling.screen import GATES, KEPT, Screen
 
 ROUND, PATIENCE = 32, 3
@@ -105,5 +108,10 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         "space_group_number": 136,
         "max_atoms": 12,
         "seed": 7,
+        "n_draws": 1,
         "fast": True,
     }
+    generate(dealer("rutile"), replace(request, fast=False))
+    assert (asked["n_draws"], asked["fast"]) == (N_DRAWS, False)
+    generate(dealer("rutile"), replace(request, fast=False, raw=True))
+    assert asked["n_draws"] == 1

@@ -74,17 +74,20 @@ def test_the_best_valid_draw_is_kept(model: Model) -> None:
         assert torch.equal(best[k].lattice, draws[number][k].lattice)
 
 
-def test_fast_draws_are_the_first_pass_of_one_draw(model: Model) -> None:
-    fast, slow = sampler(model, fast=True), sampler(model)
-    one, other = fast.draw(30), slow.draw(30)
-    assert one.template_key == other.template_key
+def test_forms_of_a_draw(model: Model) -> None:
+    templates = sampler(model).draw(30).template_key
+    forms = {"plain": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
+    drawn = {name: sampler(model, **form).draw(30) for name, form in forms.items()}
+    for samples in drawn.values():
+        assert samples.template_key == templates
+    different = {samples.crystals.frac_coords.sum().item() for samples in drawn.values()}
+    assert len(different) == len(forms)
     rng = torch.Generator().manual_seed(0)
-    alike = sampler(model, fast=True)
-    alike.rng = rng
-    positions = alike._next(30)
-    again = fill(model.generator, alike.choices.templates[positions], rng, n_passes=1)
-    assert torch.equal(one.crystals.frac_coords, again.frac_coords)
-    assert not torch.equal(one.crystals.frac_coords, other.crystals.frac_coords)
+    source = sampler(model)
+    source.rng = rng
+    chosen = source.choices.templates[source._next(30)]
+    again = fill(model.generator, chosen, rng, n_passes=1)
+    assert torch.equal(drawn["fast"].crystals.frac_coords, again.frac_coords)
 
 
 def test_formula_group_and_size_hold(model: Model) -> None:
