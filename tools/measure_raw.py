@@ -49,19 +49,26 @@ def measure(folder: Path) -> dict[str, object]:
     valid = [s for s, fine in zip(structures, table["strictly_valid"] == "yes", strict=True) if fine]
     labels = group_equal(valid)
     known = ReferenceIndex.from_crystals(load_dataset("nbo").crystals)
-    decorated = load_reference("corpus").decorated(reduced_compositions(from_structures(valid)))
+    corpus, compositions = load_reference("corpus"), reduced_compositions(from_structures(valid))
+    merged = corpus.decorated(compositions)
+    n_elements = (corpus.compositions > 0).sum(1)
+    unmerged = corpus[n_elements == (compositions > 0).sum(1).max()].decorated(compositions)
     is_known = match_any(valid, known) >= 0
-    is_decorated = match_any(valid, decorated.structures, n_jobs=2) >= 0
+    is_unmerged = match_any(valid, unmerged.structures, n_jobs=2) >= 0
+    is_merged = is_unmerged.copy()
+    others = np.flatnonzero(~is_unmerged)
+    is_merged[others] = match_any([valid[k] for k in others], merged.structures, n_jobs=2) >= 0
     error, n_compared = volume_error(valid)
     return {
         "samples": len(table),
         "strictly valid": len(valid) / len(table),
         "unique of valid": float(np.mean(labels == np.arange(len(labels)))),
-        "new": float((~is_known & ~is_decorated).sum() / len(table)),
+        "new": float((~is_known & ~is_merged).sum() / len(table)),
+        "new, but for merged roles": float((~is_known & ~is_unmerged).sum() / len(table)),
         "equal to a known phase": float(is_known.sum() / len(table)),
         "known phases found": len(set(match_any(valid, known).tolist()) - {-1}),
-        "equal to a re-decorated crystal": float(is_decorated.sum() / len(table)),
-        "re-decorated crystals compared with": len(decorated),
+        "equal to a re-decorated crystal": float(is_merged.sum() / len(table)),
+        "re-decorated crystals compared with": len(merged),
         "space group above 2": float((table["space_group_found"] > 2).mean()),
         "distinct space groups": int(table["space_group_found"].nunique()),
         "distinct formulas": int(table["formula"].nunique()),
