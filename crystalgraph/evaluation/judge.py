@@ -503,10 +503,20 @@ class _Judge:
 
 
 def _smact_verdicts(formulas: Mapping[str, Formula]) -> dict[str, bool] | Absent:
-    """SMACT's verdict on each composition, or that SMACT is not there."""
+    """SMACT's verdict on each composition, or that SMACT is not there.
+
+    No oxidation state is known for an element that SMACT has no data on, so no charges balance.
+    """
     try:
         from smact.screening import smact_validity
     except ImportError:
         return Absent('CDVAE decides it with SMACT, which is not installed: pip install "crystalgraph[charge]"')
-    distinct = {formula: bool(smact_validity(str(formula))) for formula in dict.fromkeys(formulas.values())}
+
+    def verdict(formula: Formula) -> bool:
+        try:
+            return bool(smact_validity(str(formula)))
+        except KeyError:
+            return False
+
+    distinct = {formula: verdict(formula) for formula in dict.fromkeys(formulas.values())}
     return {name: distinct[formula] for name, formula in formulas.items()}

@@ -7,7 +7,9 @@ from math import nan
 import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals import Crystals
 from crystalgraph.evaluation.judge import Judgement
+from crystalgraph.evaluation.known import Reference
 from crystalgraph.evaluation.rows import Row
 from crystalgraph.io.structures import to_structures
 from crystalgraph.relax.relaxer import Relaxation
@@ -15,11 +17,15 @@ from crystalgraph.relax.relaxer import Relaxation
 
 @pytest.fixture
 def bench(tool, toy_calculator, flat_hull, monkeypatch, tmp_path):
-    """The benchmark with few prototypes, small rounds and a hull that lies at zero everywhere; gives its JSON."""
+    """The benchmark on few crystals, with small rounds and a hull that lies at zero everywhere; gives its JSON."""
     module, peers = tool("bench_peers"), tool("peers")
     few = {name: peers.prototypes(ChemicalSystem.parse(name))[:30] for name in ("Nb-O", "Mg-Mn-O")}
     monkeypatch.setattr(peers, "prototypes", lambda system: few[str(system)])
     monkeypatch.setattr(module, "prototypes", lambda system: few[str(system)])
+    crystals = Crystals.concatenate(list(few.values()))
+    names = [str(k) for k in range(len(crystals))]
+    learned = Reference(name="few", crystals=crystals, ids=names, origin=["not stated"] * len(names), sha256="")
+    monkeypatch.setattr(module, "load_reference", lambda _: learned)
     monkeypatch.setattr(module, "reference_hull", flat_hull)
     monkeypatch.setattr(module, "ROUND", 6)
 
