@@ -39,7 +39,7 @@ class Model:
         name: of the model.
         generator: fills templates.
         discriminator: scores crystals; higher is more like the crystals it learned from.
-        pool: templates of the training crystals, each once.
+        pool: templates of the training crystals, as they are and with species merged, each once.
         pool_counts: training crystals of each template, (len(pool),).
         record: how it was made: config, seed, versions, data checksum, figures.
         checksum: SHA-256 of the weights file.

@@ -1,8 +1,8 @@
 """Which templates to fill for a request: those of the corpus with the asked elements put in, or all that fit.
 
-A corpus template is re-decorated by mapping its species, in order of electronegativity, on the elements of the system;
-several species may become one element (both cations of a perovskite become niobium). The less the elements must
-change, the likelier the template.
+A template of as many species as the system has is re-decorated by mapping them, in order of electronegativity, on the
+elements of the system. The less the elements must change, the likelier the template. Crystals of more species serve
+too: the pool holds their templates with species merged (both cations of a perovskite one element).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from crystalgraph.chemistry.elements import element_descriptors, max_common_oxidation_state
-from crystalgraph.symmetry.decorate import decorations
+from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import point_group_order
 
@@ -55,26 +55,23 @@ def decorate(pool: Templates, counts: Tensor, elements: list[int]) -> WeightedTe
     """Put the elements of a system on the templates of a pool.
 
     Args:
-        pool: templates of real crystals.
+        pool: templates of real crystals, see `crystalgraph.training.pool`.
         counts: crystals of each, (len(pool),).
         elements: atomic numbers of the system, all of which are used.
 
     Returns:
         Distinct templates; more oxygen, say, than the metals can bind is left out where there are anions.
     """
+    fits = number_of_species(pool) == len(elements)
+    pool, counts = pool[fits], counts[fits]
+    if len(pool) == 0:
+        return WeightedTemplates(templates=pool, weights=torch.zeros(0, dtype=torch.float64))
+    ((_, species),) = decorations(pool, elements)
     descriptors = element_descriptors()
-    share = pool.multiplicity / pool.num_atoms[pool.batch]
-    made, weights = [], []
-    for chosen, species in decorations(pool, elements):
-        part = pool[chosen]
-        change = (descriptors[species] - descriptors[part.atomic_numbers]).square().mean(1)
-        change = change * share[torch.isin(pool.batch, chosen)]
-        cost = torch.zeros(len(part), dtype=change.dtype).index_add(0, part.batch, change)
-        made.append(part.replace_species(species))
-        weights.append(counts[chosen].double().sqrt() * torch.exp(-cost / TEMPERATURE))
-    if not made:
-        return WeightedTemplates(templates=pool[:0], weights=torch.zeros(0, dtype=torch.float64))
-    templates, weight = Templates.concatenate(made), torch.cat(weights)
+    change = (descriptors[species] - descriptors[pool.atomic_numbers]).square().mean(1)
+    change = change * pool.multiplicity / pool.num_atoms[pool.batch]
+    cost = torch.zeros(len(pool), dtype=change.dtype).index_add(0, pool.batch, change)
+    templates, weight = pool.replace_species(species), counts.double().sqrt() * torch.exp(-cost / TEMPERATURE)
     highest = max_common_oxidation_state()[templates.atomic_numbers] * templates.multiplicity
     charge = torch.zeros(len(templates), dtype=highest.dtype).index_add(0, templates.batch, highest)
     weight = torch.where(templates.num_free == 0, FIXED_WEIGHT * weight, weight)

@@ -29,6 +29,18 @@ class Decorated(Protocol):
     def __len__(self) -> int: ...
 
 
+def number_of_species(templates: Decorated) -> Tensor:
+    """How many elements each template or crystal has, (n,)."""
+    return _present(templates).sum(1)
+
+
+def _present(templates: Decorated) -> Tensor:
+    """Which elements each template or crystal has, (n, 119)."""
+    present = torch.zeros(len(templates), 119, dtype=torch.bool)
+    present[templates.batch, templates.atomic_numbers] = True
+    return present
+
+
 def decorations(templates: Decorated, elements: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """All ways to put all elements of a system on templates, species of neighbouring rank merged where there are more.
 
@@ -41,8 +53,7 @@ def decorations(templates: Decorated, elements: list[int]) -> Iterator[tuple[Ten
     """
     values = electronegativities()
     order = torch.tensor(sorted(elements, key=lambda z: float(values[z])))
-    present = torch.zeros(len(templates), 119, dtype=torch.bool)
-    present[templates.batch, templates.atomic_numbers] = True
+    present = _present(templates)
     by_value = torch.argsort(values, stable=True)
     rank_of = torch.empty(present.shape, dtype=torch.long)
     rank_of[:, by_value] = torch.cumsum(present[:, by_value], 1) - 1

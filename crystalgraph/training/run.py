@@ -37,6 +37,7 @@ from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import load_checkpoint, save_checkpoint
 from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
+from crystalgraph.training.pool import template_pool
 from crystalgraph.training.ranking import Ranking
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
@@ -201,6 +202,7 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         f"{len(corpus.training):,} crystals to learn from, {len(corpus.heldout):,} held out; left out: "
         + ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items())
     )
+    pool = template_pool(corpus.training, n_jobs=config.threads)
     torch.manual_seed(config.seed)
     generator, discriminator = _networks(config)
     generator.element_volume.copy_(corpus.element_volume)
@@ -259,7 +261,7 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         generator, discriminator = phase.average, phase.scorer
         seconds = earlier + time.monotonic() - started
         folder = out / (MODEL_FOLDER if index + 1 == len(makers) else phase.name.replace(" ", "-"))
-        model = _bundle(config, dataset, corpus, generator, discriminator, seconds)
+        model = _bundle(config, dataset, corpus, pool, generator, discriminator, seconds)
         save_model(model, folder)
         watcher.message(f"{phase.name} done after {seconds / 60:.0f} minutes; model in {folder}")
     _draw_curves(log, out / CURVES_FILE)
@@ -348,21 +350,15 @@ def _draw_curves(log: Log, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _pool(data: TemplateSet) -> tuple[Templates, Tensor]:
-    """Templates of the training crystals, each once, and how many crystals have it."""
-    first, which = data.templates.distinct()
-    return data.templates[first], torch.bincount(which)
-
-
 def _bundle(
     config: Config,
     dataset: Dataset,
     corpus: Corpus,
+    pool: tuple[Templates, Tensor],
     generator: Generator,
     discriminator: Discriminator,
     seconds: float,
 ) -> Model:
-    pool, counts = _pool(corpus.training)
     held_out = sorted(set(corpus.heldout.prototypes))
     record = {
         "name": config.name,
@@ -387,8 +383,8 @@ def _bundle(
         name=config.name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
-        pool=pool,
-        pool_counts=counts,
+        pool=pool[0],
+        pool_counts=pool[1],
         record=record,
         checksum="",
     )

@@ -4,28 +4,12 @@ import torch
 from pymatgen.core import Structure
 
 from crystalgraph.evaluation.matching import ReferenceIndex, match_any
-from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import from_structures, to_structures
-from crystalgraph.symmetry.extract import extract
-from crystalgraph.training.corpus import Corpus, TemplateSet
+from crystalgraph.io.structures import to_structures
+from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.redecorate import put_elements, redecorate
 
 NB_O = [41, 8]
-
-
-def as_template_set(*structures: Structure) -> TemplateSet:
-    found = extract(from_structures(structures))
-    log_volume, shape = code_from_lattice(found.lattice)
-    names = [f"case-{i}" for i in range(len(structures))]
-    return TemplateSet(
-        templates=found.templates,
-        log_volume=log_volume,
-        shape=shape,
-        u=found.u,
-        prototypes=found.templates.prototypes(),
-        ids=names,
-    )
 
 
 def rutile(cation: str, anion: str) -> Structure:
@@ -33,13 +17,13 @@ def rutile(cation: str, anion: str) -> Structure:
     return Structure.from_spacegroup(136, [[4.6, 0, 0], [0, 4.6, 0], [0, 0, 2.95]], [cation, anion], sites)
 
 
-def test_elements_follow_electronegativity_whatever_their_order() -> None:
+def test_elements_follow_electronegativity_whatever_their_order(as_template_set) -> None:
     changed, _ = put_elements(as_template_set(rutile("Ti", "O"), rutile("Mn", "F")), NB_O)
     for structure in to_structures(changed.crystals()):
         assert structure.composition.reduced_formula == "NbO2"
 
 
-def test_known_phase_is_taken_out_and_stays_only_if_it_is_not_known() -> None:
+def test_known_phase_is_taken_out_and_stays_only_if_it_is_not_known(as_template_set) -> None:
     data = as_template_set(rutile("Ti", "O"))
     known = ReferenceIndex.from_crystals(load_dataset("nbo").crystals)
     assert len(redecorate(data, NB_O, known).data) == 0
@@ -58,7 +42,7 @@ def test_nothing_known_and_no_copies_are_left(small_corpus: Corpus) -> None:
     assert [index.find_or_add(s) for s in structures] == list(range(len(structures)))
 
 
-def test_too_many_anions_are_left_out() -> None:
+def test_too_many_anions_are_left_out(as_template_set) -> None:
     molybdenum_oxide = Structure([[3.9, 0, 0], [0, 3.9, 0], [0, 0, 3.9]], ["W", "O", "O", "O"],
                                  [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]])  # fmt: skip
     changed, left_out = put_elements(as_template_set(molybdenum_oxide), NB_O)

@@ -1,0 +1,59 @@
+"""The templates that a model carries: those of the crystals it learned from, also with species become one.
+
+A crystal can have more symmetry when two of its species are the same: an ordered rock salt of two cations is plain rock
+salt when both are niobium. Its template is therefore found again for every way to merge species, once, here; filling
+the old one would ask for a group that the crystal does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from crystalgraph.crystals import Crystals
+from crystalgraph.symmetry.decorate import decorations, number_of_species
+from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.template import Templates
+from crystalgraph.training.corpus import TemplateSet
+
+
+def merged_species(crystals: Crystals) -> Iterator[Crystals]:
+    """The crystals with species of neighbouring electronegativity become one, in every way.
+
+    What takes the place of several species is the one with most atoms, of equals the lightest.
+
+    Args:
+        crystals: of any chemistry.
+
+    Yields:
+        For each number of species that is left and each way to get there, the crystals that it applies to.
+    """
+    present = number_of_species(crystals)
+    for n_left in range(1, int(present.max())):
+        roles = list(range(1, n_left + 1))  # any elements will do, they only number the roles
+        for chosen, role in decorations(crystals, roles):
+            if int(present[chosen[0]]) == n_left:
+                continue
+            part = crystals[chosen]
+            counts = torch.zeros(len(part), n_left + 1, 119, dtype=torch.long)
+            where = part.batch, role, part.atomic_numbers
+            counts.index_put_(where, torch.ones_like(role), accumulate=True)
+            yield part.replace(atomic_numbers=counts.argmax(2)[part.batch, role])
+
+
+def template_pool(data: TemplateSet, n_jobs: int = 1) -> tuple[Templates, Tensor]:
+    """Templates of real crystals, as they are and with species merged, each once.
+
+    Args:
+        data: the crystals learned from.
+        n_jobs: processes that look for symmetry.
+
+    Returns:
+        The templates and how many crystals have each, (n_templates,).
+    """
+    merged = [extract(crystals, n_jobs=n_jobs).templates for crystals in merged_species(data.crystals())]
+    templates = Templates.concatenate([data.templates, *merged])
+    first, which = templates.distinct()
+    return templates[first], torch.bincount(which)
