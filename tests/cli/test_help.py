@@ -2,11 +2,14 @@
 
 import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from crystalgraph.cli import evaluate, generate, train
 
@@ -45,3 +48,26 @@ def test_every_command_is_looked_at():
     rooms = Path(importlib.import_module("crystalgraph.cli").__file__).parent
     commands = {path.stem for path in rooms.glob("*.py") if "typer.Typer(" in path.read_text()}
     assert commands == set(OPTIONS)
+
+
+@pytest.mark.slow
+def test_examples_of_generation_and_evaluation_run(tmp_path, toy_calculator):
+    """One after another in one folder, numbers a hundredth of those shown, with a pair potential for CHGNet."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+
+    def call(line):
+        name, *options = shlex.split(line)
+        calculator = ["--calculator", toy_calculator] if "--relax" in options else []
+        command = [str(Path(sys.executable).parent / name), *options, *calculator]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+
+    call("cg-data export nbo --ids mp-2311,mp-1470 --format cif --out known")
+    call("cg-data export nbo --ids mp-2311,mp-1470 --format extxyz --out generated.extxyz")
+    (tmp_path / "cifs").mkdir()
+    rutile = Structure.from_spacegroup(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
+    rutile.to(str(tmp_path / "cifs" / "rutile.cif"))
+    for line in (*generate.EXAMPLES, *evaluate.EXAMPLES):
+        call(re.sub(r"00\b", "", line))
+    assert len(list((tmp_path / "runs" / "Nb2O5-sg15" / "structures").glob("*.cif"))) == 20
+    assert (tmp_path / "judged" / "metrics.json").is_file()
