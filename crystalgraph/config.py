@@ -67,7 +67,7 @@ class WarmStartConfig(_Section):
         ema: memory of the moving average of the weights.
     """
 
-    steps: Positive = 4000
+    steps: Positive = 8000
     batch_size: Positive = 96
     n_draws: Positive = 3
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
