@@ -20,6 +20,9 @@ COMMANDS = [
 ]
 """A list for each block: what a block's later lines need, its earlier ones leave behind."""
 
+JOBS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line.startswith("cg-")]
+"""Lines of job scripts, too long to run; their options are ones that there are."""
+
 TRAINING = [command for block in COMMANDS for command in block if command[0] == "cg-train"]
 SCRIPTS = [block for kind, block in BLOCKS if kind == "python"]
 
@@ -49,6 +52,14 @@ def test_commands_run(block: int, tmp_path: Path) -> None:
         for folder in new:
             files = "structures/*" if command[0] == "cg-generate" else "metrics.json"
             assert list(folder.glob(files)), f"{command} left nothing in {folder}"
+
+
+@pytest.mark.parametrize("line", JOBS)
+def test_options_in_job_scripts_exist(line: str, tmp_path: Path) -> None:
+    name, *options = shlex.split(line)
+    shown = run([name, "--help"], tmp_path).stdout
+    for option in (word for word in options if re.match("--?[a-z]", word)):
+        assert f" {option} " in shown
 
 
 @pytest.mark.parametrize("command", TRAINING, ids=" ".join)
