@@ -253,6 +253,7 @@ class ReferenceIndex:
         self.log = MatchLog()
         self._time_limit = time_limit
         self._structures: list[Structure | Callable[[], Structure]] = []
+        self._sizes: list[int] = []
         self._reduced: dict[int, _Reduced | None] = {}
         self._members: defaultdict[_Formula, list[int]] = defaultdict(list)
         for structure in structures:
@@ -265,8 +266,8 @@ class ReferenceIndex:
         numbers = crystals.atomic_numbers.tolist()
         ptr = crystals.ptr.tolist()
         for k in range(len(crystals)):
-            formula = _formula(numbers[ptr[k] : ptr[k + 1]])
-            index._append(formula, partial(_structure_of, crystals, k))
+            species = numbers[ptr[k] : ptr[k + 1]]
+            index._append(_formula(species), len(species), partial(_structure_of, crystals, k))
         return index
 
     def __len__(self) -> int:
@@ -274,7 +275,7 @@ class ReferenceIndex:
 
     def add(self, structure: Structure) -> int:
         """Append a structure and return its position."""
-        return self._append(_formula(structure.atomic_numbers), structure)
+        return self._append(_formula(structure.atomic_numbers), len(structure), structure)
 
     def find(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to, or -1."""
@@ -285,7 +286,7 @@ class ReferenceIndex:
         """Positions of all members that the structure is equal to, ascending."""
         members = self.of_formula(_formula(structure.atomic_numbers))
         asked = self._reduce(structure) if members else None
-        return [k for k in members if self._equal(self._of(k), asked)]
+        return [k for k in self._possible(members, asked) if self._equal(self._of(k), asked)]
 
     def find_or_add(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to; it joins the index when there is none."""
@@ -293,7 +294,7 @@ class ReferenceIndex:
         asked = self._reduce(structure)
         found = self._first(self.of_formula(formula), asked)
         if found < 0:
-            found = self._append(formula, structure)
+            found = self._append(formula, len(structure), structure)
             self._reduced[found] = asked
         return found
 
@@ -309,10 +310,15 @@ class ReferenceIndex:
         return member
 
     def _first(self, members: Sequence[int], asked: _Reduced | None) -> int:
-        return next((k for k in members if self._equal(self._of(k), asked)), -1)
+        return next((k for k in self._possible(members, asked) if self._equal(self._of(k), asked)), -1)
 
-    def _append(self, formula: _Formula, structure: Structure | Callable[[], Structure]) -> int:
+    def _possible(self, members: Sequence[int], asked: _Reduced | None) -> Iterator[int]:
+        """Those whose primitive cell can have as many atoms as what is asked for; the others need no reduction."""
+        return (k for k in members if asked is not None and self._sizes[k] % len(asked.structure) == 0)
+
+    def _append(self, formula: _Formula, size: int, structure: Structure | Callable[[], Structure]) -> int:
         self._structures.append(structure)
+        self._sizes.append(size)
         self._members[formula].append(len(self) - 1)
         return len(self) - 1
 
