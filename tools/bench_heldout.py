@@ -29,6 +29,7 @@ from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
 from crystalgraph.sampling.sample import fill, fill_best
+from crystalgraph.symmetry.decorate import number_of_species
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
@@ -77,9 +78,7 @@ def random_parameters(
 def is_simple(cases: TemplateSet) -> torch.Tensor:
     """At most 16 atoms, 8 orbits and 3 elements, (n,), bool."""
     templates = cases.templates
-    present = torch.zeros(len(cases), 119, dtype=torch.bool)
-    present[templates.batch, templates.atomic_numbers] = True
-    return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (present.sum(1) <= 3)
+    return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (number_of_species(templates) <= 3)
 
 
 @dataclass(frozen=True, kw_only=True)

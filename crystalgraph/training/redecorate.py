@@ -14,7 +14,7 @@ import torch
 from crystalgraph.chemistry.elements import covalent_radii, max_common_oxidation_state
 from crystalgraph.evaluation.matching import ReferenceIndex, group_equal, match_any
 from crystalgraph.io.structures import to_structures
-from crystalgraph.symmetry.decorate import decorations
+from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.training.corpus import TemplateSet
 
 
@@ -43,9 +43,7 @@ def put_elements(data: TemplateSet, elements: list[int]) -> tuple[TemplateSet, C
     Returns:
         The crystals, with more anions than the metals can bind left out, and what was left out.
     """
-    present = torch.zeros(len(data), 119, dtype=torch.bool)
-    present[data.templates.batch, data.templates.atomic_numbers] = True
-    fits = present.sum(1) == len(elements)
+    fits = number_of_species(data.templates) == len(elements)
     left_out = Counter({"another number of elements": int((~fits).sum())})
     data = data[torch.nonzero(fits).flatten()]
     templates = data.templates
