@@ -1,5 +1,6 @@
 """Crystals with known answers, and a stand-in for a trained model that deals them out."""
 
+import importlib
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
@@ -79,6 +80,20 @@ class Dealer:
 def dealer():
     """Makes dealers: dealer("rock salt", "rutile")."""
     return lambda *names, **options: Dealer(list(names) or list(PROTOTYPES), **options)
+
+
+@pytest.fixture
+def cg(tmp_path, monkeypatch, capsys):
+    """Runs a command as its entry point would, in this process and an empty folder; gives code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, *arguments):
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"crystalgraph.cli.{name.removeprefix('cg-')}").main()
+        return ended.value.code, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture

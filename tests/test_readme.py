@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,6 @@ TRAINING = [command for block in COMMANDS for command in block if command[0] == 
 SCRIPTS = [block for kind, block in BLOCKS if kind == "python"]
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).parent / command[0]
-    return subprocess.run([str(program), *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
-
-
 def test_the_readme_shows_every_command() -> None:
     shown = {command[0] for block in COMMANDS for command in block}
     assert shown == {"cg-generate", "cg-evaluate", "cg-train", "cg-data"}
@@ -40,13 +36,13 @@ def test_the_readme_shows_every_command() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(len(COMMANDS)))
-def test_commands_run(block: int, tmp_path: Path) -> None:
+def test_commands_run(block: int, cg: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     for command in COMMANDS[block]:
         if command[0] == "cg-train":
             continue
         before = set(tmp_path.glob("runs/*"))
-        done = run(command, tmp_path)
-        assert done.returncode == 0, done.stderr
+        code, _, err = cg(*command)
+        assert code == 0, err
         new = set(tmp_path.glob("runs/*")) - before
         assert len(new) == (command[0] != "cg-data")
         for folder in new:
@@ -55,9 +51,9 @@ def test_commands_run(block: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", JOBS)
-def test_options_in_job_scripts_exist(line: str, tmp_path: Path) -> None:
+def test_options_in_job_scripts_exist(line: str, cg: Callable[..., tuple[int, str, str]]) -> None:
     name, *options = shlex.split(line)
-    shown = run([name, "--help"], tmp_path).stdout
+    shown = cg(name, "--help")[1]
     for option in (word for word in options if re.match("--?[a-z]", word)):
         assert f" {option} " in shown
 

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import typer
@@ -16,12 +17,6 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import dataset_folder, load_dataset
 from crystalgraph.io.run_folder import write_run
 from crystalgraph.io.structures import read_structures, write_structures
-
-COMMAND = [sys.executable, "-m", "crystalgraph.cli.data"]
-
-
-def call(*arguments):
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_help_imports_nothing_heavy_and_shows_examples():
@@ -37,46 +32,46 @@ def test_help_imports_nothing_heavy_and_shows_examples():
     assert "cg-data info corpus" in done.stdout
 
 
-def test_without_a_command_it_explains_itself():
-    done = call()
-    assert done.returncode == 0
-    assert "list" in done.stdout
-    assert "info" in done.stdout
+def test_without_a_command_it_explains_itself(cg):
+    code, out, _ = cg("cg-data")
+    assert code == 0
+    assert "list" in out
+    assert "info" in out
 
 
-def test_list():
-    done = call("list")
-    assert done.returncode == 0
-    assert "37,855" in done.stdout
-    assert "\x1b" not in done.stdout
-    assert json.loads(call("list", "--json").stdout)["nbo"]["crystals"] == 64
+def test_list(cg):
+    code, out, _ = cg("cg-data", "list")
+    assert code == 0
+    assert "37,855" in out
+    assert "\x1b" not in out
+    assert json.loads(cg("cg-data", "list", "--json")[1])["nbo"]["crystals"] == 64
 
 
-def test_info_agrees_with_the_card_and_fits_a_pipe():
-    done = call("info", "corpus")
-    assert done.returncode == 0
-    assert not done.stderr
-    assert "\x1b" not in done.stdout
+def test_info_agrees_with_the_card_and_fits_a_pipe(cg):
+    code, out, err = cg("cg-data", "info", "corpus")
+    assert code == 0
+    assert not err
+    assert "\x1b" not in out
     for figure in ("37,855", "29,215", "8,350", "20,472", "8,774", "1,049", "30,366"):
-        assert figure in done.stdout
-    assert "The card agrees with the data" in done.stdout
+        assert figure in out
+    assert "The card agrees with the data" in out
 
 
-def test_info_as_json():
-    report = json.loads(call("info", "nbo", "--json").stdout)
+def test_info_as_json(cg):
+    report = json.loads(cg("cg-data", "info", "nbo", "--json")[1])
     assert report["agrees_with_card"] is True
     assert report["counts"]["experimentally known"]["oxide"] == 12
     assert set(report["sha256"]) == {"crystals.npz", "dft_hull.json"}
 
 
-def test_info_notices_a_card_that_says_something_else(tmp_path):
+def test_info_notices_a_card_that_says_something_else(cg, tmp_path):
     folder = shutil.copytree(dataset_folder("nbo"), tmp_path / "copy")
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     card["counts"]["size"]["all"] = 65
     (folder / "card.json").write_text(json.dumps(card))
-    done = call("info", str(folder))
-    assert done.returncode == 1
-    assert "size, all: data 64, card 65" in done.stdout
+    code, out, _ = cg("cg-data", "info", folder)
+    assert code == 1
+    assert "size, all: data 64, card 65" in out
 
 
 @pytest.mark.parametrize(
@@ -88,17 +83,17 @@ def test_info_notices_a_card_that_says_something_else(tmp_path):
         (["info", "nbo", "--xml"], "--xml"),
     ],
 )
-def test_mistakes_end_in_one_line(arguments, message):
-    done = call(*arguments)
-    assert done.returncode == 2
-    assert not done.stdout
-    assert len(done.stderr.splitlines()) == 1
-    assert message in done.stderr
+def test_mistakes_end_in_one_line(cg, arguments, message):
+    code, out, err = cg("cg-data", *arguments)
+    assert code == 2
+    assert not out
+    assert len(err.splitlines()) == 1
+    assert message in err
 
 
 def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(
-        f"'{COMMAND[0]}' -m crystalgraph.cli.data info nbo --json | head -n 1",
+        f"'{sys.executable}' -m crystalgraph.cli.data info nbo --json | head -n 1",
         shell=True,
         capture_output=True,
         text=True,
@@ -150,7 +145,7 @@ REO3 = Structure.from_spacegroup(221, Lattice.cubic(3.9), ["Nb", "O"], [[0, 0, 0
 
 
 @pytest.fixture
-def cg_data(monkeypatch, tmp_path, capsys):
+def cg_data(cg, tmp_path):
     """Run the command in a folder with CIFs, a CSV and a run; gives exit code, stdout and stderr."""
     structures, names = [ROCK_SALT, ROCK_SALT * (2, 1, 1), CSCL, REO3], ["0001_a", "0002_b", "0003_c", "0004_d"]
     write_structures(structures, names, tmp_path / "cifs", "cif")
@@ -169,15 +164,7 @@ def cg_data(monkeypatch, tmp_path, capsys):
         writer = csv.writer(file)
         writer.writerow(["material_id", "formation_energy_per_atom", "cif"])
         writer.writerows([f"mp-{k}", -k, str(CifWriter(structure))] for k, structure in enumerate(structures))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["cg-data", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(data.app)
-        return ended.value.code, *capsys.readouterr()
-
-    return call
+    return partial(cg, "cg-data")
 
 
 def examples(*commands):
@@ -200,8 +187,8 @@ def test_every_example_of_the_help_runs(cg_data, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["import", "export", "info", "list"])
-def test_help_shows_the_examples(command):
-    shown = " ".join(call(command, "--help").stdout.split())
+def test_help_shows_the_examples(cg, command):
+    shown = " ".join(cg("cg-data", command, "--help")[1].split())
     for line in data.EXAMPLES[command]:
         assert line in shown
 

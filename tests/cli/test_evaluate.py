@@ -2,12 +2,11 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.cli import evaluate as command
-from crystalgraph.cli.errors import run
 from crystalgraph.io.structures import write_structures
 
 HEAVY = ("torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "scipy", "ase")
@@ -17,20 +16,12 @@ COPPER = Structure.from_spacegroup(225, Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
 
 
 @pytest.fixture
-def cg_evaluate(monkeypatch, tmp_path, capsys):
+def cg_evaluate(cg, monkeypatch, tmp_path):
     """Run the command in a folder with a few CIFs; gives exit code, stdout and stderr."""
     write_structures([ROCK_SALT, ROCK_SALT * (2, 1, 1), CSCL], ["a", "b", "c"], tmp_path / "cifs", "cif")
     (tmp_path / "cifs" / "d.cif").write_text("not a CIF")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(tmp_path / "cache"))
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["cg-evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(command.app)
-        return ended.value.code, *capsys.readouterr()
-
-    return call
+    return partial(cg, "cg-evaluate")
 
 
 def content(folder):
@@ -141,8 +132,6 @@ def test_help_shows_every_option(cg_evaluate):
         assert option in out
     for option in ("--resume", "--coverage", "--calculator", "--quiet", "--json"):
         assert option in out
-    for example in command.EXAMPLES:
-        assert example.split()[0] in out
 
 
 def test_help_imports_nothing_heavy():

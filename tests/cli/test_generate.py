@@ -7,8 +7,6 @@ from collections import Counter
 
 import pytest
 
-from crystalgraph.cli import generate as command
-from crystalgraph.cli.errors import run
 from crystalgraph.errors import InputError
 from crystalgraph.io.structures import read_structures
 
@@ -16,20 +14,16 @@ HEAVY = ("torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn"
 
 
 @pytest.fixture
-def cg_generate(dealer, monkeypatch, tmp_path, capsys):
+def cg_generate(cg, dealer, monkeypatch):
     """Run the command in an empty folder with a stand-in model; gives exit code, stdout and stderr."""
 
     def call(*arguments, names=()):
         model = dealer(*names)
         monkeypatch.setattr("crystalgraph.models.bundle.load_model", lambda _: model)
         monkeypatch.setattr("crystalgraph.sampling.sample.Sampler", lambda *_, **__: model)
-        monkeypatch.setattr("sys.argv", ["cg-generate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(command.app)
-        return ended.value.code, *capsys.readouterr()
+        return cg("cg-generate", *arguments)
 
     monkeypatch.setattr("crystalgraph.sampling.generate.ROUND", 32)
-    monkeypatch.chdir(tmp_path)
     return call
 
 
@@ -165,22 +159,8 @@ def test_a_request_nothing_fits_is_one_line_and_code_2(cg_generate, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def real_models(monkeypatch, tmp_path, capsys):
-    """Run the command without a stand-in; gives exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["cg-generate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(command.app)
-        return ended.value.code, *capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
-    return call
-
-
 @pytest.mark.parametrize("kind", ["absent", "empty folder", "file", "foreign record", "foreign weights", "no weights"])
-def test_foreign_weights_are_refused_in_one_line(real_models, tmp_path, kind):
+def test_foreign_weights_are_refused_in_one_line(cg, tmp_path, kind):
     path = tmp_path / "model"
     if kind == "file":
         path.write_text("not a model")
@@ -193,7 +173,7 @@ def test_foreign_weights_are_refused_in_one_line(real_models, tmp_path, kind):
         (path / "model.json").write_text('{"format": 1, "sha256": "0"}')
     if kind == "foreign weights":
         (path / "model.safetensors").write_bytes(b"\x00" * 100)
-    code, out, err = real_models("--model", path, "-n", 1, "--out", "run")
+    code, out, err = cg("cg-generate", "--model", path, "-n", 1, "--out", "run")
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1

@@ -30,14 +30,9 @@ def test_the_shell_completes_options(module):
 
 
 @pytest.mark.parametrize("module", [evaluate, generate, train], ids=["evaluate", "generate", "train"])
-def test_help_shows_the_examples_and_every_option_in_them_exists(module, monkeypatch, capsys):
-    from crystalgraph.cli.errors import run
-
-    monkeypatch.setattr("sys.argv", ["cg", "--help"])
+def test_help_shows_the_examples_and_every_option_in_them_exists(module, cg, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit):
-        run(module.app)
-    shown = capsys.readouterr().out
+    _, shown, _ = cg(f"cg-{module.__name__.rpartition('.')[2]}", "--help")
     for example in module.EXAMPLES:
         assert example in shown
         for word in example.split():
@@ -51,16 +46,13 @@ def test_every_command_is_looked_at():
 
 
 @pytest.mark.slow
-def test_examples_of_generation_and_evaluation_run(tmp_path, toy_calculator):
+def test_examples_of_generation_and_evaluation_run(cg, tmp_path, toy_calculator):
     """One after another in one folder, numbers a hundredth of those shown, with a pair potential for CHGNet."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
 
     def call(line):
-        name, *options = shlex.split(line)
-        calculator = ["--calculator", toy_calculator] if "--relax" in options else []
-        command = [str(Path(sys.executable).parent / name), *options, *calculator]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+        words = shlex.split(line)
+        code, _, err = cg(*words, *(["--calculator", toy_calculator] if "--relax" in words else []))
+        assert code == 0, f"{line}: {err}"
 
     call("cg-data export nbo --ids mp-2311,mp-1470 --format cif --out known")
     call("cg-data export nbo --ids mp-2311,mp-1470 --format extxyz --out generated.extxyz")

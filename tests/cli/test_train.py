@@ -1,24 +1,15 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from crystalgraph.cli import train as command
-from crystalgraph.cli.errors import run
 from crystalgraph.config import parse_config, system_config
 
 
 @pytest.fixture
-def cg_train(monkeypatch, tmp_path, capsys):
+def cg_train(cg):
     """Run the command in an empty folder; gives exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["cg-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(command.app)
-        return ended.value.code, *capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
-    return call
+    return partial(cg, "cg-train")
 
 
 @pytest.fixture
