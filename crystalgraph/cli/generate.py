@@ -41,7 +41,8 @@ def generate(
         typer.Option("--num", "-n", help="Distinct crystals to keep.  [default: 100; with --relax K, 3 K]"),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="Chemical system; every crystal has all its elements.  [default: Nb-O]")
+        str | None,
+        typer.Option(help="Chemical system; every crystal has all its elements.  [default: the formula's, or Nb-O]"),
     ] = None,
     formula: Annotated[str | None, typer.Option(help="Exact formula, for instance Nb2O5.")] = None,
     ranges: Annotated[

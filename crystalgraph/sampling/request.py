@@ -69,7 +69,7 @@ class GenerationRequest:
         """Read system, formula and ranges as a user writes them.
 
         Args:
-            system: such as "Nb-O", which is what None stands for.
+            system: such as "Nb-O"; None stands for the elements of the formula, and for Nb-O where there is none.
             formula: such as "Nb2O5".
             ranges: such as "O/Nb=1.5:2.5" or "O=0.6:0.75".
             **others: the other attributes.
@@ -77,7 +77,10 @@ class GenerationRequest:
         Raises:
             InputError: if a text cannot be read, the formula is not one of the system, or a value is not allowed.
         """
-        read = ChemicalSystem.parse(DEFAULT_SYSTEM if system is None else system)
+        if system is None and formula is not None:
+            read = Formula.parse(formula).system
+        else:
+            read = ChemicalSystem.parse(DEFAULT_SYSTEM if system is None else system)
         return cls(
             system=read,
             formula=None if formula is None else read.formula(formula),

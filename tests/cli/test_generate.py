@@ -115,7 +115,7 @@ def test_default_folder_says_what_was_asked_and_is_never_in_the_way(cg_generate,
     ("arguments", "says"),
     [
         (["--system", "Nb-Qq"], "Qq"),
-        (["--formula", "TiO2"], "TiO2"),
+        (["--system", "Nb-O", "--formula", "TiO2"], "TiO2"),
         (["--formula", "Nb2O"[::-1] + "x"], "formula"),
         (["--space-group", "0"], "0 is not in 1 to 230"),
         (["--space-group", "231"], "231 is not in 1 to 230"),

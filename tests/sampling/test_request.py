@@ -36,8 +36,9 @@ def test_everything_asked_for_is_read_and_named():
     [
         ({"system": "Nb-Xx"}, "Xx"),
         ({"system": ""}, "element"),
-        ({"formula": "TiO2"}, "TiO2.*Nb-O"),
-        ({"formula": "Nb"}, "outside"),
+        ({"system": "Nb-O", "formula": "TiO2"}, "TiO2.*Nb-O"),
+        ({"system": "Nb-O", "formula": "Nb"}, "outside"),
+        ({"formula": "Xx2O3"}, "unknown element 'Xx'"),
         ({"formula": "Nb2O5)"}, "Nb2O5"),
         ({"ranges": ["O/Nb"]}, "range"),
         ({"ranges": ["O/Ti=1:2"]}, "outside Nb-O"),
@@ -58,6 +59,11 @@ def test_bad_values_end_in_one_line(asked, message):
     with pytest.raises(InputError, match=message) as caught:
         GenerationRequest.parse(**asked)
     assert "\n" not in str(caught.value)
+
+
+def test_without_a_system_the_formula_names_it():
+    assert str(GenerationRequest.parse(formula="MgMn2O4").system) == "Mg-Mn-O"
+    assert str(GenerationRequest.parse(formula="NbO2").system) == "Nb-O"
 
 
 def test_smallest_cell_that_holds_the_formula_is_allowed():
