@@ -252,7 +252,7 @@
       }
       context.setTransform(dense, 0, 0, dense, 0, 0);
       context.clearRect(0, 0, width, height);
-      const scale = zoom * Math.min(width, height * 1.15) / (2 * extent);
+      const scale = zoom * Math.min(width, height) / (2 * extent);
       const project = (p) => { const [x, y, z] = rows(turn, p); return [width / 2 + scale * x, height / 2 - scale * y, z]; };
       const seen = points.map((p) => project(p.at));
       const radius = (k) => 0.34 * points[k].element[2] ** 0.6 * scale;
