@@ -10,8 +10,11 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
+from crystalgraph.config import parse_config
 from crystalgraph.crystals import Crystals
 from crystalgraph.io.structures import from_structures
+
+ROOT = Path(__file__).resolve().parent.parent
 
 PROTOTYPES = {
     "rock salt": (225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
@@ -112,3 +115,22 @@ def flat_hull():
         return Hull(system, [Phase(name=element, formula=element, energy=0.0) for element in system.elements])
 
     return made
+
+
+@pytest.fixture
+def short_training(monkeypatch, tmp_path):
+    """Every training takes a few steps on crystals of at most three atoms; configs/ is there as in a checkout."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+
+    def shortened(text, source):
+        config = parse_config(text, source)
+        changes = {
+            "data": config.data.model_copy(update={"max_atoms": 3}),
+            **{
+                phase: getattr(config, phase).model_copy(update={"steps": 2, "batch_size": 4})
+                for phase in ("warm_start", "adversarial", "ranking")
+            },
+        }
+        return config.model_copy(update=changes)
+
+    monkeypatch.setattr("crystalgraph.training.run.parse_config", shortened)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crystalgraph.config import parse_config, read_config, system_config
+from crystalgraph.models.bundle import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -60,10 +60,15 @@ def test_options_in_job_scripts_exist(line: str, cg: Callable[..., tuple[int, st
         assert f" {option} " in shown
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("command", TRAINING, ids=" ".join)
-def test_training_commands_name_a_config_that_is_read(command: list[str]) -> None:
-    given = system_config(command[2]) if command[1] == "--system" else read_config(ROOT / command[1])
-    assert parse_config(given, "README").data.system
+def test_training_commands_run(command: list[str], cg: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, out, err = cg(*command)
+    assert code == 0, err
+    folder = tmp_path / command[command.index("--out") + 1]
+    assert load_model(folder / "model").record["config"]["data"]["max_atoms"] == 3
+    assert "model" in out
 
 
 @pytest.mark.slow

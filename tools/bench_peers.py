@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from peers import ARMS, MAX_ATOMS, TITLES, Arm, make_arm, prototypes
 from pymatgen.core import Structure
+from ranking import ranking_figures
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
@@ -38,6 +39,7 @@ from crystalgraph.evaluation.known import Reference, default_reference, load_ref
 from crystalgraph.evaluation.matching import ReferenceIndex, match_any
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Rate
 from crystalgraph.evaluation.rows import Row, not_relaxable, pick
+from crystalgraph.evaluation.symmetry import space_groups
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.run_folder import versions
@@ -160,12 +162,14 @@ class SampleRun:
         relaxed: how each of the picked ones ended.
         judgement: its metrics, for the record.
         drawn: the samples and their cost.
+        orders: what could rank the relaxed ones beforehand -> its number for each, higher is better.
     """
 
     rows: list[Row]
     relaxed: dict[str, Relaxation]
     judgement: Judgement
     drawn: Drawn
+    orders: dict[str, list[float]]
 
 
 def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed: int) -> SampleRun:
@@ -187,7 +191,20 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
     )
     relaxed = dict(zip(picked, found, strict=True))
     judgement = bench.judged(given, relaxed)
-    return SampleRun(rows=judgement.rows, relaxed=relaxed, judgement=judgement, drawn=drawn)
+    orders = rankings(bench, [given[k] for k in picked], found)
+    return SampleRun(rows=judgement.rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
+
+
+def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]) -> dict[str, list[float]]:
+    """The discriminator's score of crystals as drawn, and their single points above the hull with the sign turned."""
+    if not given:
+        return {"discriminator": [], "single point": []}
+    scores = bench.model.score(from_structures(given), torch.tensor(space_groups(given)).clamp_min(1))
+    points = [
+        bench.hull.energy_at(structure.composition) - relaxation.initial_energy
+        for structure, relaxation in zip(given, relaxations, strict=True)
+    ]
+    return {"discriminator": scores.tolist(), "single point": points}
 
 
 def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
@@ -195,6 +212,8 @@ def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
     rows = [row for run in runs for row in run.rows]
     relaxed = [row for run in runs for row in run.rows if row.name in run.relaxed]
     relaxations = [relaxation for run in runs for relaxation in run.relaxed.values()]
+    rows_of = [{row.name: row for row in run.rows} for run in runs]
+    picked = [(by_name, k) for run, by_name in zip(runs, rows_of, strict=True) for k in run.relaxed]
     strict = Rate(numerator=sum(row.valid_strict for row in rows), denominator=len(rows))
     figures: dict[str, Any] = {"samples": len(rows), "relaxed": len(relaxed), "strict": strict.record()}
     hits = {
@@ -221,6 +240,14 @@ def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
         "setup_seconds": float(np.mean([run.drawn.setup_seconds for run in runs])),
         "seconds_per_relaxation": float(np.mean([r.seconds for r in relaxations])) if relaxations else None,
         "steps_per_relaxation": float(np.mean([r.n_steps for r in relaxations])) if relaxations else None,
+        "ranking": {
+            what: ranking_figures(
+                [number for run in runs for number in run.orders[what]],
+                [by_name[k].e_above_hull for by_name, k in picked],
+                [by_name[k].formula for by_name, k in picked],
+            )
+            for what in runs[0].orders
+        },
     }
 
 
@@ -381,6 +408,12 @@ def table(arms: dict[str, dict[str, Any]]) -> str:
         parts += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
         parts += [_sample_row(name, arm["equal_samples"]) for name, arm in arms.items() if "equal_samples" in arm]
         parts += ["", "95 % Wilson intervals; energies in eV/atom; CPU seconds, setup of an arm not counted.", ""]
+        titles = ["order of the relaxed by", "Spearman with −e_hull", "within formulas", "metastable, top tenth", "all"]
+        parts += [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+        for name, arm in arms.items():
+            if "equal_samples" in arm:
+                parts += [_order_row(name, what, f) for what, f in arm["equal_samples"]["ranking"].items()]
+        parts.append("")
     if any("equal_time" in arm for arm in arms.values()):
         minutes = next(arm["equal_time"]["cpu_minutes"] for arm in arms.values() if "equal_time" in arm)
         parts += [
@@ -398,21 +431,29 @@ def table(arms: dict[str, dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+def _share(rate: dict[str, Any] | None) -> str:
+    if rate is None or "absent" in rate:
+        return "–"
+    low, high = rate["interval"]
+    return f"{rate['value']:.2f} ({low:.2f}–{high:.2f})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 def _sample_row(name: str, found: dict[str, Any]) -> str:
-    def share(rate: dict[str, Any] | None) -> str:
-        if rate is None or "absent" in rate:
-            return "–"
-        low, high = rate["interval"]
-        return f"{rate['value']:.2f} ({low:.2f}–{high:.2f})"
-
-    def number(value: float | None, digits: int) -> str:
-        return "–" if value is None else f"{value:.{digits}f}"
-
     matched = found["rmsd_matched"]
-    rmsd = f"{number(found['rmsd'], 2)} ({number(matched and matched['value'], 2)})"
-    cells = [TITLES[name], f"{found['strict']['value']:.2f}", rmsd, number(found["e_above_hull_median"], 3)]
-    cells += [share(found[f"{what}"]) for what in ("msun_of_relaxed", "msun_of_budget", "msun_new_of_budget")]
-    cells += [number(found["seconds_per_100_drawn"], 2), number(found["seconds_per_relaxation"], 1)]
+    rmsd = f"{_number(found['rmsd'], 2)} ({_number(matched and matched['value'], 2)})"
+    cells = [TITLES[name], f"{found['strict']['value']:.2f}", rmsd, _number(found["e_above_hull_median"], 3)]
+    cells += [_share(found[what]) for what in ("msun_of_relaxed", "msun_of_budget", "msun_new_of_budget")]
+    cells += [_number(found["seconds_per_100_drawn"], 2), _number(found["seconds_per_relaxation"], 1)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _order_row(name: str, what: str, found: dict[str, Any]) -> str:
+    cells = [TITLES[name], what, _number(found["spearman"], 2), _number(found["spearman_within_formulas"], 2)]
+    cells += [_share(found["metastable_of_top_tenth"]), _share(found["metastable"])]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Protocol
 
@@ -35,7 +34,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.structures import to_structures
 from crystalgraph.models.bundle import Model
 from crystalgraph.sampling.composition import composition_filter
-from crystalgraph.sampling.generate import MIN_YIELD, PATIENCE, ROUND
+from crystalgraph.sampling.generate import search
 from crystalgraph.sampling.request import MAX_NUM, GenerationRequest
 from crystalgraph.sampling.sample import N_DRAWS, Sampler
 from crystalgraph.sampling.screen import Screen
@@ -304,7 +303,7 @@ class RawSamples:
 
 
 class ScreenedSamples:
-    """What `cg-generate` keeps: the best of several draws, strictly valid, of a plausible composition, no copy.
+    """What `cg-generate` keeps: the highest scored of those strictly valid, of a plausible composition, no copy.
 
     Args:
         model: the model.
@@ -318,24 +317,13 @@ class ScreenedSamples:
         self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS, n_draws=N_DRAWS)
         self._screen = Screen(request, composition_filter(request), model.score)
         self._taken = 0
-        self._rounds = self._screening()
 
     def draw(self, n: int) -> list[Structure]:
         """The next n crystals kept; fewer when almost nothing new comes."""
-        while self._screen.n_kept - self._taken < n and next(self._rounds, None) is not None:
-            pass
+        search(self._sampler, self._screen, self._taken + n)
         drawn = self._screen.structures[self._taken : self._taken + n]
         self._taken += len(drawn)
         return drawn
-
-    def _screening(self) -> Iterator[int]:
-        """Screen a round at a time; yields what it kept, and ends as `cg-generate` does."""
-        yields: deque[int] = deque(maxlen=PATIENCE)
-        while len(yields) < PATIENCE or sum(yields) >= MIN_YIELD * PATIENCE * ROUND:
-            before = self._screen.n_kept
-            self._screen.judge(self._sampler.draw(ROUND))
-            yields.append(self._screen.n_kept - before)
-            yield yields[-1]
 
     def remarks(self) -> dict[str, int]:
         """How many samples were drawn for what was kept."""

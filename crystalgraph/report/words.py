@@ -7,7 +7,7 @@ GATE_MEANING = {
     "composition": "not what was asked for, or unsound chemistry",
     "symmetry": "not the asked space group or a supergroup",
     "copy": "equal to a crystal kept before",
-    "surplus": "drawn after enough were kept",
+    "outranked": "others score higher",
 }
 
 STAGE_MEANING = {
@@ -52,8 +52,14 @@ def energy_caveats(calculator: str, system: str) -> list[str]:
     return [error, "A crystal that lies less than that below the hull is not shown to be stable."]
 
 
+SCORE_CORRELATION, SINGLE_POINT_CORRELATION, RANKED_CRYSTALS = 0.55, 0.71, 300
+"""Spearman's, with the negative energy above the hull, over raw samples of Nb–O: ``tools/results/peers.json``."""
+
 SCORE_CAVEAT = (
-    "Without relaxation the rank is the discriminator's score, which has not been shown to order crystals by stability."
+    "Without relaxation the rank is the discriminator's score. Over "
+    f"{RANKED_CRYSTALS} raw samples of Nb–O, relaxed afterwards, its rank correlation with a low energy above the hull "
+    f"is {SCORE_CORRELATION:.2f}, where CHGNet's energy before relaxation has {SINGLE_POINT_CORRELATION:.2f}; for "
+    "other systems and other weights it was not measured."
 )
 
 MADE_CAVEAT = "Valid, new and metastable say nothing about whether a crystal can be made."

@@ -1,4 +1,4 @@
-"""From a request to ranked candidates: draw, screen, and draw again until enough are kept or nothing new comes.
+"""From a request to ranked candidates: draw, screen, keep the best, until enough are kept or nothing new comes.
 
 What is kept can be relaxed then, which gives it another order.
 """
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ROUND = 256
 """Crystals drawn at a time, always the same, so that what is drawn does not depend on how many are asked for."""
+
+CHOICE = 4
+"""Crystals that must have passed the first gates for each one that is kept."""
 
 PATIENCE = 8
 """Rounds that are looked back on to decide whether anything new still comes."""
@@ -137,24 +140,58 @@ def run(source: Source, screen: Screen, progress: Callable[[Progress], None] | N
         Candidates and the fate of every sample.
     """
     request = screen.request
-    yields: list[int] = []
+
+    def tell() -> None:
+        if progress is not None:
+            counts = _counts(screen.samples)
+            lost = {gate: counts[gate] for gate in GATES}
+            progress(Progress(wanted=request.num, drawn=len(screen.samples), kept=screen.n_kept, lost=lost))
+
     shortfall = ""
-    while screen.n_open > 0 and not shortfall:
+    if request.raw:
+        while screen.n_kept < request.num:
+            with screen.timed("draw"):
+                drawn = source.draw(ROUND)
+            screen.judge(_first(drawn, request.num - screen.n_kept))
+            tell()
+    elif not search(source, screen, request.num, tell):
+        shortfall = (
+            f"stopped with {screen.n_kept} of {request.num}: the last {PATIENCE * ROUND} samples gave almost no new "
+            "crystals; ask for a wider space (more atoms, no space group) for more"
+        )
+    screen.close()
+    return _finish(screen, shortfall)
+
+
+def search(source: Source, screen: Screen, num: int, watch: Callable[[], None] | None = None) -> bool:
+    """Draw and keep the best, until ``num`` crystals are kept or almost nothing new comes.
+
+    After every round the screen keeps one crystal for each ``CHOICE`` that passed its first gates so far. What a search
+    for fewer keeps, one for more keeps too.
+
+    Args:
+        source: where raw crystals come from.
+        screen: keeps them; what it has kept already counts.
+        num: crystals to be kept in all.
+        watch: called after every round.
+
+    Returns:
+        Whether so many are kept.
+    """
+    yields: list[int] = []
+    screen.choose(min(num, screen.n_passed // CHOICE))  # of what earlier searches left
+    while screen.n_kept < num:
         before = screen.n_kept
         with screen.timed("draw"):
             drawn = source.draw(ROUND)
-        screen.judge(_first(drawn, screen.n_open) if request.raw else drawn)
+        screen.judge(drawn)
+        screen.choose(min(num, screen.n_passed // CHOICE))
         yields.append(screen.n_kept - before)
-        if progress is not None:
-            counts = _counts(screen.samples)
-            kept, lost = counts[KEPT], {gate: counts[gate] for gate in GATES}
-            progress(Progress(wanted=request.num, drawn=len(screen.samples), kept=kept, lost=lost))
-        if screen.n_open > 0 and len(yields) >= PATIENCE and sum(yields[-PATIENCE:]) < MIN_YIELD * PATIENCE * ROUND:
-            shortfall = (
-                f"stopped with {screen.n_kept} of {request.num}: the last {PATIENCE * ROUND} samples gave only "
-                f"{sum(yields[-PATIENCE:])} new crystals; ask for a wider space (more atoms, no space group) for more"
-            )
-    return _finish(screen, shortfall)
+        if watch is not None:
+            watch()
+        if len(yields) >= PATIENCE and sum(yields[-PATIENCE:]) < MIN_YIELD * PATIENCE * ROUND:
+            break
+    return screen.n_kept >= num
 
 
 def with_relaxed(result: RunResult, found: FunnelResult) -> RunResult:
@@ -195,13 +232,13 @@ def with_relaxed(result: RunResult, found: FunnelResult) -> RunResult:
 def _finish(screen: Screen, shortfall: str) -> RunResult:
     """Rank and name what was kept."""
     samples, raw = list(screen.samples), screen.request.raw
-    kept = [k for k, sample in enumerate(samples) if sample.fate == KEPT]
-    order = list(range(len(kept))) if raw else rank([samples[k].score for k in kept])
+    order = list(range(screen.n_kept)) if raw else rank([samples[draw].score for draw in screen.draws])
     names = []
     for place, position in enumerate(order, start=1):
-        sample = samples[kept[position]]
-        names.append(_name(place, len(kept), sample, sample.space_group_found))
-        samples[kept[position]] = replace(sample, rank=None if raw else place, file=names[-1])
+        draw = screen.draws[position]
+        sample = samples[draw]
+        names.append(_name(place, screen.n_kept, sample, sample.space_group_found))
+        samples[draw] = replace(sample, rank=None if raw else place, file=names[-1])
     return RunResult(
         request=screen.request,
         samples=samples,

@@ -1,9 +1,8 @@
 """What becomes of each raw crystal: it is kept, or lost at one gate for one reason.
 
-The gates, in order: *strict* (physically possible), *composition* (what was asked for, and sound chemistry),
-*symmetry* (the asked space group or a supergroup, where one was asked for), *copy* (equal to a crystal kept before).
-Once enough crystals are kept, what else was drawn is *surplus*. Crystals are judged in draw order, so a larger request
-with the same seed keeps all that a smaller one keeps.
+The gates, in order: *strict* (physically possible) and *composition* (what was asked for, and sound chemistry), through
+which every crystal goes at once; then, highest score first and until enough are kept, *symmetry* (the asked space group
+or a supergroup, where one was asked for) and *copy* (equal to a crystal kept before). What is left is *outranked*.
 
 A raw run has no gates: everything is kept, with its verdicts.
 """
@@ -28,14 +27,15 @@ from crystalgraph.evaluation.matching import ReferenceIndex
 from crystalgraph.evaluation.symmetry import NOT_FOUND, is_supergroup, space_groups
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.structures import to_structures
+from crystalgraph.sampling.rank import rank
 from crystalgraph.sampling.request import GenerationRequest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-KEPT, STRICT, COMPOSITION, SYMMETRY, COPY, SURPLUS = "kept", "strict", "composition", "symmetry", "copy", "surplus"
+KEPT, STRICT, COMPOSITION, SYMMETRY, COPY, OUTRANKED = "kept", "strict", "composition", "symmetry", "copy", "outranked"
 
-GATES = (STRICT, COMPOSITION, SYMMETRY, COPY, SURPLUS)
+GATES = (STRICT, COMPOSITION, SYMMETRY, COPY, OUTRANKED)
 """Where a sample can be lost, in order."""
 
 
@@ -115,7 +115,7 @@ class Screen:
     """Judges raw crystals, batch after batch, and remembers what it kept.
 
     Args:
-        request: what is asked for; its ``num`` crystals are kept, then everything is surplus.
+        request: what is asked for.
         composition: which compositions may stay.
         score: what a discriminator makes of crystals.
 
@@ -123,7 +123,8 @@ class Screen:
         request: as given.
         composition: as given.
         samples: all samples judged so far, in draw order.
-        structures: the kept crystals, in draw order.
+        structures: the kept crystals, in the order in which they were chosen (of a raw run: in draw order).
+        draws: position in draw order of each of them.
         seconds: stage -> seconds spent in it.
     """
 
@@ -134,18 +135,20 @@ class Screen:
         self.structures: list[Structure] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._score = score
+        self.draws: list[int] = []
         self._index = ReferenceIndex()
-        self._kept_draws: list[int] = []
-
-    @property
-    def n_open(self) -> int:
-        """How many crystals are still wanted."""
-        return self.request.num - self.n_kept
+        self._open: dict[int, Crystals] = {}
+        self._n_passed = 0
 
     @property
     def n_kept(self) -> int:
         """How many crystals are kept so far."""
         return len(self.structures)
+
+    @property
+    def n_passed(self) -> int:
+        """How many crystals passed the first two gates so far."""
+        return self._n_passed
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -157,10 +160,10 @@ class Screen:
             self.seconds[stage] += perf_counter() - start
 
     def judge(self, drawn: Drawn) -> None:
-        """Judge a batch of raw crystals, in order.
+        """Send a batch of raw crystals through the first two gates; of a raw run, keep them all.
 
         Args:
-            drawn: the next crystals in draw order; for a raw run not more than ``n_open``.
+            drawn: the next crystals in draw order.
         """
         crystals = drawn.crystals
         with self.timed("strict"):
@@ -169,7 +172,7 @@ class Screen:
             scores = _scores(self._score, drawn, validity.valid)
         with self.timed("composition"):
             verdicts = self.composition.check(_formulas(crystals))
-        decide = self._note if self.request.raw else self._decide
+        decide = self._note if self.request.raw else self._enter
         for k, verdict in enumerate(verdicts):
             sample = Sample(
                 draw=len(self.samples),
@@ -188,14 +191,38 @@ class Screen:
             )
             self.samples.append(decide(sample, crystals[k]))
 
-    def _decide(self, sample: Sample, crystal: Crystals) -> Sample:
-        """The sample with its fate; the crystal is kept if it passes every gate."""
+    def choose(self, num: int) -> None:
+        """Keep more of the crystals that passed the first two gates, those with the highest scores.
+
+        Args:
+            num: crystals to be kept in all; fewer are if too many are copies or of another group.
+        """
+        waiting = sorted(self._open)
+        for position in rank([self.samples[draw].score for draw in waiting]):
+            if self.n_kept >= num:
+                return
+            draw = waiting[position]
+            self.samples[draw] = self._decide(self.samples[draw], self._open.pop(draw))
+
+    def close(self) -> None:
+        """Give up all that was neither kept nor lost."""
+        reason = f"{self.n_kept} crystals with a higher score were kept"
+        for draw in self._open:
+            self.samples[draw] = replace(self.samples[draw], fate=OUTRANKED, reason=reason)
+        self._open.clear()
+
+    def _enter(self, sample: Sample, crystal: Crystals) -> Sample:
+        """The sample with its fate if it is lost at one of the first two gates; otherwise its fate is open."""
         if not sample.strictly_valid:
             return replace(sample, fate=STRICT)
         if sample.reason:
             return replace(sample, fate=COMPOSITION)
-        if self.n_open == 0:
-            return replace(sample, fate=SURPLUS, reason=f"{self.request.num} crystals were already kept")
+        self._open[sample.draw] = crystal
+        self._n_passed += 1
+        return sample
+
+    def _decide(self, sample: Sample, crystal: Crystals) -> Sample:
+        """The sample with its fate; the crystal is kept if it passes the last two gates."""
         (structure,) = to_structures(crystal)
         with self.timed("symmetry"):
             sample = _with_symmetry(sample, structure)
@@ -205,7 +232,7 @@ class Screen:
         with self.timed("copies"):
             equal = self._index.find(structure)
         if equal >= 0:
-            return replace(sample, fate=COPY, reason=f"equal to sample {self._kept_draws[equal]}")
+            return replace(sample, fate=COPY, reason=f"equal to sample {self.draws[equal]}")
         self._index.add(structure)
         return self._keep(sample, structure)
 
@@ -219,7 +246,7 @@ class Screen:
 
     def _keep(self, sample: Sample, structure: Structure) -> Sample:
         self.structures.append(structure)
-        self._kept_draws.append(sample.draw)
+        self.draws.append(sample.draw)
         return replace(sample, fate=KEPT)
 
 

@@ -63,3 +63,16 @@ def test_examples_of_generation_and_evaluation_run(cg, tmp_path, toy_calculator)
         call(re.sub(r"00\b", "", line))
     assert len(list((tmp_path / "runs" / "Nb2O5-sg15" / "structures").glob("*.cif"))) == 20
     assert (tmp_path / "judged" / "metrics.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_training")
+def test_examples_of_training_run(cg, tmp_path):
+    for line in train.EXAMPLES:
+        words = shlex.split(line)
+        if "--resume" in words:
+            (tmp_path / "runs" / "train-nbo").rename(tmp_path / words[words.index("--out") + 1])
+        code, _, err = cg(*words)
+        assert code == 0, f"{line}: {err}"
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"nbo", "V-O"}
+    assert len(list(tmp_path.glob("runs/*/model/model.safetensors"))) == 2

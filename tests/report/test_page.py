@@ -15,6 +15,9 @@ from crystalgraph.report.words import (
     FORMATION_MAE,
     HULL_BIAS,
     HULL_MAE,
+    RANKED_CRYSTALS,
+    SCORE_CORRELATION,
+    SINGLE_POINT_CORRELATION,
     energy_caveats,
 )
 
@@ -127,6 +130,15 @@ def test_the_errors_named_are_those_measured():
     assert (formation["n"], hull["n"]) == (COMPARED_OXIDES, COMPARED_OXIDES)
     found = [formation["mae"], formation["bias"], hull["mae"], hull["bias"]]
     assert found == pytest.approx([FORMATION_MAE, FORMATION_BIAS, HULL_MAE, HULL_BIAS], abs=5e-4)
+
+
+def test_the_rank_correlations_named_are_those_measured():
+    measured = json.loads((ROOT / "tools" / "results" / "peers.json").read_text())
+    found = measured["arms"]["raw"]["equal_samples"]["ranking"]
+    by_score, by_energy = found["discriminator"], found["single point"]
+    assert (by_score["crystals"], by_energy["crystals"]) == (RANKED_CRYSTALS, RANKED_CRYSTALS)
+    expected = [SCORE_CORRELATION, SINGLE_POINT_CORRELATION]
+    assert [by_score["spearman"], by_energy["spearman"]] == pytest.approx(expected, abs=5e-3)
 
 
 def test_other_calculators_and_systems_are_not_judged_by_these_errors():

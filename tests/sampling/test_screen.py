@@ -20,6 +20,9 @@ def screened(dealer):
         source = dealer(*names)
         screen = Screen(request, composition_filter(request), source.score)
         screen.judge(source.draw(len(names)))
+        if not request.raw:
+            screen.choose(request.num)
+            screen.close()
         return screen
 
     return work
@@ -32,14 +35,15 @@ def fates(screen):
 def test_each_gate_catches_what_it_is_for(screened):
     names = ["rock salt", "crushed", "rutile", "rock salt", "fluorite", "CsCl", "rutile"]
     screen = screened(names, num=4)
-    assert fates(screen) == [KEPT, "strict", KEPT, "copy", KEPT, KEPT, "surplus"]
+    assert fates(screen) == ["copy", "strict", KEPT, KEPT, KEPT, KEPT, "outranked"]
     reasons = [sample.reason for sample in screen.samples]
     assert [bool(reason) for reason in reasons] == [fate != KEPT for fate in fates(screen)]
     assert "covalent radii" in reasons[1]
-    assert reasons[3] == "equal to sample 0"
-    assert reasons[6] == "4 crystals were already kept"
+    assert reasons[0] == "equal to sample 3"  # which is larger, so its score is higher
+    assert reasons[6] == "4 crystals with a higher score were kept"
     assert [sample.template for sample in screen.samples] == names
-    assert (screen.n_kept, screen.n_open) == (4, 0)
+    assert (screen.n_kept, screen.n_passed) == (4, 6)
+    assert (sorted(screen.draws), screen.draws[-1]) == ([2, 3, 4, 5], 2)
 
 
 def test_samples_carry_what_they_measure(screened):
@@ -80,6 +84,7 @@ def test_open_group_never_loses_a_crystal(dealer):
     drawn = source.draw(1)
     drawn.space_group_number[:] = 194  # a template that is not what came out
     screen.judge(drawn)
+    screen.choose(1)
     (sample,) = screen.samples
     assert (sample.fate, sample.symmetry) == (KEPT, "other")
     assert (sample.space_group_asked, sample.space_group_found) == (194, 221)
@@ -91,6 +96,7 @@ def test_copies_are_found_across_batches(dealer):
     screen = Screen(request, composition_filter(request), source.score)
     for _ in range(3):
         screen.judge(source.draw(9))
+        screen.choose(99)
     assert Counter(fates(screen)) == {KEPT: 9, "copy": 18}
     assert [sample.draw for sample in screen.samples] == list(range(27))
     assert group_equal(screen.structures).tolist() == list(range(9))
@@ -104,6 +110,8 @@ def test_how_draws_are_cut_into_batches_changes_nothing(dealer):
         screen = Screen(request, composition_filter(request), source.score)
         for size in sizes:
             screen.judge(source.draw(size))
+        screen.choose(3)
+        screen.close()
         return screen.samples
 
     assert [str(s) for s in samples([20])] == [str(s) for s in samples([1, 7, 12])]
@@ -127,9 +135,29 @@ def test_broken_cells_are_lost_with_their_reason(dealer):
     drawn.crystals.lattice[0] = torch.nan
     drawn.crystals.lattice[1, 2] = drawn.crystals.lattice[1, 1]
     screen.judge(drawn)
+    screen.choose(3)
     assert fates(screen) == ["strict", "strict", KEPT]
     assert "not finite" in screen.samples[0].reason
     assert "volume" in screen.samples[1].reason
+
+
+def test_the_highest_scores_are_kept_and_what_is_open_stays_so_for_later(dealer):
+    names = ["rutile", "CsCl", "rock salt", "fluorite", "cuprite"]
+    request = GenerationRequest.parse()
+    source = dealer(*names)
+    screen = Screen(request, composition_filter(request), source.score)
+    screen.judge(source.draw(len(names)))
+    assert fates(screen) == [""] * 5
+    scores = [sample.score for sample in screen.samples]
+    best_first = sorted(range(5), key=lambda k: -scores[k])
+    screen.choose(2)
+    assert screen.draws == best_first[:2]
+    screen.choose(2)
+    screen.choose(4)
+    assert screen.draws == best_first[:4]
+    screen.close()
+    assert Counter(fates(screen)) == {KEPT: 4, "outranked": 1}
+    assert fates(screen)[best_first[4]] == "outranked"
 
 
 def test_columns_say_the_fate():

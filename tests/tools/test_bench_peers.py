@@ -53,12 +53,15 @@ def test_a_tiny_run_and_the_same_again(bench, tmp_path):
         assert samples["relaxed"] <= 4
         assert samples["msun_of_relaxed"]["denominator"] == samples["relaxed"]
         assert sum(samples["ended"].values()) == samples["relaxed"]
+        for order in ("discriminator", "single point"):
+            found = samples["ranking"][order]
+            assert found["crystals"] + found["left_out"] == samples["relaxed"]
         assert list(samples["per_seed"]) == ["0", "1"]
         assert race["counts"]["drawn"] == 6
         assert race["counts"]["entered"] <= 6
         assert len(race["msun"]["per_seed"]) == 2
     table = (tmp_path / "one.md").read_text()
-    assert table.count("| ours, raw |") == 2
+    assert table.count("| ours, raw |") == 4  # equal samples, two orders, equal time
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
 
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")}
@@ -103,7 +106,8 @@ def sample_run(tool):
         relaxed = {r.name: Relaxation(status="converged", seconds=2.0, n_steps=10) for r in rows if r.relaxation}
         judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
         drawn = module.Drawn(structures=[], setup_seconds=1.0, seconds=0.5, remarks={})
-        return module.SampleRun(rows=rows, relaxed=relaxed, judgement=judgement, drawn=drawn)
+        orders = {"guess": [-r.e_above_hull for r in rows if r.relaxation]}
+        return module.SampleRun(rows=rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
 
     return made
 
@@ -122,6 +126,8 @@ def test_figures_of_seeds_are_pooled(tool, sample_run):
     assert found["e_above_hull_median"] == pytest.approx(0.05)
     assert found["seconds_per_100_drawn"] == pytest.approx(100 * 1.0 / 6)
     assert found["seconds_per_relaxation"] == pytest.approx(2.0)
+    assert found["ranking"]["guess"]["spearman"] == pytest.approx(1.0)
+    assert found["ranking"]["guess"]["metastable_of_top_tenth"]["value"] == 1.0
 
 
 def test_an_arm_without_a_valid_sample_has_no_rate_of_relaxed(tool, sample_run):
