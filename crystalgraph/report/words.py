@@ -7,7 +7,7 @@ GATE_MEANING = {
     "composition": "not what was asked for, or unsound chemistry",
     "symmetry": "not the asked space group or a supergroup",
     "copy": "equal to a crystal kept before",
-    "outranked": "others score higher",
+    "outranked": "others were chosen by their score",
 }
 
 STAGE_MEANING = {

@@ -166,8 +166,8 @@ def run(source: Source, screen: Screen, progress: Callable[[Progress], None] | N
 def search(source: Source, screen: Screen, num: int, watch: Callable[[], None] | None = None) -> bool:
     """Draw and keep the best, until ``num`` crystals are kept or almost nothing new comes.
 
-    After every round the screen keeps one crystal for each ``CHOICE`` that passed its first gates so far. What a search
-    for fewer keeps, one for more keeps too.
+    After every round the screen keeps one crystal for each ``CHOICE`` that passed its first gates so far, so what a
+    search for fewer keeps, one for more keeps too. Once almost nothing new comes it keeps whatever passed.
 
     Args:
         source: where raw crystals come from.
@@ -190,6 +190,7 @@ def search(source: Source, screen: Screen, num: int, watch: Callable[[], None] |
         if watch is not None:
             watch()
         if len(yields) >= PATIENCE and sum(yields[-PATIENCE:]) < MIN_YIELD * PATIENCE * ROUND:
+            screen.choose(num)
             break
     return screen.n_kept >= num
 

@@ -63,6 +63,21 @@ def test_a_small_space_ends_the_search_and_says_so(dealer):
     assert group_equal(result.structures).tolist() == [0, 1]
 
 
+def test_the_few_that_pass_are_kept_in_the_end(dealer):
+    result = work(dealer("rutile", *["crushed"] * (ROUND - 1), "CsCl", *["crushed"] * (2 * ROUND)), num=5)
+    assert [structure.reduced_formula for structure in result.structures] == ["NbO", "NbO2"]
+    assert result.counts["outranked"] == 0
+    assert "2 of 5" in result.shortfall
+
+
+def test_the_best_scored_quarter_is_kept(dealer):
+    result = work(dealer(), num=8)
+    kept = {sample.template for sample in result.samples if sample.fate == KEPT}
+    assert result.counts["outranked"] > 0
+    assert "rutile" not in kept  # of nine prototypes the one with the smallest group
+    assert len(kept) == 8
+
+
 def test_nothing_valid_ends_the_search_too(dealer):
     result = work(dealer("crushed"), num=5)
     assert result.structures == []
