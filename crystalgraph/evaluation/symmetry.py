@@ -10,6 +10,7 @@ Reference:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code would write to stderr; a search that fails is reported here
 
 SYMPREC = 0.1
 """Å; atoms this close to a symmetric arrangement count as symmetric."""
