@@ -28,9 +28,8 @@ from crystalgraph.io.datasets import load_dataset
 OXYGEN = 8
 
 
-# The README shows these lines.
 class Net(torch.nn.Module):
-    """Two crystal-graph convolutions and a mean over the atoms."""
+    """Three crystal-graph convolutions and a mean over the atoms."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
