@@ -38,7 +38,12 @@ EXAMPLES = (
 def generate(
     num: Annotated[
         int | None,
-        typer.Option("--num", "-n", help="Distinct crystals to keep.  [default: 100; with --relax K, 3 K]"),
+        typer.Option(
+            "--num",
+            "-n",
+            help="Distinct crystals to keep, the best by score of four times as many.  "
+            "[default: 100; with --relax K, 3 K]",
+        ),
     ] = None,
     system: Annotated[
         str | None,
