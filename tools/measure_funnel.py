@@ -16,7 +16,6 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,16 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from peers import make_arm
-from pymatgen.core import Structure
+from trajectories import follow
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.atomic import write_json
 from crystalgraph.models.bundle import load_model
-from crystalgraph.relax.calculator import CHGNET, calculator_identity, make_calculator
+from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.references import REFERENCE_SETTINGS, reference_hull
-from crystalgraph.relax.relaxer import METASTABLE, RelaxSettings, relax, relaxation_key
+from crystalgraph.relax.relaxer import METASTABLE, RelaxSettings, relaxation_key
 from crystalgraph.sampling.funnel import ABORT, choose
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -65,40 +64,6 @@ class Trajectory:
     def steps_until_abort(self, rules: Sequence[tuple[int, float]]) -> int | None:
         """The first step at which a rule gives it up; None if none does."""
         return next((s for s, limit in sorted(rules) if s < len(self.e_hull) and self.e_hull[s] > limit), None)
-
-
-@lru_cache(maxsize=1)
-def _calculator(name: str) -> tuple[Any, list[float]]:
-    """The calculator of this process, and the list to which it adds the energy of every evaluation, eV."""
-    calculator, energies = make_calculator(name), []
-    calculate = calculator.calculate
-
-    def recording(*args: Any, **options: Any) -> None:
-        calculate(*args, **options)
-        energies.append(float(calculator.results["energy"]))
-
-    calculator.calculate = recording
-    return calculator, energies
-
-
-def follow(structure: Structure, settings: RelaxSettings, path: Path) -> dict[str, Any]:
-    """Relax to the end in this process; energies of all steps in eV/atom, from the file if it is there."""
-    if path.is_file():
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
-    torch.set_num_threads(1)
-    calculator, energies = _calculator(settings.calculator)
-    energies.clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = relax(structure, settings, calculator=calculator)
-    record = {
-        "energies": [energy / len(structure) for energy in energies],
-        "status": found.status,
-        "seconds": found.seconds,
-    }
-    write_json(path, record)
-    return record
 
 
 def figures(trajectories: Sequence[Trajectory]) -> dict[str, Any]:

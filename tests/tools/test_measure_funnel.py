@@ -1,5 +1,11 @@
 """What the funnel's rules lose and save, on made-up trajectories."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
@@ -67,3 +73,17 @@ def test_every_step_of_a_real_relaxation_is_seen_once(module, toy_calculator, fl
         structure.composition, record["energies"][-1]
     ) == pytest.approx(found.energy)
     assert module.follow(structure, settings, tmp_path / "one.json") == record
+
+
+@pytest.mark.slow
+def test_runs_as_a_script_with_workers(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, str(root / "tools" / "measure_funnel.py"), "--num", "4", "--workers", "2"]
+    command += ["--calculator", "toy_potential:make", "--out", "funnel.json"]
+    environment = os.environ | {"PYTHONPATH": str(root / "tests"), "CRYSTALGRAPH_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "funnel.json").read_text())
+    assert json.loads(done.stdout) == found
+    assert found["relaxed"] <= 4
+    assert len(list((tmp_path / "runs" / "funnel" / "Nb-O").glob("*.json"))) == 4
