@@ -58,8 +58,8 @@ SCORE_CORRELATION, SINGLE_POINT_CORRELATION, RANKED_CRYSTALS = 0.55, 0.71, 300
 SCORE_CAVEAT = (
     "Without relaxation the rank is the discriminator's score. Over "
     f"{RANKED_CRYSTALS} raw samples of Nb–O, relaxed afterwards, its rank correlation with a low energy above the hull "
-    f"is {SCORE_CORRELATION:.2f}, where CHGNet's energy before relaxation has {SINGLE_POINT_CORRELATION:.2f}; for "
-    "other systems and other weights it was not measured."
+    f"is {SCORE_CORRELATION:.2f}, where CHGNet's energy before relaxation has {SINGLE_POINT_CORRELATION:.2f}; it was "
+    "measured for Nb–O and Ti–O only, with the shipped weights."
 )
 
 MADE_CAVEAT = "Valid, new and metastable say nothing about whether a crystal can be made."
