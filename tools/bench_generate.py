@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", type=int, default=512, help="crystals of ours in a round")
-    parser.add_argument("--pyxtal", type=int, default=40, help="crystals of PyXtal in a round, each way")
+    parser.add_argument("--pyxtal", type=int, default=200, help="crystals of PyXtal in a round, each way")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
