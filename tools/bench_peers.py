@@ -9,7 +9,8 @@ drawing, single points and relaxations, and the same funnel as ``cg-generate --r
 metastable crystals that match no known phase it finds (*new*: as relaxed no crystal of the corpus with the system's
 elements put in either, see `Reference.decorated`). Training is not charged.
 
-The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened. Everything
+The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
+``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). Everything
 that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing
 twice. Draws and relaxations are kept by what they depend on; after a change to an arm's code, remove the folder.
 Writes OUT, and beside it a Markdown table and a PNG.
@@ -407,7 +408,7 @@ def table(arms: dict[str, dict[str, Any]]) -> str:
         titles += ["s / 100", "s / relaxation"]
         parts += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
         parts += [_sample_row(name, arm["equal_samples"]) for name, arm in arms.items() if "equal_samples" in arm]
-        parts += ["", "95 % Wilson intervals; energies in eV/atom; CPU seconds, setup of an arm not counted.", ""]
+        parts += ["", "95 % Wilson intervals; energies in eV/atom; CPU seconds, setup of an arm not counted. Screened: of what is kept.", ""]
         titles = ["order of the relaxed by", "Spearman with −e_hull", "within formulas", "metastable, top tenth", "all"]
         parts += [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
         for name, arm in arms.items():

@@ -125,6 +125,7 @@ class Screen:
         samples: all samples judged so far, in draw order.
         structures: the kept crystals, in the order in which they were chosen (of a raw run: in draw order).
         draws: position in draw order of each of them.
+        n_passed: how many crystals passed the first two gates so far.
         seconds: stage -> seconds spent in it.
     """
 
@@ -136,19 +137,14 @@ class Screen:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._score = score
         self.draws: list[int] = []
+        self.n_passed = 0
         self._index = ReferenceIndex()
         self._open: dict[int, Crystals] = {}
-        self._n_passed = 0
 
     @property
     def n_kept(self) -> int:
         """How many crystals are kept so far."""
         return len(self.structures)
-
-    @property
-    def n_passed(self) -> int:
-        """How many crystals passed the first two gates so far."""
-        return self._n_passed
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -218,7 +214,7 @@ class Screen:
         if sample.reason:
             return replace(sample, fate=COMPOSITION)
         self._open[sample.draw] = crystal
-        self._n_passed += 1
+        self.n_passed += 1
         return sample
 
     def _decide(self, sample: Sample, crystal: Crystals) -> Sample:
