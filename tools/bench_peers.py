@@ -408,7 +408,8 @@ def table(arms: dict[str, dict[str, Any]]) -> str:
         titles += ["s / 100", "s / relaxation"]
         parts += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
         parts += [_sample_row(name, arm["equal_samples"]) for name, arm in arms.items() if "equal_samples" in arm]
-        parts += ["", "95 % Wilson intervals; energies in eV/atom; CPU seconds, setup of an arm not counted. Screened: of what is kept.", ""]
+        note = "95 % Wilson intervals; energies in eV/atom; CPU seconds, setup of an arm not counted."
+        parts += ["", f"{note} Screened: of what is kept.", ""]
         titles = ["order of the relaxed by", "Spearman with −e_hull", "within formulas", "metastable, top tenth", "all"]
         parts += [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
         for name, arm in arms.items():
