@@ -92,6 +92,22 @@ def test_limits(fcc):
     assert found.structure is not None
 
 
+def test_fire_while_forces_are_large_then_lbfgs(fcc):
+    only_fire, only_lbfgs = replace(SETTINGS, fire_above=0.0), replace(SETTINGS, fire_above=np.inf)
+    rough = fcc(a=2.9) * (2, 1, 1)
+    rough.perturb(0.1)
+    first = [relax(rough, replace(settings, max_steps=3)).energy for settings in (SETTINGS, only_fire, only_lbfgs)]
+    assert first[0] == first[1] != first[2]
+    gentle = fcc(a=3.62)
+    gentle.apply_strain([0.01, 0, 0])
+    ends = [relax(gentle, settings).to_dict() | {"seconds": 0} for settings in (SETTINGS, only_fire, only_lbfgs)]
+    assert ends[0] == ends[2] != ends[1]
+    whole = relax(rough, SETTINGS)
+    assert whole.status == "converged"
+    assert whole.energy == pytest.approx(relax(rough, only_fire).energy, abs=1e-3)
+    assert whole.initial_energy == pytest.approx(single_point(rough, EMT()))
+
+
 def test_abort_above_the_hull(fcc):
     start = fcc(a=4.2)
     deep = copper_hull(relax(fcc(), SETTINGS).energy)

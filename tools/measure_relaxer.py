@@ -1,0 +1,99 @@
+"""How the optimiser that `cg-evaluate` and `cg-generate` use compares with L-BFGS alone and with FIRE alone.
+
+    python tools/measure_relaxer.py
+
+relaxes the same crystals of Nb-O (PyXtal's, substitution's, and the model's raw samples) with each of them, within the
+same limit of steps, and writes tools/results/relaxer.json. About 40 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peers import make_arm
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.evaluation.rows import not_relaxable, pick
+from crystalgraph.io.atomic import write_json
+from crystalgraph.io.run_folder import versions
+from crystalgraph.models.bundle import load_model
+from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.pool import Workers, relax_many
+from crystalgraph.relax.references import REFERENCE_SETTINGS, known_phases, reference_hull
+from crystalgraph.relax.relaxer import METASTABLE, Relaxation, RelaxSettings
+
+RESULTS = Path(__file__).resolve().parent / "results" / "relaxer.json"
+SYSTEM = ChemicalSystem.parse("Nb-O")
+ARMS = ("pyxtal", "substitution", "raw")
+OPTIMISERS = {"L-BFGS": math.inf, "FIRE, then L-BFGS": RelaxSettings().fire_above, "FIRE": 0.0}
+"""Name -> largest force above which FIRE descends, eV/Å."""
+
+
+def figures(relaxations: list[Relaxation], floors: list[float]) -> dict[str, Any]:
+    """What an optimiser came to; all rates are of all crystals, the median counts an end without energy as highest."""
+    heights = [r.energy - floor if r.usable else math.inf for r, floor in zip(relaxations, floors, strict=True)]
+    median = float(np.median(heights))
+    return {
+        "e_above_hull_median": median if math.isfinite(median) else None,
+        "metastable": float(np.mean([height <= METASTABLE for height in heights])),
+        "ended": {s: sum(r.status == s for r in relaxations) for s in sorted({r.status for r in relaxations})},
+        "steps": float(np.mean([r.n_steps for r in relaxations])),
+        "seconds": float(np.mean([r.seconds for r in relaxations])),
+    }
+
+
+def main() -> None:
+    """Read the command line, relax, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="nbo")
+    parser.add_argument("--calculator", default=CHGNET)
+    parser.add_argument("--samples", type=int, default=300, help="drawn by each arm; [300]")
+    parser.add_argument("--relaxed", type=int, default=40, help="of them, picked at random; [40]")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("runs/peers/Nb-O/relaxations"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load_model(arguments.model)
+    hull = reference_hull(SYSTEM, settings=replace(REFERENCE_SETTINGS, calculator=arguments.calculator))
+    known = [phase.structure for phase in known_phases(SYSTEM)]
+    found: dict[str, Any] = {}
+    with Workers(arguments.calculator, arguments.workers) as workers:
+        for name in ARMS:
+            drawn = make_arm(name, SYSTEM, model, known, 0).draw(arguments.samples)
+            given = {f"{k:05d}": structure for k, structure in enumerate(drawn)}
+            eligible = [key for key, reason in not_relaxable(given, SYSTEM).items() if not reason]
+            structures = [given[key] for key in pick(eligible, arguments.relaxed, "random", 0)]
+            floors = [hull.energy_at(structure.composition) for structure in structures]
+            found[name] = {"crystals": len(structures)}
+            for optimiser, fire_above in OPTIMISERS.items():
+                settings = RelaxSettings(calculator=arguments.calculator, fire_above=fire_above, saddle_check=True)
+                relaxations = relax_many(
+                    structures,
+                    settings,
+                    workers=workers,
+                    hull=hull,
+                    folder=arguments.work,
+                )
+                found[name][optimiser] = figures(relaxations, floors)
+                print(name, optimiser, found[name][optimiser], flush=True)
+    write_json(
+        arguments.out,
+        {
+            "command": "python tools/measure_relaxer.py",
+            "model_sha256": model.checksum,
+            "samples": arguments.samples,
+            "results": found,
+            "versions": versions(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
