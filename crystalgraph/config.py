@@ -56,6 +56,25 @@ class GeneratorConfig(_Section):
     n_passes: Positive = 3
 
 
+class PriorConfig(_Section):
+    """Learning which templates are likely for given elements, before all else.
+
+    Attributes:
+        steps: how many; with none all templates are as likely.
+        batch_size: crystals a step.
+        n_others: templates of other crystals, with the same elements put on them, that each is told from.
+        hidden: share of the elements and groups whose identity is hidden.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 2000
+    batch_size: Positive = 64
+    n_others: Positive = 15
+    width: Positive = 64
+    hidden: Share = 0.3
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    ema: Share = 0.99
+
+
 class WarmStartConfig(_Section):
     """Supervised training on the corpus: best of ``n_draws`` per crystal.
 
@@ -116,7 +135,7 @@ class RankingConfig(_Section):
 
 
 class Config(_Section):
-    """A training run: warm start, prototypes re-decorated with the system's elements, adversarial, ranking."""
+    """A training run: prior, warm start, prototypes re-decorated with the system's elements, adversarial, ranking."""
 
     name: str
     seed: int = 0
@@ -124,6 +143,7 @@ class Config(_Section):
     checkpoint_every: Positive = 250
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
+    prior: PriorConfig = PriorConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
     redecorated: WarmStartConfig | None = None
     adversarial: AdversarialConfig = AdversarialConfig()

@@ -128,7 +128,7 @@ def short_training(monkeypatch, tmp_path):
             "data": config.data.model_copy(update={"max_atoms": 3}),
             **{
                 phase: getattr(config, phase).model_copy(update={"steps": 2, "batch_size": 4})
-                for phase in ("warm_start", "adversarial", "ranking")
+                for phase in ("prior", "warm_start", "adversarial", "ranking")
             },
         }
         return config.model_copy(update=changes)

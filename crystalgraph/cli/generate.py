@@ -30,6 +30,7 @@ EXAMPLES = (
     "cg-generate -n 100",
     "cg-generate --formula Nb2O5 --space-group 15 -n 20 --out runs/Nb2O5-sg15",
     "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
+    "cg-generate --formula NbO2 -n 10 --explore 0.5",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )
 
@@ -57,6 +58,20 @@ def generate(
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            help="Of the choice among templates, 0.1 to 10: lower keeps to what is likely for the elements, higher "
+            "ventures further."
+        ),
+    ] = 1.0,
+    explore: Annotated[
+        float,
+        typer.Option(
+            help="Share of the draws, 0 to 1, for templates that no known crystal has: compositions placed anew on the "
+            "positions of any space group."
+        ),
+    ] = 0.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; it must not exist.  [default: runs/ and what was asked for]")
     ] = None,
@@ -116,6 +131,8 @@ def generate(
         num=raw if raw is not None else num if num is not None else default_num,
         raw=raw is not None,
         seed=seed,
+        temperature=temperature,
+        explore=explore,
         fast=fast,
     )
     slug = request.slug if relax is None else f"{request.slug}-relax{relax}"

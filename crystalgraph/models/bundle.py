@@ -20,6 +20,7 @@ from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.io.atomic import write_bytes, write_json
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.template import Templates
 
 WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
@@ -28,7 +29,7 @@ WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
 SCORED_TOGETHER = 64
 
 #: Raised when the meaning of the files changes.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class Model:
         name: of the model.
         generator: fills templates.
         discriminator: scores crystals; higher is more like the crystals it learned from.
+        prior: weighs templates; stays on the CPU.
         pool: templates of the training crystals, as they are and with species merged, each once.
-        pool_counts: training crystals of each template, (len(pool),).
         record: how it was made: config, seed, versions, data checksum, figures.
         checksum: SHA-256 of the weights file.
     """
@@ -48,13 +49,13 @@ class Model:
     name: str
     generator: Generator
     discriminator: Discriminator
+    prior: TemplatePrior
     pool: Templates
-    pool_counts: Tensor
     record: dict[str, Any]
     checksum: str
 
     def to(self, device: torch.device | str) -> Model:
-        """Move the networks; returns this model."""
+        """Move what works on crystals; returns this model."""
         self.generator.to(device)
         self.discriminator.to(device)
         return self
@@ -81,12 +82,12 @@ def save_model(model: Model, folder: Path) -> None:
     """Write the two files into a folder, each atomically."""
     tensors = {f"generator.{k}": v for k, v in model.generator.state_dict().items()}
     tensors |= {f"discriminator.{k}": v for k, v in model.discriminator.state_dict().items()}
+    tensors |= {f"prior.{k}": v for k, v in model.prior.state_dict().items()}
     tensors |= {
         "pool.space_group_number": model.pool.space_group_number.to(torch.uint8),
         "pool.num_sites": model.pool.num_sites.to(torch.uint8),
         "pool.position": model.pool.position.to(torch.int16),
         "pool.atomic_numbers": model.pool.atomic_numbers.to(torch.uint8),
-        "pool.counts": model.pool_counts.to(torch.int32),
     }
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,17 +133,19 @@ def _assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any], che
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
     generator, discriminator = Generator(**record["generator"]), Discriminator(**record["discriminator"])
+    prior = TemplatePrior(**record["prior"])
     generator.load_state_dict(part("generator."))
     discriminator.load_state_dict(part("discriminator."))
+    prior.load_state_dict(part("prior."))
     pool = part("pool.")
     return Model(
         name=name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
+        prior=prior.eval(),
         pool=Templates(
             **{k: pool[k].long() for k in ("space_group_number", "num_sites", "position", "atomic_numbers")}
         ),
-        pool_counts=pool["counts"].long(),
         record=record,
         checksum=checksum,
     )

@@ -119,6 +119,8 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
         formula=request.formula_counts,
         space_group_number=request.space_group_number,
         max_atoms=request.max_atoms,
+        temperature=request.temperature,
+        explore=request.explore,
         n_draws=1 if request.raw or request.fast else N_DRAWS,
         fast=request.fast,
     )

@@ -16,6 +16,7 @@ MAX_ATOMS = 100
 """Largest primitive cell that can be asked for; training saw far smaller ones."""
 
 MAX_NUM = 1_000_000
+TEMPERATURES = 0.1, 10.0
 MAX_SEED = 2**63 - 1
 
 
@@ -32,6 +33,8 @@ class GenerationRequest:
         num: distinct crystals to keep; samples to draw if ``raw``.
         raw: keep every sample as the generator makes it, in draw order, whatever its verdicts.
         seed: of all random numbers, 0 to 2⁶³ − 1.
+        temperature: of the choice of templates, 0.1 to 10: below 1 likely ones come even earlier, above 1 later.
+        explore: share of the draws that go to templates which no crystal learned from has, 0 to 1.
         fast: draw each crystal in one go instead of refining it in several passes and choosing the best of several.
 
     Raises:
@@ -46,6 +49,8 @@ class GenerationRequest:
     num: int = 100
     raw: bool = False
     seed: int = 0
+    temperature: float = 1.0
+    explore: float = 0.0
     fast: bool = False
 
     def __post_init__(self) -> None:
@@ -54,6 +59,8 @@ class GenerationRequest:
             _check("space group", self.space_group_number, 1, 230, "choose one of the 230 groups")
         _check("number of crystals", self.num, 1, MAX_NUM, "ask for at least one")
         _check("seed", self.seed, 0, MAX_SEED, "choose another")
+        _check("temperature", self.temperature, *TEMPERATURES, "1 draws templates as often as they are likely")
+        _check("explore", self.explore, 0, 1, "it is a share: 0.5 gives half of the draws to templates never seen")
         _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
         smallest = self.formula.num_atoms if self.formula else len(self.system)
         if smallest > self.max_atoms:
@@ -103,6 +110,8 @@ class GenerationRequest:
             "" if self.space_group_number is None else f"sg{self.space_group_number}",
             f"{'raw' if self.raw else 'n'}{self.num}",
             f"seed{self.seed}",
+            "" if self.temperature == 1 else f"T{self.temperature:g}",
+            "" if self.explore == 0 else f"explore{self.explore:g}",
             "fast" if self.fast else "",
         ]
         return "-".join(part for part in parts if part)
@@ -112,8 +121,11 @@ class GenerationRequest:
         ranges = "".join(f", {_text(bounds)}" for bounds in self.ranges)
         kind = "raw samples" if self.raw else "crystals"
         atoms = f"up to {self.max_atoms} atoms in the primitive cell"
+        temperature = "" if self.temperature == 1 else f", temperature {self.temperature:g}"
+        explore = "" if self.explore == 0 else f", explore {self.explore:g}"
         fast = ", fast" if self.fast else ""
-        return f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}, {atoms}, seed {self.seed}{fast}"
+        asked = f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}"
+        return f"{asked}, {atoms}, seed {self.seed}{temperature}{explore}{fast}"
 
     def as_record(self) -> dict[str, Any]:
         """The request in JSON's types."""
@@ -126,11 +138,13 @@ class GenerationRequest:
             "num": self.num,
             "raw": self.raw,
             "seed": self.seed,
+            "temperature": self.temperature,
+            "explore": self.explore,
             "fast": self.fast,
         }
 
 
-def _check(what: str, value: int, lowest: int, highest: int, advice: str) -> None:
+def _check(what: str, value: float, lowest: float, highest: float, advice: str) -> None:
     if not lowest <= value <= highest:
         raise InputError(f"{what} {value} is not in {lowest} to {highest}; {advice}")
 

@@ -16,7 +16,7 @@ from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.generator import Generator, Sites
 from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts
-from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes
+from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
 from crystalgraph.symmetry.template import Templates
 
 #: Crystals expanded together; larger batches gain nothing on a CPU.
@@ -28,12 +28,14 @@ N_DRAWS = 4
 #: Most orbits of one element in an enumerated template.
 MAX_SITES = 8
 
-#: With fewer corpus templates than this for a formula and group, all that fit are enumerated beside them.
+#: With fewer corpus templates than this for a formula and group, all that fit are enumerated beside them, and get at
+#: least this share of the draws.
 FEW_TEMPLATES = 40
+FEW_SHARE = 0.5
 
-#: Most enumerated templates, and their total weight beside the corpus templates.
+#: Most enumerated templates: of each size of one formula in one group, and of all others together.
 MAX_ENUMERATED = 400
-ENUMERATED_SHARE = 0.5
+N_EXPLORED = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,9 @@ class Sampler:
         formula: atomic number -> atoms in the reduced formula, where one formula is asked for.
         space_group_number: where one group is asked for.
         max_atoms: largest primitive cell.
+        temperature: of the prior over templates: below 1 likely ones come even earlier, above 1 unlikely ones too.
+        explore: share of the draws that go to templates which no crystal of the pool has, put together from the
+            compositions of the pool and the positions of any space group.
         n_draws: ways to fill a template, of which the discriminator chooses one.
         fast: one pass through the generator, which is faster and less often right.
 
@@ -127,56 +132,68 @@ class Sampler:
         formula: dict[int, int] | None = None,
         space_group_number: int | None = None,
         max_atoms: int = 20,
+        temperature: float = 1.0,
+        explore: float = 0.0,
         n_draws: int = 1,
         fast: bool = False,
     ) -> None:
-        self.model, self.rng = model, rng
+        self.model, self.rng, self._temperature = model, rng, temperature
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
-        self.choices = self._choose(elements, formula, space_group_number, max_atoms)
+        self.choices = self._choose(elements, formula, space_group_number, max_atoms, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
 
     def _choose(
-        self, elements: list[int], formula: dict[int, int] | None, space_group_number: int | None, max_atoms: int
+        self,
+        elements: list[int],
+        formula: dict[int, int] | None,
+        space_group_number: int | None,
+        max_atoms: int,
+        explore: float,
     ) -> WeightedTemplates:
+        everything = decorate(self.model.pool, elements if formula is None else sorted(formula))
+        everything = everything[everything.num_atoms <= max_atoms]
         if formula is not None:
-            elements = sorted(formula)
-        found = decorate(self.model.pool, self.model.pool_counts, elements)
-        fits = found.templates.num_atoms <= max_atoms
+            counts = element_counts(everything, sorted(formula))
+            unit = torch.tensor([formula[z] for z in sorted(formula)])
+            everything = everything[(counts * unit.sum() == counts.sum(1, keepdim=True) * unit).all(1)]
+        found = everything
         if space_group_number is not None:
-            fits &= found.templates.space_group_number == space_group_number
-        if formula is not None:
-            counts = element_counts(found.templates, elements)
-            unit = torch.tensor([formula[z] for z in elements])
-            fits &= (counts * unit.sum() == counts.sum(1, keepdim=True) * unit).all(1)
-        found = found.only(fits)
-        if formula is not None and space_group_number is not None and len(found) < FEW_TEMPLATES:
-            found = self._enumerate(found, formula, space_group_number, max_atoms)
-        if len(found) == 0:
-            raise InputError(self._nothing_fits(formula, space_group_number, max_atoms))
-        return found
+            found = everything[everything.space_group_number == space_group_number]
 
-    def _enumerate(
-        self, found: WeightedTemplates, formula: dict[int, int], space_group_number: int, max_atoms: int
-    ) -> WeightedTemplates:
+        more = found[:0]
+        if formula is not None and space_group_number is not None:
+            explore = max(explore, FEW_SHARE) if len(found) < FEW_TEMPLATES else explore
+            if explore:
+                more = self._enumerate(formula, space_group_number, max_atoms)
+        elif explore and len(everything):
+            more = random_templates(
+                everything, N_EXPLORED, self.rng, max_sites=MAX_SITES, space_group_number=space_group_number
+            )
+        if len(more):
+            known = set(found.names())
+            more = more[[k for k, name in enumerate(more.names()) if name not in known]]
+        if len(found) == len(more) == 0:
+            raise InputError(self._nothing_fits(formula, space_group_number, max_atoms))
+        share = 0.0 if len(more) == 0 else 1.0 if len(found) == 0 else explore
+        weights = torch.cat([(1 - share) * self._likelihood(found), share * self._likelihood(more)])
+        return WeightedTemplates(templates=Templates.concatenate([found, more]), weights=weights)
+
+    def _likelihood(self, templates: Templates) -> Tensor:
+        """How likely each template is beside the others, (n,), sum 1."""
+        return torch.softmax(self.model.prior.log_weights(templates) / self._temperature, 0)
+
+    def _enumerate(self, formula: dict[int, int], space_group_number: int, max_atoms: int) -> Templates:
+        """All templates that fit; of very many some at random."""
         unit = sum(formula.values())
-        parts = [found.templates] if len(found) else []
-        known = set(found.templates.names())
+        found = self.model.pool[:0]
         for size in possible_sizes(space_group_number, formula, max_atoms, MAX_SITES):
             counts = {z: n * size // unit for z, n in formula.items()}
             more = enumerate_templates(
                 space_group_number, counts, max_sites=MAX_SITES, limit=MAX_ENUMERATED, rng=self.rng
             )
             if more is not None:
-                new = [i for i, name in enumerate(more.names()) if name not in known]
-                parts.append(more[new])
-        if not parts:
-            return found
-        templates = Templates.concatenate(parts)
-        n_new = len(templates) - len(found)
-        share = ENUMERATED_SHARE if len(found) else 1.0
-        new_weights = torch.full((n_new,), share / max(n_new, 1), dtype=torch.float64)
-        old_weights = found.weights * (1 - share if n_new else 1.0)
-        return WeightedTemplates(templates=templates, weights=torch.cat([old_weights, new_weights]))
+                found = Templates.concatenate([found, more])
+        return found
 
     def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None, max_atoms: int) -> str:
         from ase.data import chemical_symbols

@@ -41,6 +41,22 @@ def _present(templates: Decorated) -> Tensor:
     return present
 
 
+def species_rank(templates: Decorated) -> Tensor:
+    """Place of each site's or atom's element among those of its template, least electronegative first, from 0."""
+    present = _present(templates)
+    order = torch.argsort(electronegativities(), stable=True)
+    rank = torch.empty(present.shape, dtype=torch.long)
+    rank[:, order] = torch.cumsum(present[:, order], 1) - 1
+    return rank[templates.batch, templates.atomic_numbers]
+
+
+def ranked_elements(templates: Decorated) -> Tensor:
+    """Elements of each template or crystal, least electronegative first, (n, most elements), 0 beyond the last."""
+    found = torch.zeros(len(templates), int(number_of_species(templates).max()), dtype=torch.long)
+    found[templates.batch, species_rank(templates)] = templates.atomic_numbers
+    return found
+
+
 def decorations(templates: Decorated, elements: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """All ways to put all elements of a system on templates, species of neighbouring rank merged where there are more.
 
@@ -53,11 +69,7 @@ def decorations(templates: Decorated, elements: list[int]) -> Iterator[tuple[Ten
     """
     values = electronegativities()
     order = torch.tensor(sorted(elements, key=lambda z: float(values[z])))
-    present = _present(templates)
-    by_value = torch.argsort(values, stable=True)
-    rank_of = torch.empty(present.shape, dtype=torch.long)
-    rank_of[:, by_value] = torch.cumsum(present[:, by_value], 1) - 1
-    rank, n_species = rank_of[templates.batch, templates.atomic_numbers], present.sum(1)
+    rank, n_species = species_rank(templates), number_of_species(templates)
     for n in range(len(elements), int(n_species.max()) + 1):
         chosen = torch.nonzero(n_species == n).flatten()
         if len(chosen) == 0:

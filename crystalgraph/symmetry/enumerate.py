@@ -10,10 +10,15 @@ from functools import lru_cache
 import torch
 
 from crystalgraph.symmetry.template import Templates
-from crystalgraph.symmetry.wyckoff import wyckoff_table
+from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS, wyckoff_table
 
 #: Most placements of one element that are listed; the first are those with the fewest orbits.
 MAX_PLACEMENTS = 20_000
+
+#: In `random_templates`: most templates of one composition and group, and how often more are looked for than would do
+#: if all fitted.
+PER_TRY = 32
+TRIES = 4
 
 
 @lru_cache(maxsize=4096)
@@ -86,6 +91,37 @@ def possible_sizes(space_group_number: int, formula: dict[int, int], max_atoms: 
         for n in range(1, max_atoms // unit + 1)
         if is_possible(space_group_number, {z: n * count for z, count in formula.items()}, max_sites)
     ]
+
+
+def random_templates(
+    compositions: Templates, n: int, rng: torch.Generator, *, max_sites: int, space_group_number: int | None = None
+) -> Templates:
+    """Distinct templates of compositions in space groups, both picked at random.
+
+    Args:
+        compositions: templates whose atoms in the primitive cell are to be placed anew.
+        n: most templates.
+        rng: makes all choices.
+        max_sites: most orbits for each element.
+        space_group_number: the one to use; all are as likely if None.
+
+    Returns:
+        At most n; few or none where hardly anything fits.
+    """
+    found, n_found = compositions[:0], 0
+    for _ in range(TRIES * n // PER_TRY):
+        if n_found >= n:
+            break
+        picked = compositions[int(torch.randint(len(compositions), (1,), generator=rng))]
+        group = space_group_number or int(torch.randint(1, N_SPACE_GROUPS + 1, (1,), generator=rng))
+        counts: dict[int, int] = {}
+        for z, multiplicity in zip(picked.atomic_numbers.tolist(), picked.multiplicity.tolist(), strict=True):
+            counts[z] = counts.get(z, 0) + multiplicity
+        more = enumerate_templates(group, counts, max_sites=max_sites, limit=PER_TRY, rng=rng)
+        if more is not None:
+            found, n_found = Templates.concatenate([found, more]), n_found + len(more)
+    first, _ = found.distinct()
+    return found[first[:n]]
 
 
 def enumerate_templates(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from crystalgraph.crystals import Crystals
 from crystalgraph.symmetry.decorate import decorations, number_of_species
@@ -43,17 +42,24 @@ def merged_species(crystals: Crystals) -> Iterator[Crystals]:
             yield part.replace(atomic_numbers=counts.argmax(2)[part.batch, role])
 
 
-def template_pool(data: TemplateSet, n_jobs: int = 1) -> tuple[Templates, Tensor]:
-    """Templates of real crystals, as they are and with species merged, each once.
+def template_pool(data: TemplateSet, n_jobs: int = 1) -> Templates:
+    """Templates of real crystals, as they are and with species merged.
 
     Args:
         data: the crystals learned from.
         n_jobs: processes that look for symmetry.
 
     Returns:
-        The templates and how many crystals have each, (n_templates,).
+        Each once: of templates that become equal when other elements take their places by electronegativity, the
+        first is kept, with the elements of its crystal.
     """
     merged = [extract(crystals, n_jobs=n_jobs).templates for crystals in merged_species(data.crystals())]
-    templates = Templates.concatenate([data.templates, *merged])
-    first, which = templates.distinct()
-    return templates[first], torch.bincount(which)
+    everything = Templates.concatenate([data.templates, *merged])
+    n_species = number_of_species(everything)
+    kept = []
+    for n in n_species.unique().tolist():
+        rows = torch.nonzero(n_species == n).flatten()
+        ((_, role),) = decorations(everything[rows], list(range(1, n + 1)))  # any elements will do
+        first, _ = everything[rows].replace_species(role).distinct()
+        kept.append(rows[first])
+    return everything[torch.cat(kept).sort().values]

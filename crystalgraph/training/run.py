@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from crystalgraph import __version__
 from crystalgraph.chemistry.membership import is_within
@@ -31,131 +30,30 @@ from crystalgraph.io.datasets import Dataset, load_dataset
 from crystalgraph.models.bundle import Model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.checkpoint import load_checkpoint, save_checkpoint
 from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
+from crystalgraph.training.phases import LOG_EVERY, Log, Phase, Progress, Silent, Watcher
 from crystalgraph.training.pool import template_pool
+from crystalgraph.training.prior import PriorTraining
 from crystalgraph.training.ranking import Ranking
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-#: Steps averaged in one row of the log.
-LOG_EVERY = 25
-
 #: Held-out templates filled for the live validity.
 N_WATCHED = 96
 
-CONFIG_FILE, LOG_FILE, CHECKPOINT_FILE, CURVES_FILE, HELDOUT_FILE, MODEL_FOLDER = (
-    "config.toml",
-    "log.csv",
-    "checkpoint.safetensors",
-    "curves.png",
-    "heldout.json",
-    "model",
-)
+CONFIG_FILE, CURVES_FILE, HELDOUT_FILE, MODEL_FOLDER = "config.toml", "curves.png", "heldout.json", "model"
 
 
-class Phase(Protocol):
-    """A part of the training that takes steps and can be stopped and restored."""
+class CrystalPhase(Phase, Protocol):
+    """A phase that trains what makes or scores crystals."""
 
-    name: str
-    steps: int
     average: Generator
     scorer: Discriminator
-
-    def step(self, step: int) -> dict[str, float]:
-        """Take a step, return what to log."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything a resumed run needs."""
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Undo ``tensors``."""
-
-
-class Watcher(Protocol):
-    """Sees the progress of a run; the command line draws it."""
-
-    def phase(self, name: str, steps: int, done: int) -> None:
-        """A phase begins, some steps of it done already."""
-
-    def step(self, values: dict[str, float]) -> None:
-        """A step was taken."""
-
-    def message(self, text: str) -> None:
-        """Something worth a line."""
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def phase(self, name: str, steps: int, done: int) -> None:
-        """Ignore."""
-
-    def step(self, values: dict[str, float]) -> None:
-        """Ignore."""
-
-    def message(self, text: str) -> None:
-        """Ignore."""
-
-
-class Log:
-    """Rows of means over ``LOG_EVERY`` steps, written as CSV with each checkpoint.
-
-    Where TensorBoard is installed (extra ``log``) the same numbers go into event files beside the CSV.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._board = _summary_writer(path.parent / "tensorboard")
-        self.rows: list[dict[str, Any]] = []
-        self._recent: dict[str, list[float]] = {}
-        self._n = 0
-        self._last = "", 0
-
-    def add(self, phase: str, step: int, values: dict[str, float]) -> None:
-        """Take the values of one step."""
-        for name, value in values.items():
-            self._recent.setdefault(name, []).append(value)
-        self._n += 1
-        self._last = phase, step + 1
-        if self._n == LOG_EVERY:
-            self._close_row()
-
-    def _close_row(self) -> None:
-        if self._n:
-            means = {name: sum(recent) / len(recent) for name, recent in self._recent.items()}
-            phase, step = self._last
-            self.rows.append({"phase": phase, "step": step} | means)
-            self._recent, self._n = {}, 0
-            if self._board is not None:
-                for name, value in means.items():
-                    self._board.add_scalar(f"{phase}/{name}", value, step)
-
-    def write(self) -> None:
-        """Write all rows, the unfinished one too, atomically."""
-        self._close_row()
-        write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
-
-    def read(self) -> None:
-        """Take the rows of an earlier part of the run."""
-        if self.path.is_file():
-            frame = pd.read_csv(self.path, float_precision="round_trip")
-            self.rows = [{str(k): v for k, v in row.items() if v == v} for row in frame.to_dict("records")]
-
-
-def _summary_writer(folder: Path) -> SummaryWriter | None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))
 
 
 def train(text: str, out: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Path:
@@ -204,7 +102,7 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     )
     pool = template_pool(corpus.training, n_jobs=config.threads)
     torch.manual_seed(config.seed)
-    generator, discriminator = _networks(config)
+    generator, discriminator, prior = _networks(config)
     generator.element_volume.copy_(corpus.element_volume)
     decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
     if decorated is not None:
@@ -216,16 +114,12 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
 
     training, watched = in_form(corpus.training), in_form(corpus.heldout)
 
-    log, state_path = Log(out / LOG_FILE), out / CHECKPOINT_FILE
-    begin_phase, begin_step, earlier = 0, 0, 0.0
-    tensors: dict[str, Tensor] = {}
-    if state_path.is_file():
-        tensors, record = load_checkpoint(state_path)
-        begin_phase, begin_step, earlier = record["phase"], record["step"], record["seconds"]
-        log.read()
-        watcher.message(f"going on from phase {begin_phase + 1}, step {begin_step}")
-
-    makers: list[Callable[[Generator, Discriminator], Phase]] = [
+    progress = Progress(out, config.checkpoint_every, watcher, started)
+    if config.prior.steps:
+        learned = PriorTraining(prior, corpus.training.templates, pool, config.prior, config.seed, config.threads)
+        progress.run(learned)
+        prior = learned.average
+    makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = [
         lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, config.threads)
     ]
     if config.redecorated is not None and decorated is not None:
@@ -235,36 +129,20 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
     if config.ranking.steps:
         makers.append(lambda g, d: Ranking(g, d, training, config.ranking, config.seed, config.threads))
-    for index, make in enumerate(makers):
+    for number, make in enumerate(makers, start=1):
         phase = make(generator, discriminator)
-        begin = 0
-        if index < begin_phase:
+
+        def validity(phase: CrystalPhase = phase) -> float:
+            return _validity(phase.average, watched, config.seed)
+
+        if not progress.run(phase, {"prior": prior}, validity):
             continue
-        if index == begin_phase and tensors:
-            phase.restore(tensors)
-            begin = begin_step
-        watcher.phase(phase.name, phase.steps, begin)
-        for step in range(begin, phase.steps):
-            values = phase.step(step)
-            due = (step + 1) % config.checkpoint_every == 0 or step + 1 == phase.steps
-            if due:
-                values["validity"] = _validity(phase.average, watched, config.seed)
-            log.add(phase.name, step, values)
-            watcher.step(values)
-            if due:
-                log.write()
-                save_checkpoint(
-                    state_path,
-                    phase.tensors(),
-                    {"phase": index, "step": step + 1, "seconds": earlier + time.monotonic() - started},
-                )
         generator, discriminator = phase.average, phase.scorer
-        seconds = earlier + time.monotonic() - started
-        folder = out / (MODEL_FOLDER if index + 1 == len(makers) else phase.name.replace(" ", "-"))
-        model = _bundle(config, dataset, corpus, pool, generator, discriminator, seconds)
+        folder = out / (MODEL_FOLDER if number == len(makers) else phase.name.replace(" ", "-"))
+        model = _bundle(config, dataset, corpus, pool, generator, discriminator, prior, progress.seconds)
         save_model(model, folder)
-        watcher.message(f"{phase.name} done after {seconds / 60:.0f} minutes; model in {folder}")
-    _draw_curves(log, out / CURVES_FILE)
+        watcher.message(f"{phase.name} done after {progress.seconds / 60:.0f} minutes; model in {folder}")
+    _draw_curves(progress.log, out / CURVES_FILE)
     figures = measure_heldout(model, watched, config.seed)
     write_json(out / HELDOUT_FILE, figures)
     if figures["templates"]:
@@ -303,8 +181,16 @@ def _discriminator_arguments(config: Config) -> dict[str, int]:
     return {"width": config.adversarial.width}
 
 
-def _networks(config: Config) -> tuple[Generator, Discriminator]:
-    return Generator(**_generator_arguments(config)), Discriminator(**_discriminator_arguments(config))
+def _prior_arguments(config: Config) -> dict[str, Any]:
+    return {"width": config.prior.width, "hidden": config.prior.hidden}
+
+
+def _networks(config: Config) -> tuple[Generator, Discriminator, TemplatePrior]:
+    return (
+        Generator(**_generator_arguments(config)),
+        Discriminator(**_discriminator_arguments(config)),
+        TemplatePrior(**_prior_arguments(config)),
+    )
 
 
 @torch.no_grad()
@@ -323,28 +209,27 @@ def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
 
 
 def _draw_curves(log: Log, path: Path) -> None:
-    """Loss and validity against the step, as PNG."""
+    """Loss and validity against the step, as PNG; dotted lines where phases begin."""
     from matplotlib.figure import Figure
 
     frame = pd.DataFrame(log.rows)
     x = range(LOG_EVERY, LOG_EVERY * len(frame) + 1, LOG_EVERY)
-    shown = [name for name in ("distance", "volume", "shape", "repulsion") if name in frame]
+    shown = [name for name in ("prior", "distance", "volume", "shape", "repulsion", "ranking") if name in frame]
     figure = Figure(figsize=(8, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     for name in shown:
         upper.plot(x, frame[name], label=name, linewidth=1.2)
     upper.set(ylabel="loss terms", yscale="log")
-    upper.legend(frameon=False, ncols=4)
+    upper.legend(frameon=False, ncols=3)
     if "validity" in frame:
         known = frame["validity"].notna()
         lower.plot([v for v, k in zip(x, known, strict=True) if k], frame["validity"][known], "o-", markersize=3)
     lower.set(xlabel="step", ylabel="strictly valid, held-out templates", ylim=(0, 1.02))
-    later = frame["phase"].ne(frame["phase"].iloc[0])
-    if later.any():
-        boundary = LOG_EVERY * int((~later).sum())
+    for row in frame.index[frame["phase"].ne(frame["phase"].shift())]:
+        begin = LOG_EVERY * int(row)
         for axis in (upper, lower):
-            axis.axvline(boundary, color="grey", linestyle=":", linewidth=1)
-        upper.text(boundary, 0.97, " later phases", transform=upper.get_xaxis_transform(), va="top", color="grey")
+            axis.axvline(begin, color="grey", linestyle=":", linewidth=1)
+        lower.text(begin, 0.03, f" {frame['phase'][row]}", transform=lower.get_xaxis_transform(), color="grey")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     write_bytes(path, buffer.getvalue())
@@ -354,9 +239,10 @@ def _bundle(
     config: Config,
     dataset: Dataset,
     corpus: Corpus,
-    pool: tuple[Templates, Tensor],
+    pool: Templates,
     generator: Generator,
     discriminator: Discriminator,
+    prior: TemplatePrior,
     seconds: float,
 ) -> Model:
     held_out = sorted(set(corpus.heldout.prototypes))
@@ -366,6 +252,7 @@ def _bundle(
         "config": config.model_dump(),
         "generator": _generator_arguments(config),
         "discriminator": _discriminator_arguments(config),
+        "prior": _prior_arguments(config),
         "left_out": corpus.left_out,
         "n_training": len(corpus.training),
         "n_held_out": len(corpus.heldout),
@@ -383,8 +270,8 @@ def _bundle(
         name=config.name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
-        pool=pool[0],
-        pool_counts=pool[1],
+        prior=prior.eval(),
+        pool=pool,
         record=record,
         checksum="",
     )

@@ -11,21 +11,22 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.extract import extract
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    generator, discriminator = {"width": 16, "n_stages": 1}, {"width": 16}
+    generator, discriminator, prior = {"width": 16, "n_stages": 1}, {"width": 16}, {"width": 8}
     pool = extract(load_dataset("corpus").crystals[:5]).templates
     model = Model(
         name="tiny",
         generator=Generator(**generator),
         discriminator=Discriminator(**discriminator),
+        prior=TemplatePrior(**prior),
         pool=pool,
-        pool_counts=torch.arange(1, 6),
-        record={"generator": generator, "discriminator": discriminator},
+        record={"generator": generator, "discriminator": discriminator, "prior": prior},
         checksum="",
     )
     save_model(model, tmp_path / "tiny")
@@ -36,7 +37,7 @@ def test_round_trip(folder: Path) -> None:
     first, second = load_model(folder), load_model(str(folder))
     for a, b in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert first.pool_counts.tolist() == [1, 2, 3, 4, 5]
+    assert torch.equal(first.prior.log_weights(first.pool), second.prior.log_weights(second.pool))
     assert first.pool.names() == extract(load_dataset("corpus").crystals[:5]).templates.names()
     crystals = load_dataset("corpus").crystals[:5]
     groups = torch.ones(5, dtype=torch.long)

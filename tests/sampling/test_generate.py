@@ -114,7 +114,9 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         return model
 
     monkeypatch.setattr("crystalgraph.sampling.sample.Sampler", sampler)
-    request = GenerationRequest.parse(formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7, fast=True)
+    request = GenerationRequest.parse(
+        formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7, temperature=2.0, explore=0.5, fast=True
+    )
     result = generate(dealer("rutile"), request)
     assert result.counts[KEPT] == 1
     assert asked == {
@@ -123,6 +125,8 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         "space_group_number": 136,
         "max_atoms": 12,
         "seed": 7,
+        "temperature": 2.0,
+        "explore": 0.5,
         "n_draws": 1,
         "fast": True,
     }

@@ -11,6 +11,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.sampling.sample import Sampler, fill, fill_best
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
@@ -28,8 +29,8 @@ def model() -> Model:
         name="untrained",
         generator=Generator(width=16, n_stages=1, n_passes=2).eval(),
         discriminator=Discriminator(width=8).eval(),
+        prior=TemplatePrior(width=8).eval(),
         pool=pool,
-        pool_counts=torch.ones(len(pool), dtype=torch.long),
         record={},
         checksum="",
     )
@@ -105,3 +106,36 @@ def test_what_cannot_be_is_refused_and_what_can_be_is_named(model: Model) -> Non
         sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=225, max_atoms=14)
     with pytest.raises(InputError, match="does not fit space group 230"):
         sampler(model, formula={NIOBIUM: 1, OXYGEN: 1}, space_group_number=230, max_atoms=8)
+
+
+def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
+    cold, plain, hot = (sampler(model, temperature=value).choices.weights for value in (0.5, 1.0, 4.0))
+    assert torch.allclose(cold, plain.square() / plain.square().sum())
+    assert cold.max() > plain.max() > hot.max()
+    logs = model.prior.log_weights(sampler(model).choices.templates)
+    assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
+
+
+@pytest.mark.parametrize("asked", [{}, {"space_group_number": 62}, {"formula": {NIOBIUM: 1, OXYGEN: 2}}])
+def test_exploring_goes_where_no_crystal_of_the_pool_is(model: Model, asked: dict[str, object]) -> None:
+    known = set(sampler(model).choices.templates.names())
+    some, all_new = (sampler(model, explore=share, **asked) for share in (0.3, 1.0))
+    names = some.choices.templates.names()
+    assert len(set(names)) == len(names)
+    is_new = torch.tensor([name not in known for name in names])
+    assert some.choices.weights[is_new].sum().item() == pytest.approx(0.3)
+    drawn = all_new.draw(40)
+    assert len(drawn) == 40
+    assert not known & set(drawn.template_key)
+    assert drawn.crystals.num_atoms.max() <= 20
+    if "space_group_number" in asked:
+        assert (drawn.space_group_number == 62).all()
+    if "formula" in asked:
+        niobium, oxygen = element_counts(all_new.choices.templates, [NIOBIUM, OXYGEN]).T
+        assert (oxygen == 2 * niobium).all()
+
+
+def test_exploring_one_formula_in_one_group(model: Model) -> None:
+    asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}, "space_group_number": 14, "max_atoms": 12}
+    plain, new = (set(sampler(model, **asked, explore=share).choices.templates.names()) for share in (0.0, 0.8))
+    assert plain <= new

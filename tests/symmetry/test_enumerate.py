@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from crystalgraph.symmetry.enumerate import enumerate_templates, is_possible, placements, possible_sizes
+from crystalgraph.symmetry.enumerate import (
+    enumerate_templates,
+    is_possible,
+    placements,
+    possible_sizes,
+    random_templates,
+)
+from crystalgraph.symmetry.template import Templates
 
 
 @pytest.mark.parametrize(("number", "atoms"), [(225, 3), (225, 7), (136, 6), (62, 12), (194, 5), (230, 10), (15, 7)])
@@ -34,3 +41,18 @@ def test_enumerated_templates_hold_the_composition() -> None:
 def test_sizes_at_which_a_formula_fits() -> None:
     assert possible_sizes(230, {41: 1, 8: 1}, 15, 8) == []
     assert possible_sizes(225, {41: 1, 8: 1}, 3, 8) == [2]  # rock salt
+
+
+def test_random_templates_hold_a_composition_each() -> None:
+    rng = torch.Generator().manual_seed(0)
+    some = enumerate_templates(15, {41: 4, 8: 10}, max_sites=8, limit=2, rng=rng)
+    other = enumerate_templates(136, {41: 2, 8: 4}, max_sites=8, limit=2, rng=rng)
+    assert some is not None
+    assert other is not None
+    found = random_templates(Templates.concatenate([some, other]), 150, rng, max_sites=8)
+    assert len(set(found.names())) == len(found) == 150
+    assert found.num_atoms.unique().tolist() == [6, 14]
+    assert len(found.space_group_number.unique()) > 5
+    only = random_templates(some, 50, rng, max_sites=8, space_group_number=62)
+    assert only.space_group_number.unique().tolist() in ([62], [])
+    assert len(random_templates(some, 5, rng, max_sites=8, space_group_number=230)) == 0

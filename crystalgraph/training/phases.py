@@ -1,0 +1,187 @@
+"""How a training run goes on: its phases one after another, each with a log and checkpoints to resume from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+from torch import Tensor, nn
+
+from crystalgraph.io.atomic import write_text
+from crystalgraph.training.checkpoint import load_checkpoint, module_tensors, restore_module, save_checkpoint
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+#: Steps averaged in one row of the log.
+LOG_EVERY = 25
+
+LOG_FILE, CHECKPOINT_FILE = "log.csv", "checkpoint.safetensors"
+
+
+class Phase(Protocol):
+    """A part of the training that takes steps and can be stopped and restored."""
+
+    name: str
+    steps: int
+
+    def step(self, step: int) -> dict[str, float]:
+        """Take a step, return what to log."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+
+
+class Watcher(Protocol):
+    """Sees the progress of a run; the command line draws it."""
+
+    def phase(self, name: str, steps: int, done: int) -> None:
+        """A phase begins, some steps of it done already."""
+
+    def step(self, values: dict[str, float]) -> None:
+        """A step was taken."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def phase(self, name: str, steps: int, done: int) -> None:
+        """Ignore."""
+
+    def step(self, values: dict[str, float]) -> None:
+        """Ignore."""
+
+    def message(self, text: str) -> None:
+        """Ignore."""
+
+
+class Log:
+    """Rows of means over ``LOG_EVERY`` steps, written as CSV with each checkpoint.
+
+    Where TensorBoard is installed (extra ``log``) the same numbers go into event files beside the CSV.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._board = _summary_writer(path.parent / "tensorboard")
+        self.rows: list[dict[str, Any]] = []
+        self._recent: dict[str, list[float]] = {}
+        self._n = 0
+        self._last = "", 0
+
+    def add(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """Take the values of one step."""
+        for name, value in values.items():
+            self._recent.setdefault(name, []).append(value)
+        self._n += 1
+        self._last = phase, step + 1
+        if self._n == LOG_EVERY:
+            self._close_row()
+
+    def _close_row(self) -> None:
+        if self._n:
+            means = {name: sum(recent) / len(recent) for name, recent in self._recent.items()}
+            phase, step = self._last
+            self.rows.append({"phase": phase, "step": step} | means)
+            self._recent, self._n = {}, 0
+            if self._board is not None:
+                for name, value in means.items():
+                    self._board.add_scalar(f"{phase}/{name}", value, step)
+
+    def write(self) -> None:
+        """Write all rows, the unfinished one too, atomically."""
+        self._close_row()
+        write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
+
+    def read(self) -> None:
+        """Take the rows of an earlier part of the run."""
+        if self.path.is_file():
+            frame = pd.read_csv(self.path, float_precision="round_trip")
+            self.rows = [{str(k): v for k, v in row.items() if v == v} for row in frame.to_dict("records")]
+
+
+class Progress:
+    """Runs one phase after another, with a log and checkpoints; begins where the last checkpoint of the folder is.
+
+    Args:
+        out: run folder.
+        every: steps from one checkpoint to the next.
+        watcher: sees every step.
+        started: when the run began, ``time.monotonic()``.
+    """
+
+    def __init__(self, out: Path, every: int, watcher: Watcher, started: float) -> None:
+        self._path, self._every, self._watcher, self._started = out / CHECKPOINT_FILE, every, watcher, started
+        self.log = Log(out / LOG_FILE)
+        self._next = 0
+        self._begin_phase, self._begin_step, self._earlier = 0, 0, 0.0
+        self._tensors: dict[str, Tensor] = {}
+        if self._path.is_file():
+            self._tensors, record = load_checkpoint(self._path)
+            self._begin_phase, self._begin_step, self._earlier = record["phase"], record["step"], record["seconds"]
+            self.log.read()
+            watcher.message(f"going on from phase {self._begin_phase + 1}, step {self._begin_step}")
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run, those before a kill too."""
+        return self._earlier + time.monotonic() - self._started
+
+    def run(
+        self,
+        phase: Phase,
+        finished: Mapping[str, nn.Module] | None = None,
+        validity: Callable[[], float] | None = None,
+    ) -> bool:
+        """Run a phase to its end.
+
+        Args:
+            phase: the next one.
+            finished: by name, what earlier phases have made and this one does not hold; kept in its checkpoints.
+            validity: measured at each checkpoint, for the log.
+
+        Returns:
+            False if the checkpoint is of a later phase, and this one was passed over.
+        """
+        number, self._next = self._next, self._next + 1
+        if number < self._begin_phase:
+            return False
+        begin = 0
+        if number == self._begin_phase and self._tensors:
+            phase.restore(self._tensors)
+            for name, module in (finished or {}).items():
+                restore_module(name, module, self._tensors)
+            begin = self._begin_step
+        self._watcher.phase(phase.name, phase.steps, begin)
+        for step in range(begin, phase.steps):
+            values = phase.step(step)
+            due = (step + 1) % self._every == 0 or step + 1 == phase.steps
+            if due and validity is not None:
+                values["validity"] = validity()
+            self.log.add(phase.name, step, values)
+            self._watcher.step(values)
+            if due:
+                self.log.write()
+                tensors = phase.tensors()
+                for name, module in (finished or {}).items():
+                    tensors |= module_tensors(name, module)
+                record = {"phase": number, "step": step + 1, "seconds": self.seconds}
+                save_checkpoint(self._path, tensors, record)
+        return True
+
+
+def _summary_writer(folder: Path) -> SummaryWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
