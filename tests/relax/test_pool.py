@@ -233,10 +233,9 @@ def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, counted, sen
     process = start(folder)
     wait_for(lambda: finished(folder) >= 1)
     process.send_signal(sent)
-    started = time.monotonic()
-    _, errors = process.communicate()
-    assert time.monotonic() - started < 5
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == -sent
+    assert finished(folder) < 6  # it did not do the rest first
     assert (b"KeyboardInterrupt" in errors) == (sent == signal.SIGINT)
     time.sleep(1)
     begun = sum(counted().values())
