@@ -31,7 +31,7 @@ from crystalgraph.relax.relaxer import METASTABLE, Relaxation, RelaxSettings
 RESULTS = Path(__file__).resolve().parent / "results" / "relaxer.json"
 SYSTEM = ChemicalSystem.parse("Nb-O")
 ARMS = ("pyxtal", "substitution", "raw")
-OPTIMISERS = {"L-BFGS": math.inf, "FIRE, then L-BFGS": RelaxSettings().fire_above, "FIRE": 0.0}
+OPTIMISERS = {"L-BFGS": 1e9, "FIRE, then L-BFGS": RelaxSettings().fire_above, "FIRE": 0.0}
 """Name -> largest force above which FIRE descends, eV/Å."""
 
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", default="nbo")
     parser.add_argument("--calculator", default=CHGNET)
     parser.add_argument("--samples", type=int, default=300, help="drawn by each arm; [300]")
-    parser.add_argument("--relaxed", type=int, default=40, help="of them, picked at random; [40]")
+    parser.add_argument("--relaxed", type=int, default=20, help="of them, picked at random; [20]")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("runs/peers/Nb-O/relaxations"))
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -75,7 +75,7 @@ class RelaxSettings:
     Attributes:
         calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
         fmax: converged when no force, the cell's included, is larger, eV/Å.
-        fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; infinite: L-BFGS alone.
+        fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; if huge, L-BFGS alone.
         max_steps: optimiser steps.
         max_seconds: CPU seconds of the relaxing process. A guard against the rare crystal that takes forever: unlike
             the number of steps it depends on the machine, so it should not be what ends ordinary relaxations.
@@ -83,7 +83,7 @@ class RelaxSettings:
         saddle_check: perturb what ends metastable or better, relax again, and keep the result if it is lower.
 
     Raises:
-        InputError: if ``fmax`` is not positive or a limit is negative.
+        InputError: if ``fmax`` is not positive, a limit is negative, or ``fire_above`` is negative or not finite.
     """
 
     calculator: str = CHGNET
@@ -97,6 +97,8 @@ class RelaxSettings:
     def __post_init__(self) -> None:
         if not self.fmax > 0:
             raise InputError(f"largest force {self.fmax} eV/Å cannot be reached; give a positive one, such as 0.1")
+        if not 0 <= self.fire_above < inf:
+            raise InputError(f"FIRE cannot descend above {self.fire_above} eV/Å; give a finite force, 0 or more")
         if self.max_steps < 0 or not self.max_seconds >= 0:
             raise InputError(f"limits of {self.max_steps} steps and {self.max_seconds} s: give none below zero")
 

@@ -93,7 +93,7 @@ def test_limits(fcc):
 
 
 def test_fire_while_forces_are_large_then_lbfgs(fcc):
-    only_fire, only_lbfgs = replace(SETTINGS, fire_above=0.0), replace(SETTINGS, fire_above=np.inf)
+    only_fire, only_lbfgs = replace(SETTINGS, fire_above=0.0), replace(SETTINGS, fire_above=1e9)
     rough = fcc(a=2.9) * (2, 1, 1)
     rough.perturb(0.1)
     first = [relax(rough, replace(settings, max_steps=3)).energy for settings in (SETTINGS, only_fire, only_lbfgs)]
