@@ -27,14 +27,13 @@ from crystalgraph.models.generator import Generator, Sites, State
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.training.descent import MAX_GRADIENT, update_average
 from crystalgraph.training.losses import distance_profile, roles
 from crystalgraph.training.warm_start import (
-    MAX_GRADIENT,
     Filled,
     random_passes,
     real_state,
     template_loss,
-    update_average,
 )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crystalgraph.config import PriorConfig
 from crystalgraph.crystals import ranges
@@ -23,8 +23,8 @@ from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, s
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.descent import descend
 from crystalgraph.training.threads import Threads
-from crystalgraph.training.warm_start import MAX_GRADIENT, cosine, update_average
 
 
 class PriorTraining:
@@ -91,15 +91,7 @@ class PriorTraining:
         rng = step_rng(self.seed, 5, step)
         index = torch.multinomial(self._weights, self.config.batch_size, replacement=True, generator=rng)
         values, gradients = self._threads.gradients(part, index)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT)
-        if torch.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * cosine(step, self.steps)
-            self.optimizer.step()
-            update_average(self.average, self.prior, min(self.config.ema, (step + 1) / (step + 10)))
-        return values | {"skipped": float(not torch.isfinite(norm))}
+        return values | descend(self.prior, self.average, gradients, [self.optimizer], self.config, step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""

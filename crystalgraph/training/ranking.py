@@ -13,7 +13,7 @@ import copy
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from crystalgraph.config import RankingConfig
@@ -25,9 +25,10 @@ from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.training.descent import descend
 from crystalgraph.training.losses import distance_profile, reconstruction_loss, roles
 from crystalgraph.training.threads import Threads
-from crystalgraph.training.warm_start import MAX_GRADIENT, cosine, real_state, update_average
+from crystalgraph.training.warm_start import real_state
 
 #: Draws closer to the real crystal than this loss are as good as it.
 EXACT = 0.03
@@ -118,15 +119,7 @@ class Ranking:
             return values, torch.autograd.grad(loss, parameters)
 
         values, gradients = self._threads.gradients(part, self.batches(step))
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT)
-        if torch.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * cosine(step, self.steps)
-            self.optimizer.step()
-            update_average(self.scorer, self.discriminator, min(self.config.ema, (step + 1) / (step + 10)))
-        return values | {"skipped": float(not torch.isfinite(norm))}
+        return values | descend(self.discriminator, self.scorer, gradients, [self.optimizer], self.config, step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""

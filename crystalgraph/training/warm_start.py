@@ -7,7 +7,6 @@ Reference:
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,21 +21,12 @@ from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.training.descent import descend
 from crystalgraph.training.losses import LossTerms, Profile, distance_profile, reconstruction_loss, roles
 from crystalgraph.training.threads import Threads
 
-MAX_GRADIENT = 2.0
-
 #: How often a draw that is not the best is learned from.
 OTHER_SHARE = 0.05
-
-#: Steps of rising learning rate.
-WARM_UP = 100
-
-
-def cosine(step: int, steps: int) -> float:
-    """Learning-rate factor: a linear rise over ``WARM_UP`` steps, then a cosine to zero."""
-    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def real_state(data: TemplateSet, sites: Sites) -> State:
@@ -140,13 +130,6 @@ def template_loss(generator: Generator, data: TemplateSet, n_draws: int, rng: to
     return Filled(loss=loss, terms=terms, made=states[-1], real=real, sites=sites)
 
 
-def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Move an exponential moving average of the weights one step."""
-    with torch.no_grad():
-        for slow, fast in zip(average.parameters(), module.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
-
-
 def hidden_matrices(generator: Generator) -> list[Tensor]:
     """The weights of the MLPs' linear layers, but for those that give out a few numbers."""
     weights = [module.weight for module in generator.modules() if isinstance(module, nn.Linear)]
@@ -201,16 +184,7 @@ class WarmStart:
             return filled.means(), filled.gradients(parameters)
 
         values, gradients = self._threads.gradients(part, self.batches(step))
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT)
-        if torch.isfinite(norm):
-            for optimizer in self.optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = self.config.learning_rate * cosine(step, self.steps)
-                optimizer.step()
-            update_average(self.average, self.generator, min(self.config.ema, (step + 1) / (step + 10)))
-        return values | {"skipped": float(not torch.isfinite(norm))}
+        return values | descend(self.generator, self.average, gradients, self.optimizers.values(), self.config, step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""
