@@ -306,6 +306,9 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
         ("atoms in the primitive cell", f"at most {request['max_atoms']}"),
         ("samples, nothing dropped" if request["raw"] else "distinct crystals", str(request["num"])),
         ("seed", str(request["seed"])),
+        ("temperature", f"{request['temperature']:g}"),
+        ("templates no known crystal has", f"{request['explore']:.0%} of the draws"),
+        ("fast", "yes" if request["fast"] else "no"),
     ]
     made = [("model", model["name"]), ("model SHA-256", model["sha256"]), ("device", record["device"])]
     if command := model["record"].get("command"):
