@@ -179,7 +179,8 @@ def test_what_is_no_crystal_is_a_failure_and_nothing_is_fine(crystals):
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 from pathlib import Path
 from pymatgen.core import Lattice, Structure
 from crystalgraph.relax.pool import relax_many
