@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.evaluation.matching import matches
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dft_hull
 from crystalgraph.io.run_folder import versions
 from crystalgraph.relax.calculator import calculator_identity
-from crystalgraph.relax.hull import Hull, Phase, hull_error
+from crystalgraph.relax.hull import EnergyError, Hull, HullError, Phase, hull_error
 from crystalgraph.relax.pool import Workers, relax_many
 from crystalgraph.relax.references import (
     ELEMENT_ENERGY,
@@ -91,6 +92,15 @@ def stable_by_dft(hull: Hull) -> list[dict[str, Any]]:
     ]
 
 
+def kept_structure(error: HullError, left: list[str]) -> dict[str, Any]:
+    """The errors over the phases that are still what DFT's energy is of."""
+    rows = [row for row in error.rows if row["name"] not in left]
+    return {
+        what: asdict(EnergyError.of([row[what] - row[f"dft_{what}"] for row in rows]))
+        for what in ("formation_energy", "e_above_hull")
+    }
+
+
 def oxygen_rows(phases: list[KnownPhase], relaxations: list[Relaxation]) -> list[dict[str, Any]]:
     """What CHGNet makes of crystals of oxygen, against the Materials Project's energy of O2."""
     return [
@@ -134,6 +144,11 @@ def main() -> None:
     read_shipped.cache_clear()
     hull = reference_hull(SYSTEM, cache=arguments.cache)
     error = hull_error(hull)
+    left = [
+        phase.name
+        for phase, relaxation in zip(others, relaxed, strict=True)
+        if relaxation.structure is not None and not matches(phase.structure, relaxation.structure)
+    ]
     write_json(
         RESULTS,
         {
@@ -150,6 +165,8 @@ def main() -> None:
             ],
             "formation_energy_error": asdict(error.formation_energy),
             "e_above_hull_error": asdict(error.e_above_hull),
+            "relaxed_into_another_structure": left,
+            "errors_without_these": kept_structure(error, left),
             "stable_by_dft": stable_by_dft(hull),
             "on_the_hull": [describe(phase) for phase in hull.stable_phases()],
             "cost": {

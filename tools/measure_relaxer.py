@@ -1,4 +1,4 @@
-"""How the optimiser that `cg-evaluate` and `cg-generate` use compares with L-BFGS alone and with FIRE alone.
+"""How the optimisers that `cg-evaluate` and `cg-generate` use compare with FIRE alone, and with L-BFGS from the start.
 
     python tools/measure_relaxer.py
 
@@ -31,8 +31,8 @@ from crystalgraph.relax.relaxer import METASTABLE, Relaxation, RelaxSettings
 RESULTS = Path(__file__).resolve().parent / "results" / "relaxer.json"
 SYSTEM = ChemicalSystem.parse("Nb-O")
 ARMS = ("pyxtal", "substitution", "raw")
-OPTIMISERS = {"L-BFGS": 1e9, "FIRE, then L-BFGS": RelaxSettings().fire_above, "FIRE": 0.0}
-"""Name -> largest force above which FIRE descends, eV/Å."""
+OPTIMISERS = {"L-BFGS": 1e9, "FIRE, then L-BFGS": RelaxSettings().fire_above, "FIRE alone": 0.0}
+"""Name -> largest force above which FIRE descends, eV/Å; from where L-BFGS climbs FIRE goes on in either case."""
 
 
 def figures(relaxations: list[Relaxation], floors: list[float]) -> dict[str, Any]:

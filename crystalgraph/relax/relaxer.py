@@ -2,8 +2,8 @@
 
 On the atoms and the logarithm of the cell's deformation (ASE's ``FrechetCellFilter``): FIRE while any force is large,
 then L-BFGS, which needs fewer steps near a minimum and does not stop as easily on a symmetric saddle, but climbs and
-oscillates where the energy is not yet bowl-shaped (``tools/measure_relaxer.py``). Nothing that can happen to one
-crystal raises: every end has a status and a reason.
+oscillates where the energy is not yet bowl-shaped; should it climb, FIRE to the end (``tools/measure_relaxer.py``).
+Nothing that can happen to one crystal raises: every end has a status and a reason.
 """
 
 from __future__ import annotations
@@ -53,12 +53,15 @@ MAX_BELOW_HULL = 1.0
 METASTABLE = 0.1
 """eV/atom above the hull, up to which a crystal counts as metastable and is checked for a saddle."""
 
+CLIMB = 0.02
+"""eV/atom above the lowest energy that L-BFGS has been at; it is lost then."""
+
 SADDLE_DROP = 0.005
 """eV/atom; a smaller drop after the perturbation is noise."""
 
 _PERTURBATION, _STRAIN = 0.05, 0.01  # Å for each atom; standard deviation of each component of the strain
 _SEARCH_RADIUS = 6.0  # Å; CHGNet's longest edge
-_METHOD = 1  # raised when the same settings would give another result, so that caches forget
+_METHOD = 2  # raised when the same settings would give another result, so that caches forget
 _EXPECTED = (
     ValueError,
     ArithmeticError,
@@ -75,7 +78,7 @@ class RelaxSettings:
     Attributes:
         calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
         fmax: converged when no force, the cell's included, is larger, eV/Å.
-        fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; if huge, L-BFGS alone.
+        fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; if 0, FIRE alone.
         max_steps: optimiser steps.
         max_seconds: CPU seconds of the relaxing process. A guard against the rare crystal that takes forever: unlike
             the number of steps it depends on the machine, so it should not be what ends ordinary relaxations.
@@ -306,8 +309,10 @@ def _descend(
     try:
         with _quiet():
             watched = _WatchedFilter(atoms)
-            for method, fmax in ((FIRE, max(settings.fire_above, settings.fmax)), (LBFGS, settings.fmax)):
+            first = max(settings.fire_above, settings.fmax)
+            for method, fmax in ((FIRE, first), (LBFGS, settings.fmax), (FIRE, settings.fmax)):
                 optimizer, before = method(watched, logfile=None), n_steps  # type: ignore[arg-type]  # takes filters
+                lowest = inf
                 for converged in optimizer.irun(fmax=fmax, steps=settings.max_steps - before):
                     now = float(atoms.get_potential_energy()) / len(atoms)
                     n_steps = before + optimizer.nsteps
@@ -323,6 +328,9 @@ def _descend(
                         return end("aborted", f"{energy - floor:.3f} eV/atom above the hull after {n_steps} steps")
                     if time.process_time() - started > settings.max_seconds:
                         return end("time limit", f"not converged within {settings.max_seconds:g} s of CPU time")
+                    lowest = min(lowest, energy)
+                    if method is LBFGS and energy > lowest + CLIMB:
+                        break
             force = float(np.linalg.norm(watched.get_forces(), axis=1).max())
             return end("step limit", f"largest force {force:.2g} eV/Å after {n_steps} steps")
     except _Unbelievable as doubtful:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.filters import FrechetCellFilter
+from ase.optimize import LBFGS
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
@@ -106,6 +108,23 @@ def test_fire_while_forces_are_large_then_lbfgs(fcc):
     assert whole.status == "converged"
     assert whole.energy == pytest.approx(relax(rough, only_fire).energy, abs=1e-3)
     assert whole.initial_energy == pytest.approx(single_point(rough, EMT()))
+
+
+def test_fire_goes_on_where_lbfgs_climbs():
+    rough = Structure(Lattice.cubic(4.2), ["Cu"] * 4, np.random.default_rng(4).random((4, 3)))
+    atoms = rough.to_ase_atoms()
+    atoms.calc = EMT()
+    steps = LBFGS(FrechetCellFilter(atoms), logfile=None).irun(fmax=0.01, steps=150)
+    alone = [atoms.get_potential_energy() / len(atoms) for _ in steps]
+    assert len(alone) == 151  # never converged
+    assert alone[-1] > min(alone) + 0.02
+
+    settings = RelaxSettings(calculator=EMT_NAME, fmax=0.01, fire_above=1e9)
+    ours = relax(rough, settings)
+    assert ours.status == "converged"
+    assert ours.energy < min(alone) + 1e-3
+    ended = relax(rough, replace(settings, max_steps=ours.n_steps - 1))
+    assert (ended.status, ended.n_steps) == ("step limit", ours.n_steps - 1)
 
 
 def test_abort_above_the_hull(fcc):
