@@ -120,22 +120,31 @@ class AdversarialConfig(_Section):
     ema: Share = 0.995
 
 
-class RankingConfig(_Section):
-    """Training the discriminator alone, last, to tell closer from farther draws of the finished generator.
+class EnergiesConfig(_Section):
+    """Learning, last, how high above the hull the model's own crystals come out.
 
     Attributes:
-        n_draws: draws per crystal.
+        systems: of two or three elements, picked at random from those of the training crystals; with none the
+            discriminator stays that of the adversarial phase, and no calculator is needed.
+        samples: crystals drawn in each, of which the calculator gives the energies.
+        calculator: see `crystalgraph.relax.calculator.make_calculator`.
+        width: of the discriminator that learns them.
+        n_layers: of that discriminator.
     """
 
-    steps: Annotated[int, Field(ge=0)] = 1000
-    batch_size: Positive = 24
-    n_draws: Annotated[int, Field(ge=2)] = 4
+    systems: Annotated[int, Field(ge=0)] = 1000
+    samples: Positive = 20
+    calculator: str = "chgnet"
+    steps: Positive = 3000
+    batch_size: Positive = 64
+    width: Positive = 96
+    n_layers: Positive = 3
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     ema: Share = 0.99
 
 
 class Config(_Section):
-    """A training run: prior, warm start, prototypes re-decorated with the system's elements, adversarial, ranking."""
+    """A training run: prior, warm start, prototypes re-decorated with the system's elements, adversarial, energies."""
 
     name: str
     seed: int = 0
@@ -147,7 +156,7 @@ class Config(_Section):
     warm_start: WarmStartConfig = WarmStartConfig()
     redecorated: WarmStartConfig | None = None
     adversarial: AdversarialConfig = AdversarialConfig()
-    ranking: RankingConfig = RankingConfig()
+    energies: EnergiesConfig = EnergiesConfig()
 
 
 def read_config(path: Path) -> str:

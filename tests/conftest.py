@@ -128,8 +128,9 @@ def short_training(monkeypatch, tmp_path):
             "data": config.data.model_copy(update={"max_atoms": 3}),
             **{
                 phase: getattr(config, phase).model_copy(update={"steps": 2, "batch_size": 4})
-                for phase in ("prior", "warm_start", "adversarial", "ranking")
+                for phase in ("prior", "warm_start", "adversarial")
             },
+            "energies": config.energies.model_copy(update={"systems": 0}),
         }
         return config.model_copy(update=changes)
 

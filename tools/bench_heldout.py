@@ -119,7 +119,7 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path | None) -> list[
             one_pass = Arm(name="warm start, one pass", draw=lambda rng, g=generator: fill(g, cases.templates, rng, 1))
             arms.append(one_pass)
         arms.append(Arm(name=name, draw=lambda rng, g=generator, t=given.templates: fill(g, t, rng)))
-    critics = {"best of 4 by the critic": "adversarial", "best of 4 after ranking": "model"}
+    critics = {"best of 4 by the critic": "adversarial", "best of 4 by energy": "model"}
     for name, folder in critics.items():
         model = load_model(runs / "nbo" / folder)
         arms.append(Arm(name=name, draw=lambda rng, m=model: fill_best(m, cases.templates, rng)))

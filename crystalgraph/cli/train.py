@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from crystalgraph.training.run import Watcher
 
+#: Steps from one line to the next, at most, where nothing can be redrawn.
+LINE_EVERY = 250
+
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
@@ -71,7 +74,7 @@ def main() -> None:
 class Bar:
     """Draws the progress of a training run: steps, ETA, the latest values.
 
-    Where nothing can be redrawn (a pipe, a log file) it writes a line for each checkpoint instead.
+    Where nothing can be redrawn (a pipe, a log file) it writes a line now and then instead.
 
     Args:
         progress: a rich progress bar, not started yet: a config that is refused ends in one line.
@@ -95,8 +98,8 @@ class Bar:
             self._validity = f"  strictly valid {values['validity']:.2f}"
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "validity")
         self._progress.update(self._task, advance=1, state=shown + self._validity)
-        if "validity" in values and not self._progress.console.is_terminal:
-            done = self._progress.tasks[-1].completed
+        done = self._progress.tasks[-1].completed
+        if ("validity" in values or done % LINE_EVERY == 0) and not self._progress.console.is_terminal:
             self.message(f"{self._name} {done:.0f}: {shown}{self._validity}")
 
     def message(self, text: str) -> None:

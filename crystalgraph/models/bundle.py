@@ -39,7 +39,8 @@ class Model:
     Attributes:
         name: of the model.
         generator: fills templates.
-        discriminator: scores crystals; higher is more like the crystals it learned from.
+        discriminator: scores crystals; higher is lower in energy, a unit for each 0.1 eV/atom (with a model trained
+            without energies: more like real crystals).
         prior: weighs templates; stays on the CPU.
         pool: templates of the training crystals, as they are and with species merged, each once.
         record: how it was made: config, seed, versions, data checksum, figures.
@@ -63,6 +64,8 @@ class Model:
     @torch.no_grad()
     def score(self, crystals: Crystals, space_group_number: Tensor) -> Tensor:
         """Discriminator score of each crystal, (n,), higher is better; NaN where the cell cannot be searched."""
+        if len(crystals) == 0:
+            return torch.zeros(0)
         device = self.discriminator.radii.device
         placed, groups = crystals.to(device=device, dtype=torch.float32), space_group_number.to(device)
         fine = searchable_cells(placed.lattice, placed.frac_coords, placed.num_atoms, self.discriminator.cutoff)

@@ -98,6 +98,7 @@ class Discriminator(nn.Module):
         n_outputs: int = 1,
     ) -> None:
         super().__init__()
+        self.arguments = {"width": width, "n_layers": n_layers}
         self.cutoff, self.max_neighbors, self.n_outputs = cutoff, max_neighbors, n_outputs
         self.register_buffer("descriptors", element_descriptors().float())
         self.register_buffer("radii", covalent_radii().float())

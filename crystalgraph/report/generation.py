@@ -53,7 +53,7 @@ COLUMNS = (
     Column(key="atoms", label="atoms", meaning="in the primitive cell as drawn"),
     Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
     Column(key="density", label="g/cm³", meaning="density as drawn", digits=2),
-    Column(key="score", label="score", meaning="the discriminator's; higher is likelier near the hull", digits=2),
+    Column(key="score", label="score", meaning="the discriminator's; higher is nearer the hull", digits=2),
     Column(key="plausibility", label="plausibility", meaning="of the composition, 0 to 1", digits=2),
     Column(key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool"),
     Column(key="valid", label="valid", meaning="strictly valid", kind="bool"),

@@ -25,6 +25,9 @@ BATCH = 128
 #: Ways to fill a template, of which the discriminator chooses one.
 N_DRAWS = 4
 
+#: Templates filled on trial before anything is drawn, likeliest first, and how often each.
+N_TRIED, N_TRIALS = 1500, 2
+
 #: Most orbits of one element in an enumerated template.
 MAX_SITES = 8
 
@@ -113,11 +116,12 @@ class Sampler:
         formula: atomic number -> atoms in the reduced formula, where one formula is asked for.
         space_group_number: where one group is asked for.
         max_atoms: largest primitive cell.
-        temperature: of the prior over templates: below 1 likely ones come even earlier, above 1 unlikely ones too.
+        temperature: of the choice of templates: below 1 likely ones come even earlier, above 1 unlikely ones too.
         explore: share of the draws that go to templates which no crystal of the pool has, put together from the
             compositions of the pool and the positions of any space group.
         n_draws: ways to fill a template, of which the discriminator chooses one.
         fast: one pass through the generator, which is faster and less often right.
+        guided: whether templates weigh more whose crystals, filled on trial, the discriminator scores high.
 
     Raises:
         InputError: if nothing fits the request; the message names what would.
@@ -136,8 +140,9 @@ class Sampler:
         explore: float = 0.0,
         n_draws: int = 1,
         fast: bool = False,
+        guided: bool = True,
     ) -> None:
-        self.model, self.rng, self._temperature = model, rng, temperature
+        self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
         self.choices = self._choose(elements, formula, space_group_number, max_atoms, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
@@ -180,7 +185,25 @@ class Sampler:
 
     def _likelihood(self, templates: Templates) -> Tensor:
         """How likely each template is beside the others, (n,), sum 1."""
-        return torch.softmax(self.model.prior.log_weights(templates) / self._temperature, 0)
+        weights = self.model.prior.log_weights(templates)
+        if self._guided and len(templates):
+            tried = weights.topk(min(N_TRIED, len(templates))).indices.sort().values
+            guided = weights[tried] + self._try(templates[tried])
+            weights = torch.full_like(weights, -torch.inf).index_put((tried,), guided)
+        return torch.softmax(weights / self._temperature, 0)
+
+    def _try(self, templates: Templates) -> Tensor:
+        """Mean score of the strictly valid among some crystals of each template, (n,); the worst where none is."""
+        scores = []
+        for _ in range(N_TRIALS):
+            crystals = fill(self.model.generator, templates, self.rng, self._n_passes)
+            valid = strict_validity(crystals).valid
+            score = torch.full((len(templates),), torch.nan, dtype=torch.float64)
+            score[valid] = self.model.score(crystals[valid], templates.space_group_number[valid]).double()
+            scores.append(score)
+        mean = torch.stack(scores).nanmean(0)
+        known = mean[~mean.isnan()]
+        return mean.nan_to_num(float(known.min()) if len(known) else 0.0)
 
     def _enumerate(self, formula: dict[int, int], space_group_number: int, max_atoms: int) -> Templates:
         """All templates that fit; of very many some at random."""

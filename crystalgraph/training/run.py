@@ -31,15 +31,18 @@ from crystalgraph.models.bundle import Model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Sites
 from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.relax.calculator import calculator_identity
+from crystalgraph.relax.pool import Workers
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import Corpus, TemplateSet, prepare
+from crystalgraph.training.corpus import Corpus, TemplateSet, prepare, systems_left_out
+from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
+from crystalgraph.training.labels import Labels
 from crystalgraph.training.phases import LOG_EVERY, Log, Phase, Progress, Silent, Watcher
 from crystalgraph.training.pool import template_pool
 from crystalgraph.training.prior import PriorTraining
-from crystalgraph.training.ranking import Ranking
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
 
@@ -79,6 +82,8 @@ def train(text: str, out: Path, *, resume: bool = False, watcher: Watcher | None
         raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
     if not resume and out.exists():
         raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
+    if config.energies.systems:
+        calculator_identity(config.energies.calculator)
     dataset = load_dataset(config.data.dataset)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CONFIG_FILE, text)
@@ -103,6 +108,7 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     pool = template_pool(corpus.training, n_jobs=config.threads)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
+    wide = Discriminator(width=config.energies.width, n_layers=config.energies.n_layers)
     generator.element_volume.copy_(corpus.element_volume)
     decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
     if decorated is not None:
@@ -127,8 +133,14 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, config.threads, "re-decorated"))
     if config.adversarial.steps:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
-    if config.ranking.steps:
-        makers.append(lambda g, d: Ranking(g, d, training, config.ranking, config.seed, config.threads))
+
+    def bundle() -> Model:
+        return _bundle(config, dataset, corpus, pool, generator, discriminator, prior, progress.seconds)
+
+    def save(name: str, folder: Path) -> None:
+        save_model(bundle(), folder)
+        watcher.message(f"{name} done after {progress.seconds / 60:.0f} minutes; model in {folder}")
+
     for number, make in enumerate(makers, start=1):
         phase = make(generator, discriminator)
 
@@ -138,12 +150,19 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         if not progress.run(phase, {"prior": prior}, validity):
             continue
         generator, discriminator = phase.average, phase.scorer
-        folder = out / (MODEL_FOLDER if number == len(makers) else phase.name.replace(" ", "-"))
-        model = _bundle(config, dataset, corpus, pool, generator, discriminator, prior, progress.seconds)
-        save_model(model, folder)
-        watcher.message(f"{phase.name} done after {progress.seconds / 60:.0f} minutes; model in {folder}")
+        last = number == len(makers) and not config.energies.systems
+        save(phase.name, out / (MODEL_FOLDER if last else phase.name.replace(" ", "-")))
+    if config.energies.systems:
+        with Workers(config.energies.calculator, config.threads) as workers:
+            left_out = systems_left_out(config.data)
+            labels = Labels(bundle(), corpus.training, config.energies, left_out, config.seed, workers)
+            progress.run(labels, {"prior": prior})
+        energies = Energies(labels, wide, config.energies, config.seed, config.threads)
+        progress.run(energies, {"prior": prior})
+        generator, discriminator = energies.average, energies.scorer
+        save(energies.name, out / MODEL_FOLDER)
     _draw_curves(progress.log, out / CURVES_FILE)
-    figures = measure_heldout(model, watched, config.seed)
+    figures = measure_heldout(bundle(), watched, config.seed)
     write_json(out / HELDOUT_FILE, figures)
     if figures["templates"]:
         first, any_draw = (figures[f"match_{n}"]["value"] for n in (1, N_DRAWS))
@@ -177,10 +196,6 @@ def _generator_arguments(config: Config) -> dict[str, int]:
     }
 
 
-def _discriminator_arguments(config: Config) -> dict[str, int]:
-    return {"width": config.adversarial.width}
-
-
 def _prior_arguments(config: Config) -> dict[str, Any]:
     return {"width": config.prior.width, "hidden": config.prior.hidden}
 
@@ -188,7 +203,7 @@ def _prior_arguments(config: Config) -> dict[str, Any]:
 def _networks(config: Config) -> tuple[Generator, Discriminator, TemplatePrior]:
     return (
         Generator(**_generator_arguments(config)),
-        Discriminator(**_discriminator_arguments(config)),
+        Discriminator(width=config.adversarial.width),
         TemplatePrior(**_prior_arguments(config)),
     )
 
@@ -214,7 +229,7 @@ def _draw_curves(log: Log, path: Path) -> None:
 
     frame = pd.DataFrame(log.rows)
     x = range(LOG_EVERY, LOG_EVERY * len(frame) + 1, LOG_EVERY)
-    shown = [name for name in ("prior", "distance", "volume", "shape", "repulsion", "ranking") if name in frame]
+    shown = [name for name in ("prior", "distance", "volume", "shape", "repulsion", "energy") if name in frame]
     figure = Figure(figsize=(8, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     for name in shown:
@@ -253,13 +268,14 @@ def _bundle(
         "command": "cg-train " + shlex.join(sys.argv[1:]),
         "config": config.model_dump(),
         "generator": _generator_arguments(config),
-        "discriminator": _discriminator_arguments(config),
+        "discriminator": discriminator.arguments,
         "prior": _prior_arguments(config),
         "left_out": corpus.left_out,
         "n_training": len(corpus.training),
         "n_held_out": len(corpus.heldout),
         "held_out_prototypes": hashlib.sha256("\n".join(held_out).encode()).hexdigest(),
         "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
+        **({"calculator": calculator_identity(config.energies.calculator)} if config.energies.systems else {}),
         "minutes": round(seconds / 60, 1),
         "threads": config.threads,
         "versions": {

@@ -76,15 +76,15 @@ def test_the_best_valid_draw_is_kept(model: Model) -> None:
 
 
 def test_forms_of_a_draw(model: Model) -> None:
-    templates = sampler(model).draw(30).template_key
+    templates = sampler(model, guided=False).draw(30).template_key
     forms = {"plain": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
-    drawn = {name: sampler(model, **form).draw(30) for name, form in forms.items()}
+    drawn = {name: sampler(model, guided=False, **form).draw(30) for name, form in forms.items()}
     for samples in drawn.values():
         assert samples.template_key == templates
     different = {samples.crystals.frac_coords.sum().item() for samples in drawn.values()}
     assert len(different) == len(forms)
     rng = torch.Generator().manual_seed(0)
-    source = sampler(model)
+    source = sampler(model, guided=False)
     source.rng = rng
     chosen = source.choices.templates[source._next(30)]
     again = fill(model.generator, chosen, rng, n_passes=1)
@@ -109,11 +109,33 @@ def test_what_cannot_be_is_refused_and_what_can_be_is_named(model: Model) -> Non
 
 
 def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
-    cold, plain, hot = (sampler(model, temperature=value).choices.weights for value in (0.5, 1.0, 4.0))
+    temperatures = 0.5, 1.0, 4.0
+    cold, plain, hot = (sampler(model, temperature=value, guided=False).choices.weights for value in temperatures)
     assert torch.allclose(cold, plain.square() / plain.square().sum())
     assert cold.max() > plain.max() > hot.max()
-    logs = model.prior.log_weights(sampler(model).choices.templates)
+    logs = model.prior.log_weights(sampler(model, guided=False).choices.templates)
     assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
+
+
+def test_templates_that_score_high_on_trial_weigh_more(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score that only depends on the group multiplies the weights of the likeliest templates by its exponential."""
+
+    def score(_model: Model, _crystals: object, space_group_number: torch.Tensor) -> torch.Tensor:
+        return space_group_number / 100
+
+    monkeypatch.setattr(Model, "score", score)
+    monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 30)
+    plain, guided = sampler(model, guided=False).choices, sampler(model).choices
+    assert guided.templates.names() == plain.templates.names()
+    tried = guided.weights > 0
+    assert tried.sum() == 30
+    assert plain.weights[tried].min() >= plain.weights[~tried].max()
+    valid = strict_validity(fill(model.generator, plain.templates, torch.Generator().manual_seed(3))).valid
+    sure = tried & valid & plain.templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
+    raised = (guided.weights / plain.weights)[sure].log() - plain.templates.space_group_number[sure] / 100
+    assert len(raised) > 3
+    assert raised.std() < 1e-6
+    assert len(sampler(model).draw(100)) == 100  # also of those that were not tried
 
 
 @pytest.mark.parametrize("asked", [{}, {"space_group_number": 62}, {"formula": {NIOBIUM: 1, OXYGEN: 2}}])

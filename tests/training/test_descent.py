@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from crystalgraph.config import RankingConfig
+from crystalgraph.config import EnergiesConfig
 from crystalgraph.training.descent import MAX_GRADIENT, WARM_UP, cosine, descend
 
-RATES = RankingConfig(steps=1000, learning_rate=0.5, ema=0.9)
+RATES = EnergiesConfig(steps=1000, learning_rate=0.5, ema=0.9)
 
 
 def test_a_step_is_clipped_scheduled_and_averaged() -> None:

@@ -36,9 +36,13 @@ steps = 16
 batch_size = 6
 width = 16
 head_start = 4
-[ranking]
+[energies]
+systems = 12
+samples = 4
+calculator = "toy_potential:make"
 steps = 8
 batch_size = 4
+width = 16
 """
 
 
@@ -62,9 +66,10 @@ FEEDBACK = CONFIG.replace("FORM", "feedback")
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_run_ends_the_same(tmp_path: Path) -> None:
+def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: str) -> None:
+    assert toy_calculator in FEEDBACK
     whole = load_model(train(FEEDBACK, tmp_path / "whole"))
-    for part, steps in enumerate((11, 17, 18, 19)):  # killed in each phase once
+    for part, steps in enumerate((11, 17, 18, 19, 13)):  # killed in each phase once
         with pytest.raises(Killed):
             train(FEEDBACK, tmp_path / "parts", resume=part > 0, watcher=Killer(steps))
     parts = load_model(train(FEEDBACK, tmp_path / "parts", resume=True))
@@ -72,14 +77,16 @@ def test_killed_and_resumed_run_ends_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "parts" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("toy_calculator")
 def test_files_and_record_of_a_run(tmp_path: Path) -> None:
     folder = train(FEEDBACK, tmp_path / "run")
     log = pd.read_csv(tmp_path / "run" / "log.csv")
-    assert log["step"].tolist() == [10, 12, 10, 20, 24, 10, 16, 8]
-    assert log["prior"].notna().tolist() == [True, True, *[False] * 6]
-    assert log["validity"][2:].between(0, 1).all()
+    assert log["step"].tolist() == [10, 12, 10, 20, 24, 10, 16, 10, 12, 8]
+    assert log["prior"].notna().tolist() == [True, True, *[False] * 8]
+    assert log["validity"][2:7].between(0, 1).all()
     assert log["fooled"].notna().sum() == 2
-    assert log["ranking"].notna().sum() == 1
+    assert log["labelled"][7:9].gt(1).all()
+    assert log["energy"].notna().sum() == 1
     for part in ("generator", "prior"):
         before, after = (getattr(load_model(tmp_path / "run" / name), part) for name in ("adversarial", "model"))
         for one, other in zip(before.parameters(), after.parameters(), strict=True):
@@ -97,7 +104,8 @@ def test_files_and_record_of_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["plain", "raw"])
 def test_controls_train_too(tmp_path: Path, form: str) -> None:
-    alone = CONFIG.replace("FORM", form).split("[adversarial]")[0] + "[adversarial]\nsteps = 0\n[ranking]\nsteps = 0\n"
+    alone = CONFIG.replace("FORM", form).split("[adversarial]")[0]
+    alone += "[adversarial]\nsteps = 0\n[energies]\nsystems = 0\n"
     alone = alone.replace("steps = 12", "steps = 0", 1)
     model = load_model(train(alone, tmp_path / "run"))
     assert len(model.generator.stages) == 0
@@ -113,16 +121,19 @@ def test_bad_requests(tmp_path: Path) -> None:
     (tmp_path / "taken" / "config.toml").write_text("other")
     with pytest.raises(InputError, match="another config"):
         train(FEEDBACK, tmp_path / "taken", resume=True)
+    with pytest.raises(InputError, match="no_such_module"):
+        train(FEEDBACK.replace("toy_potential:make", "no_such_module:make"), tmp_path / "new")
     with pytest.raises(InputError, match=r"generator\.width"):
         train(FEEDBACK.replace("width = 16", "width = -1", 1), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("toy_calculator")
 def test_redecorated_prototypes_are_a_second_stage(tmp_path: Path) -> None:
     stage = "[redecorated]\nsteps = 6\nbatch_size = 4\n[adversarial]"
     text = FEEDBACK.replace("[adversarial]", stage).replace("max_atoms = 3", 'max_atoms = 2\nknown = "nbo"')
     folder = train(text, tmp_path / "run")
     phases = pd.read_csv(tmp_path / "run" / "log.csv")["phase"].unique().tolist()
-    assert phases == ["prior", "warm start", "re-decorated", "adversarial", "ranking"]
+    assert phases == ["prior", "warm start", "re-decorated", "adversarial", "labels", "energies"]
     left_out = json.loads((folder / "model.json").read_text())["left_out"]
     assert left_out["re-decorated: equal to a known phase"] >= 1

@@ -1,0 +1,106 @@
+"""The last phase: a discriminator learns how high above the hull the model's own crystals come out.
+
+It is a new and wider one than that of the adversarial phase, for it need not be fast enough to train against. Its score
+is the energy above the hull before relaxation, of which it has learned examples in other systems, with the sign turned.
+The generator stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from crystalgraph.config import EnergiesConfig
+from crystalgraph.geometry.neighbors import searchable_cells
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator
+from crystalgraph.training.batches import step_rng
+from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.descent import descend
+from crystalgraph.training.labels import Labelled, Labels
+from crystalgraph.training.threads import Threads
+
+#: eV/atom; a score of −1.
+UNIT = 0.1
+
+#: eV/atom; what lies outside is as good or as bad as the end.
+RANGE = -0.3, 2.0
+
+#: eV/atom, from where an error counts by its size and not by its square.
+LARGE_ERROR = 0.2
+
+
+class Energies:
+    """Train a discriminator on labelled crystals; ``scorer`` is the result.
+
+    Args:
+        labels: the finished phase before; what it holds is kept in the checkpoints.
+        discriminator: trained in place.
+        config: steps, rates.
+        seed: of the run.
+        threads: parts of a batch that are worked out at the same time, see ``Threads``.
+    """
+
+    name = "energies"
+
+    def __init__(
+        self, labels: Labels, discriminator: Discriminator, config: EnergiesConfig, seed: int, threads: int = 1
+    ) -> None:
+        self.labels, self.discriminator, self.scorer = labels, discriminator, copy.deepcopy(discriminator)
+        self.config, self.seed, self.steps = config, seed, config.steps
+        self.optimizer = torch.optim.AdamW(discriminator.parameters(), betas=(0.9, 0.98), weight_decay=1e-3)
+        self._threads = Threads(threads)
+        self._data: Labelled | None = None
+
+    @property
+    def average(self) -> Generator:
+        """The generator, as it was."""
+        return self.labels.model.generator
+
+    @property
+    def data(self) -> Labelled:
+        """The labelled crystals whose cells can be searched for neighbours, float32."""
+        if self._data is None:
+            found = self.labels.labelled
+            crystals = found.crystals.to(dtype=torch.float32)
+            cells = crystals.lattice, crystals.frac_coords, crystals.num_atoms
+            self._data = Labelled(
+                crystals=crystals,
+                space_group_number=found.space_group_number,
+                e_above_hull=found.e_above_hull.float().clamp(*RANGE),
+            )[searchable_cells(*cells, self.discriminator.cutoff)]
+        return self._data
+
+    def step(self, step: int) -> dict[str, float]:
+        """Take one step and return what to log."""
+        parameters = list(self.discriminator.parameters())
+
+        def part(_number: int, index: Tensor) -> tuple[dict[str, float], tuple[Tensor, ...]]:
+            some = self.data[index]
+            found = -UNIT * self.discriminator(self.discriminator.graph(some.crystals), some.space_group_number)
+            loss = huber_loss(found, some.e_above_hull, delta=LARGE_ERROR) / LARGE_ERROR
+            error = (found - some.e_above_hull).abs().mean()
+            return {"energy": error.item()}, torch.autograd.grad(loss, parameters)
+
+        index = torch.randint(len(self.data), (self.config.batch_size,), generator=step_rng(self.seed, 32, step))
+        values, gradients = self._threads.gradients(part, index)
+        return values | descend(self.discriminator, self.scorer, gradients, [self.optimizer], self.config, step)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs."""
+        return (
+            self.labels.tensors()
+            | module_tensors("discriminator", self.discriminator)
+            | module_tensors("scorer", self.scorer)
+            | optimizer_tensors("optimizer", self.optimizer)
+        )
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        self.labels.restore(tensors)
+        restore_module("discriminator", self.discriminator, tensors)
+        restore_module("scorer", self.scorer, tensors)
+        restore_optimizer("optimizer", self.optimizer, tensors)

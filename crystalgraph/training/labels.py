@@ -1,0 +1,223 @@
+"""What the model's own crystals are worth: a calculator's energies of crystals drawn in the systems it learned from.
+
+Each crystal gets one energy, as it was drawn, and is placed on the hull of the training crystals of its system, which
+get their energies in the same way. The systems are those of the training crystals, none of which holds two elements of
+a system that is left out; of an element that is left out with it only the energy of its crystals is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from math import isfinite, nan
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from crystalgraph.chemistry.membership import is_within
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.config import EnergiesConfig
+from crystalgraph.crystals import Crystals
+from crystalgraph.errors import InputError
+from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.io.structures import to_structures
+from crystalgraph.models.bundle import Model
+from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.hull import Hull, Phase
+from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.references import ELEMENT_ENERGY, known_phases
+from crystalgraph.sampling.sample import Sampler
+from crystalgraph.training.batches import step_rng
+from crystalgraph.training.checkpoint import module_tensors, restore_module
+from crystalgraph.training.corpus import TemplateSet
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Crystals with energies.
+
+    Attributes:
+        crystals: as drawn, or real.
+        space_group_number: of their templates, (n,).
+        e_above_hull: above the hull of the training crystals, eV/atom, (n,).
+    """
+
+    crystals: Crystals
+    space_group_number: Tensor
+    e_above_hull: Tensor
+
+    def __len__(self) -> int:
+        return len(self.e_above_hull)
+
+    def __getitem__(self, index: Tensor) -> Labelled:
+        """Select by an index tensor or mask."""
+        return Labelled(
+            crystals=self.crystals[index],
+            space_group_number=self.space_group_number[index],
+            e_above_hull=self.e_above_hull[index],
+        )
+
+    @staticmethod
+    def concatenate(parts: list[Labelled]) -> Labelled:
+        """Join."""
+        return Labelled(
+            crystals=Crystals.concatenate([part.crystals for part in parts]),
+            space_group_number=torch.cat([part.space_group_number for part in parts]),
+            e_above_hull=torch.cat([part.e_above_hull for part in parts]),
+        )
+
+
+def training_systems(training: TemplateSet, left_out: Sequence[ChemicalSystem], seed: int) -> list[ChemicalSystem]:
+    """The systems of two and of three elements that there are training crystals of.
+
+    Those that share two elements with a system that is left out are passed over: their hull would lack its compounds.
+
+    Args:
+        training: what is learned from.
+        left_out: systems of which, and of whose subsystems, no crystal is learned from.
+        seed: of their order.
+
+    Returns:
+        Each once, in random order, by turns one of two elements and one of three while there are both.
+    """
+    elements: list[set[int]] = [set() for _ in range(len(training))]
+    for crystal, z in zip(training.templates.batch.tolist(), training.templates.atomic_numbers.tolist(), strict=True):
+        elements[crystal].add(z)
+    of_size: dict[int, list[ChemicalSystem]] = {}
+    for size in (2, 3):
+        there = sorted({tuple(sorted(own)) for own in elements if len(own) == size})
+        found = [Formula.from_atomic_numbers(own).system for own in there]
+        whole = [s for s in found if all(len({*s.elements} & {*lacking.elements}) < 2 for lacking in left_out)]
+        order = torch.randperm(len(whole), generator=step_rng(seed, 30, size))
+        of_size[size] = [whole[k] for k in order.tolist()]
+    return [system for pair in zip_longest(*of_size.values()) for system in pair if system is not None]
+
+
+class Labels:
+    """A phase whose every step draws crystals of one system, and finds the energies of them and of the real ones.
+
+    Args:
+        model: draws; its generator is kept in the checkpoints.
+        training: what it learned from.
+        config: how many systems and crystals.
+        left_out: systems that nothing is learned of.
+        seed: of the run.
+        workers: hold the calculator.
+    """
+
+    name = "labels"
+
+    def __init__(
+        self,
+        model: Model,
+        training: TemplateSet,
+        config: EnergiesConfig,
+        left_out: Sequence[ChemicalSystem],
+        seed: int,
+        workers: Workers,
+    ) -> None:
+        self.model, self._training, self._config, self._seed, self._workers = model, training, config, seed, workers
+        self._systems = training_systems(training, left_out, seed)[: config.systems]
+        self.steps = len(self._systems)
+        self._parts: list[Labelled] = []
+        self._energy: dict[int, float] = {}  # of training crystals, eV/atom
+        self._element_energy = dict(ELEMENT_ENERGY) if config.calculator == CHGNET else {}
+
+    @property
+    def labelled(self) -> Labelled:
+        """All crystals with energies so far.
+
+        Raises:
+            InputError: if there are none.
+        """
+        if not self._parts:
+            raise InputError(
+                f"{self._config.calculator} gave no energy for crystals of {self.steps} systems; ask for more systems"
+            )
+        self._parts = [Labelled.concatenate(self._parts)]
+        return self._parts[0]
+
+    def step(self, step: int) -> dict[str, float]:
+        """Label the crystals of a system and return what to log."""
+        system, templates = self._systems[step], self._training.templates
+        try:
+            sampler = Sampler(self.model, list(system.atomic_numbers), step_rng(self._seed, 31, step), guided=False)
+        except InputError:  # no template of the pool has so many elements
+            return {"labelled": 0.0}
+        drawn = sampler.draw(self._config.samples)
+        valid = strict_validity(drawn.crystals).valid
+        inside = is_within(templates.atomic_numbers, templates.batch, len(templates), system).nonzero().flatten()
+        known = self._training[inside]
+        crystals, references = drawn.crystals[valid], known.crystals()
+        own, real = to_structures(crystals), to_structures(references)
+        new = [place for place, k in enumerate(inside.tolist()) if k not in self._energy]
+        energies = self._energies(own + [real[place] for place in new])
+        self._energy |= dict(zip(inside[new].tolist(), energies[len(own) :], strict=True))
+        real_energies = [self._energy[k] for k in inside.tolist()]
+        try:
+            hull = Hull(system, self._phases(system, real, real_energies))
+        except InputError:  # an element has no energy
+            return {"labelled": 0.0}
+
+        whole = [place for place, structure in enumerate(real) if len(structure.composition) == len(system)]
+        structures = own + [real[place] for place in whole]
+        energies = energies[: len(own)] + [real_energies[place] for place in whole]
+        floor = torch.tensor([hull.energy_at(structure.composition) for structure in structures]).double()
+        found = Labelled(
+            crystals=Crystals.concatenate([crystals, references[whole]]),
+            space_group_number=torch.cat([drawn.space_group_number[valid], known.templates.space_group_number[whole]]),
+            e_above_hull=torch.tensor(energies, dtype=torch.float64) - floor,
+        )
+        found = found[torch.isfinite(found.e_above_hull)]
+        self._parts.append(found)
+        return {"labelled": float(len(found)), "e_above_hull": float(found.e_above_hull.median())}
+
+    def _energies(self, structures: list[Structure]) -> list[float]:
+        return single_points(structures, self._config.calculator, workers=self._workers)
+
+    def _phases(self, system: ChemicalSystem, real: list[Structure], energies: list[float]) -> list[Phase]:
+        """The real crystals that have an energy, and a reference for each element that none of them is."""
+        given = ((s.composition, energy) for s, energy in zip(real, energies, strict=True) if isfinite(energy))
+        phases = [
+            Phase(name=str(place), formula=composition.reduced_formula, energy=energy)
+            for place, (composition, energy) in enumerate(given)
+            if not (composition.is_element and composition.chemical_system in self._element_energy)
+        ]
+        present = {ChemicalSystem.parse(phase.formula) for phase in phases}
+        for element in system.elements:
+            if ChemicalSystem((element,)) in present:
+                continue
+            if element not in self._element_energy:
+                known = self._energies([phase.structure for phase in known_phases(ChemicalSystem((element,)))])
+                self._element_energy[element] = min(filter(isfinite, known), default=nan)
+            if isfinite(self._element_energy[element]):
+                phases.append(Phase(name=element, formula=element, energy=self._element_energy[element]))
+        return phases
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs."""
+        found = module_tensors("generator", self.model.generator)
+        if not self._parts:
+            return found
+        labelled = self.labelled
+        return found | {
+            "labels.lattice": labelled.crystals.lattice,
+            "labels.frac_coords": labelled.crystals.frac_coords,
+            "labels.atomic_numbers": labelled.crystals.atomic_numbers,
+            "labels.num_atoms": labelled.crystals.num_atoms,
+            "labels.space_group_number": labelled.space_group_number,
+            "labels.e_above_hull": labelled.e_above_hull,
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``tensors``."""
+        restore_module("generator", self.model.generator, tensors)
+        own = {name.removeprefix("labels."): value for name, value in tensors.items() if name.startswith("labels.")}
+        if own:
+            rest = {name: own.pop(name) for name in ("space_group_number", "e_above_hull")}
+            self._parts = [Labelled(crystals=Crystals(**own), **rest)]
