@@ -81,7 +81,6 @@ class Discriminator(nn.Module):
         cutoff: longest edge, Å.
         max_neighbors: the neighbour at which messages have faded; one fewer have a say.
         n_basis: radial functions of the distance, and as many of the distance over the sum of covalent radii.
-        n_outputs: numbers per crystal.
     """
 
     descriptors: Tensor
@@ -95,11 +94,10 @@ class Discriminator(nn.Module):
         cutoff: float = 5.0,
         max_neighbors: int = 13,
         n_basis: int = 16,
-        n_outputs: int = 1,
     ) -> None:
         super().__init__()
         self.arguments = {"width": width, "n_layers": n_layers}
-        self.cutoff, self.max_neighbors, self.n_outputs = cutoff, max_neighbors, n_outputs
+        self.cutoff, self.max_neighbors = cutoff, max_neighbors
         self.register_buffer("descriptors", element_descriptors().float())
         self.register_buffer("radii", covalent_radii().float())
         self.distance_basis = GaussianBasis(0.0, cutoff, n_basis, cutoff / n_basis)
@@ -108,9 +106,9 @@ class Discriminator(nn.Module):
         self.describe = nn.Linear(self.descriptors.shape[1], width)
         self.interactions = nn.ModuleList(Interaction(width, 2 * n_basis) for _ in range(n_layers))
         self.readout = mlp(width, width, width)
-        self.score = nn.Linear(width, n_outputs)
+        self.score = nn.Linear(width, 1)
         self.space_group = nn.Embedding(N_SPACE_GROUPS + 1, 16)
-        self.condition = mlp(width + 16, width, n_outputs * width)
+        self.condition = mlp(width + 16, width, width)
 
     def graph(self, crystals: Crystals, *, searchable: Tensor | None = None) -> PeriodicGraph:
         """Build the smallest graph that holds all an atom can hear; arguments as for ``PeriodicGraph.build``."""
@@ -128,7 +126,7 @@ class Discriminator(nn.Module):
                 gradient penalty.
 
         Returns:
-            (n_crystals,), or (n_crystals, n_outputs) if more than one; higher looks more real.
+            (n_crystals,); higher is better.
         """
         crystals = graph.crystals
         n_crystals, batch = len(crystals), crystals.batch
@@ -151,6 +149,4 @@ class Discriminator(nn.Module):
             space_group_number = torch.zeros_like(crystals.num_atoms)
         composition = global_mean_pool(species, batch, n_crystals)
         asked = self.condition(torch.cat([composition, self.space_group(space_group_number)], 1))
-        projection = (asked.view(n_crystals, self.n_outputs, -1) * pooled[:, None]).mean(2)
-        score = self.score(pooled) + projection
-        return score[:, 0] if self.n_outputs == 1 else score
+        return self.score(pooled)[:, 0] + (asked * pooled).mean(1)

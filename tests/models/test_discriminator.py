@@ -172,14 +172,6 @@ def test_isolated_and_coinciding_atoms_have_a_finite_score_and_gradient(model):
     assert crystals.frac_coords.grad.isfinite().all()
 
 
-def test_several_outputs():
-    torch.manual_seed(3)
-    model = Discriminator(n_outputs=2).double()
-    out = scores(model, KNOWN)
-    assert out.shape == (5, 2)
-    assert not torch.allclose(out[:, 0], out[:, 1])
-
-
 def test_size_and_seed():
     n_weights = []
     outputs = []
