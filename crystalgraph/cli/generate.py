@@ -42,7 +42,7 @@ def generate(
         typer.Option(
             "--num",
             "-n",
-            help="Distinct crystals to keep, the best by score of four times as many.  "
+            help="Distinct crystals to keep, of four times as many: the best of each formula by score.  "
             "[default: 100; with --relax K, 3 K]",
         ),
     ] = None,

@@ -1,8 +1,9 @@
 """What becomes of each raw crystal: it is kept, or lost at one gate for one reason.
 
 The gates, in order: *strict* (physically possible) and *composition* (what was asked for, and sound chemistry), through
-which every crystal goes at once; then, highest score first and until enough are kept, *symmetry* (the asked space group
-or a supergroup, where one was asked for) and *copy* (equal to a crystal kept before). What is left is *outranked*.
+which every crystal goes at once; then, best of each formula first and until enough are kept, *symmetry* (the asked
+space group or a supergroup, where one was asked for) and *copy* (equal to a crystal kept before). What is left is
+*outranked*.
 
 A raw run has no gates: everything is kept, with its verdicts.
 """
@@ -140,6 +141,7 @@ class Screen:
         self.n_passed = 0
         self._index = ReferenceIndex()
         self._open: dict[int, Crystals] = {}
+        self._passed: defaultdict[str, list[int]] = defaultdict(list)
 
     @property
     def n_kept(self) -> int:
@@ -188,16 +190,23 @@ class Screen:
             self.samples.append(decide(sample, crystals[k]))
 
     def choose(self, num: int) -> None:
-        """Keep more of the crystals that passed the first two gates, those with the highest scores.
+        """Keep more of the crystals that passed the first two gates, the best of each formula first.
+
+        A crystal's turn comes by the share of the passed crystals of its formula that have a higher score, at equal
+        share by its score: scores order crystals of one formula better than formulas.
 
         Args:
             num: crystals to be kept in all; fewer are if too many are copies or of another group.
         """
+        turn: dict[int, float] = {}
+        for draws in self._passed.values():
+            order = rank([self.samples[draw].score for draw in draws])
+            turn |= {draws[position]: place / len(draws) for place, position in enumerate(order)}
         waiting = sorted(self._open)
-        for position in rank([self.samples[draw].score for draw in waiting]):
+        best_first = [waiting[position] for position in rank([self.samples[draw].score for draw in waiting])]
+        for draw in sorted(best_first, key=lambda draw: turn[draw]):
             if self.n_kept >= num:
                 return
-            draw = waiting[position]
             self.samples[draw] = self._decide(self.samples[draw], self._open.pop(draw))
 
     def close(self) -> None:
@@ -214,6 +223,7 @@ class Screen:
         if sample.reason:
             return replace(sample, fate=COMPOSITION)
         self._open[sample.draw] = crystal
+        self._passed[sample.formula].append(sample.draw)
         self.n_passed += 1
         return sample
 

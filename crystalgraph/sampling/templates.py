@@ -7,6 +7,7 @@ cations of a perovskite one element). How likely each is for these elements, the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,13 @@ def element_counts(templates: Templates, elements: list[int]) -> Tensor:
     counts = torch.zeros(len(templates), 119, dtype=torch.long)
     counts.index_put_((templates.batch, templates.atomic_numbers), templates.multiplicity, accumulate=True)
     return counts[:, elements]
+
+
+def reduced_formula(templates: Templates) -> Tensor:
+    """Which templates have the same reduced formula: equal numbers, from 0, (n_templates,)."""
+    counts = element_counts(templates, templates.atomic_numbers.unique().tolist())
+    unit = torch.tensor([math.gcd(*row) for row in counts.tolist()])
+    return (counts // unit[:, None]).unique(dim=0, return_inverse=True)[1]
 
 
 def decorate(pool: Templates, elements: list[int]) -> Templates:

@@ -12,7 +12,7 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.sampling.sample import Sampler, fill, fill_best
+from crystalgraph.sampling.sample import TRIAL_WEIGHT, Sampler, fill, fill_best
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
 
@@ -118,23 +118,30 @@ def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
 
 
 def test_templates_that_score_high_on_trial_weigh_more(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A score that only depends on the group multiplies the weights of the likeliest templates by its exponential."""
+    """A score that only depends on the group multiplies weights by a power of e, and no formula gains by it."""
 
     def score(_model: Model, _crystals: object, space_group_number: torch.Tensor) -> torch.Tensor:
         return space_group_number / 100
 
     monkeypatch.setattr(Model, "score", score)
-    monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 30)
+    monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 40)
     plain, guided = sampler(model, guided=False).choices, sampler(model).choices
-    assert guided.templates.names() == plain.templates.names()
+    templates = guided.templates
+    assert templates.names() == plain.templates.names()
     tried = guided.weights > 0
-    assert tried.sum() == 30
+    assert tried.sum() == 40
     assert plain.weights[tried].min() >= plain.weights[~tried].max()
-    valid = strict_validity(fill(model.generator, plain.templates, torch.Generator().manual_seed(3))).valid
-    sure = tried & valid & plain.templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
-    raised = (guided.weights / plain.weights)[sure].log() - plain.templates.space_group_number[sure] / 100
-    assert len(raised) > 3
-    assert raised.std() < 1e-6
+    valid = strict_validity(fill(model.generator, templates, torch.Generator().manual_seed(3))).valid
+    sure = tried & valid & templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
+    raised = (guided.weights / plain.weights).log() - TRIAL_WEIGHT * templates.space_group_number / 100
+    ratio = element_counts(templates, [NIOBIUM, OXYGEN]).double()
+    ratio = ratio[:, 0] / ratio[:, 1]
+    spread = [raised[sure & (ratio == of)] for of in ratio[sure].unique()]
+    assert max(map(len, spread)) > 2
+    assert all(gains.max() - gains.min() < 1e-6 for gains in spread)
+    share = plain.weights * tried / plain.weights[tried].sum()
+    for of in ratio[tried].unique():
+        assert guided.weights[ratio == of].sum().item() == pytest.approx(share[ratio == of].sum().item())
     assert len(sampler(model).draw(100)) == 100  # also of those that were not tried
 
 

@@ -43,7 +43,7 @@ def test_each_gate_catches_what_it_is_for(screened):
     assert reasons[6] == "4 others were chosen by their score"
     assert [sample.template for sample in screen.samples] == names
     assert (screen.n_kept, screen.n_passed) == (4, 6)
-    assert (sorted(screen.draws), screen.draws[-1]) == ([2, 3, 4, 5], 2)
+    assert screen.draws == [4, 3, 2, 5]  # the best of each formula first
 
 
 def test_samples_carry_what_they_measure(screened):
@@ -141,23 +141,38 @@ def test_broken_cells_are_lost_with_their_reason(dealer):
     assert "volume" in screen.samples[1].reason
 
 
-def test_the_highest_scores_are_kept_and_what_is_open_stays_so_for_later(dealer):
-    names = ["rutile", "CsCl", "rock salt", "fluorite", "cuprite"]
+def test_the_best_of_each_formula_are_kept_and_what_is_open_stays_so_for_later(dealer):
+    names = ["fluorite", "cuprite", "CsCl", "rock salt", "rutile"]
     request = GenerationRequest.parse()
     source = dealer(*names)
     screen = Screen(request, composition_filter(request), source.score)
     screen.judge(source.draw(len(names)))
     assert fates(screen) == [""] * 5
-    scores = [sample.score for sample in screen.samples]
-    best_first = sorted(range(5), key=lambda k: -scores[k])
+    score = {sample.template: sample.score for sample in screen.samples}
+    assert sorted(names, key=lambda name: -score[name]) == ["fluorite", "rock salt", "cuprite", "CsCl", "rutile"]
+
+    def kept():
+        return [names[draw] for draw in screen.draws]
+
     screen.choose(2)
-    assert screen.draws == best_first[:2]
+    assert kept() == ["fluorite", "rock salt"]
     screen.choose(2)
-    screen.choose(4)
-    assert screen.draws == best_first[:4]
+    screen.choose(4)  # the only Nb2O before the second NbO, which has the higher score
+    assert kept() == ["fluorite", "rock salt", "cuprite", "CsCl"]
     screen.close()
     assert Counter(fates(screen)) == {KEPT: 4, "outranked": 1}
-    assert fates(screen)[best_first[4]] == "outranked"
+    assert fates(screen)[names.index("rutile")] == "outranked"
+
+
+def test_a_formula_is_kept_in_proportion_to_what_passed(dealer):
+    names = ["rock salt"] * 6 + ["fluorite"] * 3
+    request = GenerationRequest.parse()
+    source = dealer(*names)
+    screen = Screen(request, composition_filter(request), source.score)
+    screen.judge(source.draw(len(names)))
+    screen._decide = lambda sample, _: screen._keep(sample, None)  # copies may stay
+    screen.choose(6)
+    assert Counter(sample.formula for sample in screen.samples if sample.fate == KEPT) == {"NbO": 4, "NbO2": 2}
 
 
 def test_columns_say_the_fate():

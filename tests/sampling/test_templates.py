@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from pymatgen.core import Composition, Element
 
 from crystalgraph.chemistry.elements import electronegativities
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.sampling.templates import decorate, element_counts
+from crystalgraph.sampling.templates import decorate, element_counts, reduced_formula
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
 
@@ -59,3 +60,13 @@ def test_order_of_electronegativity_decides_who_becomes_what() -> None:
 def test_templates_that_become_equal_appear_once() -> None:
     both = Templates.concatenate([rutile(73, OXYGEN), rutile(55, 53)])
     assert len(decorate(both, [NIOBIUM, OXYGEN])) == 1
+
+
+@pytest.mark.parametrize("elements", [[NIOBIUM, OXYGEN], [LITHIUM, NIOBIUM, OXYGEN]])
+def test_equal_formulas_get_equal_numbers(pool: Templates, elements: list[int]) -> None:
+    found = decorate(pool, elements)
+    counts = element_counts(found, elements).tolist()
+    symbols = [Element.from_Z(z).symbol for z in elements]
+    names = [Composition(dict(zip(symbols, row, strict=True))).reduced_formula for row in counts]
+    numbers = reduced_formula(found).tolist()
+    assert len(set(zip(names, numbers, strict=True))) == len(set(names)) == len(set(numbers)) == max(numbers) + 1
