@@ -30,7 +30,8 @@ class DataConfig(_Section):
             several.
         known: dataset of the known phases of the system, which no re-decorated crystal may equal; those in
             ``dataset`` always count.
-        holdout: share of the prototypes that are never trained on.
+        holdout: share of the prototypes, or of the reduced formulas, that are never trained on.
+        holdout_by: which of the two; polymorphs have one formula and stay together.
         seed: of the split.
     """
 
@@ -41,6 +42,7 @@ class DataConfig(_Section):
     max_atoms: Positive = 20
     max_sites: Positive = 12
     holdout: Share = 0.1
+    holdout_by: Literal["prototype", "formula"] = "prototype"
     seed: int = 0
 
 

@@ -120,6 +120,7 @@ class Sampler:
         rng: draws templates and noise.
         formula: atomic number -> atoms in the reduced formula, where one formula is asked for.
         space_group_number: where one group is asked for.
+        min_atoms: smallest primitive cell.
         max_atoms: largest primitive cell.
         temperature: of the choice of templates: below 1 likely ones come even earlier, above 1 unlikely ones too.
         explore: share of the draws that go to templates which no crystal of the pool has, put together from the
@@ -141,6 +142,7 @@ class Sampler:
         *,
         formula: dict[int, int] | None = None,
         space_group_number: int | None = None,
+        min_atoms: int = 1,
         max_atoms: int = 20,
         temperature: float = 1.0,
         explore: float = 0.0,
@@ -150,7 +152,8 @@ class Sampler:
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
-        self.choices = self._choose(elements, formula, space_group_number, max_atoms, explore)
+        self._sizes = range(min_atoms, max_atoms + 1)
+        self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
 
     def _choose(
@@ -158,11 +161,10 @@ class Sampler:
         elements: list[int],
         formula: dict[int, int] | None,
         space_group_number: int | None,
-        max_atoms: int,
         explore: float,
     ) -> WeightedTemplates:
         everything = decorate(self.model.pool, elements if formula is None else sorted(formula))
-        everything = everything[everything.num_atoms <= max_atoms]
+        everything = everything[(everything.num_atoms >= self._sizes[0]) & (everything.num_atoms <= self._sizes[-1])]
         if formula is not None:
             counts = element_counts(everything, sorted(formula))
             unit = torch.tensor([formula[z] for z in sorted(formula)])
@@ -175,7 +177,7 @@ class Sampler:
         if formula is not None and space_group_number is not None:
             explore = max(explore, FEW_SHARE) if len(found) < FEW_TEMPLATES else explore
             if explore:
-                more = self._enumerate(formula, space_group_number, max_atoms)
+                more = self._enumerate(formula, space_group_number)
         elif explore and len(everything):
             more = random_templates(
                 everything, N_EXPLORED, self.rng, max_sites=MAX_SITES, space_group_number=space_group_number
@@ -184,7 +186,7 @@ class Sampler:
             known = set(found.names())
             more = more[[k for k, name in enumerate(more.names()) if name not in known]]
         if len(found) == len(more) == 0:
-            raise InputError(self._nothing_fits(formula, space_group_number, max_atoms))
+            raise InputError(self._nothing_fits(formula, space_group_number))
         share = 0.0 if len(more) == 0 else 1.0 if len(found) == 0 else explore
         weights = torch.cat([(1 - share) * self._likelihood(found), share * self._likelihood(more)])
         return WeightedTemplates(templates=Templates.concatenate([found, more]), weights=weights)
@@ -216,11 +218,13 @@ class Sampler:
         known = mean[~mean.isnan()]
         return mean.nan_to_num(float(known.min()) if len(known) else 0.0)
 
-    def _enumerate(self, formula: dict[int, int], space_group_number: int, max_atoms: int) -> Templates:
+    def _enumerate(self, formula: dict[int, int], space_group_number: int) -> Templates:
         """All templates that fit; of very many some at random."""
         unit = sum(formula.values())
         found = self.model.pool[:0]
-        for size in possible_sizes(space_group_number, formula, max_atoms, MAX_SITES):
+        for size in possible_sizes(space_group_number, formula, self._sizes[-1], MAX_SITES):
+            if size not in self._sizes:
+                continue
             counts = {z: n * size // unit for z, n in formula.items()}
             more = enumerate_templates(
                 space_group_number, counts, max_sites=MAX_SITES, limit=MAX_ENUMERATED, rng=self.rng
@@ -229,24 +233,26 @@ class Sampler:
                 found = Templates.concatenate([found, more])
         return found
 
-    def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None, max_atoms: int) -> str:
+    def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None) -> str:
         from ase.data import chemical_symbols
 
+        fewest, max_atoms = self._sizes[0], self._sizes[-1]
+        size = f"{fewest} to {max_atoms} atoms" if fewest > 1 else f"at most {max_atoms} atoms"
         if formula is None:
             group = "" if space_group_number is None else f" in space group {space_group_number}"
             return (
-                f"no template of model {self.model.name!r} fits the system{group} with at most {max_atoms} atoms;"
+                f"no template of model {self.model.name!r} fits the system{group} with {size};"
                 " allow more atoms, drop the space group, or name a formula"
             )
         name = "".join(f"{chemical_symbols[z]}{n if n > 1 else ''}" for z, n in formula.items())
         if space_group_number is None:
-            return f"no template for {name} with at most {max_atoms} atoms; allow more atoms or name a space group"
+            return f"no template for {name} with {size}; allow more atoms or name a space group"
         sizes = possible_sizes(space_group_number, formula, 4 * max_atoms, MAX_SITES)
         allowed = (
             f"possible sizes are {', '.join(map(str, sizes[:6]))} atoms" if sizes else "no larger cell fits either"
         )
         return (
-            f"{name} does not fit space group {space_group_number} with at most {max_atoms} atoms in a primitive cell;"
+            f"{name} does not fit space group {space_group_number} with {size} in a primitive cell;"
             f" {allowed}; raise --max-atoms or choose another group"
         )
 

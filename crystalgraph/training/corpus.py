@@ -1,7 +1,7 @@
 """The training set: every chemistry but the asked one, as templates with parameters, and what was left out and why.
 
 The leakage rule is kept here: no crystal whose elements all belong to the asked system is learned from, and no crystal
-of a held-out prototype.
+of a held-out prototype or formula.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Corpus:
 
     Attributes:
         training: learned from.
-        heldout: crystals of the held-out prototypes, never learned from.
+        heldout: crystals of the held-out prototypes or formulas, never learned from.
         element_volume: volume of each element, (119,), Å³/atom, from the training crystals.
         left_out: reason -> number of crystals of the dataset that are in neither.
     """
@@ -132,9 +132,9 @@ class LeakageError(CrystalgraphError):
     """Something that an evaluation would count as found or new is in the training set."""
 
 
-def is_held_out(prototype: str, share: float, seed: int) -> bool:
-    """Whether a prototype belongs to the held-out share; depends on its name and the seed alone."""
-    digest = hashlib.sha256(f"{seed}:{prototype}".encode()).digest()
+def is_held_out(name: str, share: float, seed: int) -> bool:
+    """Whether a prototype or formula belongs to the held-out share; depends on its name and the seed alone."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
@@ -167,7 +167,7 @@ def volume_per_atom(data: TemplateSet) -> Tensor:
 
 
 def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
-    """Split a dataset into training and held-out templates under the leakage rule."""
+    """Split a dataset into training and held-out crystals under the leakage rule."""
     crystals, systems = dataset.crystals, systems_left_out(config)
     left_out: Counter[str] = Counter()
     inside = torch.zeros(len(crystals), dtype=torch.bool)
@@ -182,7 +182,7 @@ def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
     found = extract(crystals[kept], n_jobs=n_jobs)
     left_out["no template found"] = len(found.failures)
     log_volume, shape = code_from_lattice(found.lattice)
-    ids = dataset.columns["id"][kept[found.source].numpy()].tolist()
+    rows = kept[found.source].numpy()
     prototypes = found.templates.prototypes()
     everything = TemplateSet(
         templates=found.templates,
@@ -190,11 +190,12 @@ def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
         shape=shape * free_shape(crystal_system(found.templates.space_group_number), shape.dtype),
         u=found.u,
         prototypes=prototypes,
-        ids=ids,
+        ids=dataset.columns["id"][rows].tolist(),
     )
     many = found.templates.num_sites > config.max_sites
     left_out[f"more than {config.max_sites} orbits"] = int(many.sum())
-    held = torch.tensor([is_held_out(p, config.holdout, config.seed) for p in prototypes])
+    names = prototypes if config.holdout_by == "prototype" else dataset.columns["formula"][rows].tolist()
+    held = torch.tensor([is_held_out(name, config.holdout, config.seed) for name in names])
     training = everything[torch.nonzero(~many & ~held).flatten()]
     for system in systems:
         refuse_leaks(training, system)

@@ -262,7 +262,6 @@ def _bundle(
     prior: TemplatePrior,
     seconds: float,
 ) -> Model:
-    held_out = sorted(set(corpus.heldout.prototypes))
     record = {
         "name": config.name,
         "command": "cg-train " + shlex.join(sys.argv[1:]),
@@ -273,7 +272,7 @@ def _bundle(
         "left_out": corpus.left_out,
         "n_training": len(corpus.training),
         "n_held_out": len(corpus.heldout),
-        "held_out_prototypes": hashlib.sha256("\n".join(held_out).encode()).hexdigest(),
+        "held_out": hashlib.sha256("\n".join(corpus.heldout.ids).encode()).hexdigest(),
         "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
         **({"calculator": calculator_identity(config.energies.calculator)} if config.energies.systems else {}),
         "minutes": round(seconds / 60, 1),

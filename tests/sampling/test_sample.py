@@ -101,6 +101,13 @@ def test_formula_group_and_size_hold(model: Model) -> None:
     assert ((samples.crystals.frac_coords >= 0) & (samples.crystals.frac_coords <= 1)).all()
 
 
+def test_one_size_of_cell_can_be_asked_for(model: Model) -> None:
+    asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}, "min_atoms": 12, "max_atoms": 12}
+    assert set(sampler(model, **asked).draw(30).crystals.num_atoms.tolist()) == {12}
+    with pytest.raises(InputError, match="no template for NbO2 with 13 to 14 atoms"):
+        sampler(model, **asked | {"min_atoms": 13, "max_atoms": 14})
+
+
 def test_what_cannot_be_is_refused_and_what_can_be_is_named(model: Model) -> None:
     with pytest.raises(InputError, match="possible sizes are 21"):
         sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=225, max_atoms=14)

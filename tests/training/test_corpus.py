@@ -65,6 +65,20 @@ def test_held_out_prototypes_are_never_trained_on(small_corpus: Corpus) -> None:
     assert 0.03 < len(held) / len(held | trained) < 0.2
 
 
+def test_polymorphs_are_held_out_together(small_dataset: Dataset) -> None:
+    config = DataConfig(system="Nb-O", max_atoms=20, max_sites=8, holdout=0.3, holdout_by="formula")
+    corpus = prepare(small_dataset, config)
+    structures = dict(zip(small_dataset.columns["id"], to_structures(small_dataset.crystals), strict=True))
+    trained, held = (
+        Counter(structures[name].composition.reduced_formula for name in part.ids)
+        for part in (corpus.training, corpus.heldout)
+    )
+    assert not trained.keys() & held.keys()
+    assert 0.2 < len(held) / len(held | trained) < 0.4
+    assert max(held.values()) > 1
+    assert set(corpus.training.prototypes) & set(corpus.heldout.prototypes)
+
+
 def test_the_split_depends_on_name_and_seed_alone() -> None:
     names = [f"62:{i}" for i in range(4000)]
     first = [is_held_out(name, 0.1, 0) for name in names]

@@ -1,0 +1,106 @@
+"""The baseline of structure prediction on crystals with known neighbours, and the figures by hand."""
+
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from crystalgraph.crystals import Crystals
+from crystalgraph.geometry.lattice import code_from_lattice
+from crystalgraph.io.structures import from_structures, to_structures
+from crystalgraph.models.bundle import load_model
+from crystalgraph.symmetry.extract import extract
+from crystalgraph.training.corpus import TemplateSet
+
+
+@pytest.fixture
+def bench(tool):
+    return tool("bench_prediction")
+
+
+def rutile(metal: str, anion: str = "O") -> Structure:
+    return Structure.from_spacegroup(136, Lattice.tetragonal(4.6, 3.0), [metal, anion], [[0, 0, 0], [0.305, 0.305, 0]])
+
+
+def anatase(metal: str) -> Structure:
+    cell = Lattice.tetragonal(3.78, 9.51)
+    structure = Structure.from_spacegroup(141, cell, [metal, "O"], [[0, 0, 0], [0, 0, 0.2081]])
+    return structure.get_primitive_structure()
+
+
+def training_set(*training: Structure) -> TemplateSet:
+    found = extract(from_structures(training))
+    assert not found.failures
+    log_volume, shape = code_from_lattice(found.lattice)
+    return TemplateSet(
+        templates=found.templates,
+        log_volume=log_volume,
+        shape=shape,
+        u=found.u,
+        prototypes=found.templates.prototypes(),
+        ids=[f"case-{k}" for k in range(len(training))],
+    )
+
+
+VOLUME = torch.arange(119, dtype=torch.float64) / 2
+
+
+def case(structure: Structure) -> Crystals:
+    return from_structures([structure])
+
+
+def test_nearest_elements_come_first_and_no_prototype_twice(bench) -> None:
+    baseline = bench.NearestPrototypes(
+        training_set(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
+    )
+    first, second = to_structures(baseline.predict(case(rutile("Ti")), 20))
+    assert first.composition.formula == second.composition.formula == "Ti2 O4"
+    assert first.get_space_group_info()[1] == 141  # of ZrO2: zirconium is next to titanium
+    assert second.get_space_group_info()[1] == 136  # of PbO2; in OLi2 the anion has the other place
+    volume = rutile("Pb").volume * (2 * 22 + 4 * 8) / (2 * 82 + 4 * 8)
+    assert second.volume == pytest.approx(volume, rel=1e-6)
+    assert len(baseline.predict(case(rutile("Ti")), 1)) == 1
+
+
+def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(bench) -> None:
+    baseline = bench.NearestPrototypes(training_set(rutile("Pb"), anatase("Sn")), VOLUME)
+    alloy = Structure(Lattice.cubic(5), ["Ti", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]])
+    found = baseline.predict(case(alloy), 20)
+    assert len(found) == 0
+    assert bench.compare(alloy, found).rms == []
+
+
+def test_distance_is_zero_for_the_same_and_none_for_another(bench) -> None:
+    assert bench.rms_distance(rutile("Ti"), rutile("Ti")) == pytest.approx(0, abs=1e-6)
+    larger = rutile("Ti")
+    larger.scale_lattice(larger.volume * 1.2)
+    assert bench.rms_distance(rutile("Ti"), larger) == pytest.approx(0, abs=1e-6)
+    fluorite = Structure.from_spacegroup(225, Lattice.cubic(4.8), ["Ti", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    assert bench.rms_distance(rutile("Ti"), fluorite) is None
+
+
+def test_figures_by_hand(bench) -> None:
+    outcomes = [
+        bench.Outcome(rms=[0.3, None, 0.1]),
+        bench.Outcome(rms=[None, 0.2]),
+        bench.Outcome(rms=[None]),
+        bench.Outcome(rms=[]),
+    ]
+    found = bench.figures(outcomes)
+    assert found["cases"] == 4
+    assert found["without_samples"] == 1
+    assert (found["match_1"]["numerator"], found["match_1"]["denominator"]) == (1, 4)
+    assert found["match_20"]["numerator"] == 2
+    assert found["rmse_1"] == pytest.approx(0.3)
+    assert found["rmse_20"] == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_our_samples_have_the_asked_atoms(bench) -> None:
+    found = bench.our_samples(load_model("nbo"), case(rutile("Nb")), torch.Generator().manual_seed(0))
+    for crystals in found.values():
+        assert len(crystals) == 20
+        assert {structure.composition.formula for structure in to_structures(crystals)} == {"Nb2 O4"}
+    many = ["Li", "Nb", "Mn", "Fe", "O", "S", "Cl"]  # no template has so many elements
+    none = bench.our_samples(
+        load_model("nbo"), case(Structure(Lattice.cubic(6), many, torch.rand(7, 3).numpy())), torch.Generator()
+    )
+    assert [len(crystals) for crystals in none.values()] == [0, 0]

@@ -1,0 +1,260 @@
+"""Predict the crystals of held-out formulas, and compare with substitution of the nearest prototypes.
+
+    cg-train configs/prediction.toml --out runs/prediction
+    python tools/bench_prediction.py --model runs/prediction/model --workers 2 --out tools/results/prediction.json
+
+trains without a tenth of the formulas of the corpus, about an hour on 2 cores, then asks for crystals of these: formula
+and size of the primitive cell are given, the crystal is the truth, every polymorph a case of its own. It counts as
+predicted where one of the first 1 or 20 samples matches it (StructureMatcher with the tolerances of CDVAE and DiffCSP,
+0.3, 0.5 and 10°), and RMSE is the mean over predicted cases of the displacement of the best such sample, over
+(volume per atom)^(1/3).
+
+The arms: *drawn*, raw samples in draw order; *by score*, of ``N_DRAWN`` raw samples those that the discriminator scores
+highest; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry, one of each prototype,
+with the elements put in by electronegativity, those with the nearest elements first (Pettifor's order as the Mendeleev
+number), volumes from the elements.
+
+References:
+    T. Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (tolerances).
+    R. Jiao et al., Crystal Structure Prediction by Joint Equivariant Diffusion, NeurIPS 2023 (match rate, RMSE).
+    L. Glawe et al., New J. Phys. 18, 093011 (2016) (distance of elements).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Element, Structure
+
+from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
+from crystalgraph.config import Config
+from crystalgraph.crystals import Crystals
+from crystalgraph.errors import InputError
+from crystalgraph.evaluation.matching import TIME_LIMIT, TimeUp, cpu_limit, searchable
+from crystalgraph.evaluation.rates import Rate
+from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.io.atomic import write_json, write_text
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.run_folder import versions
+from crystalgraph.io.structures import to_structures
+from crystalgraph.models.bundle import Model, load_model
+from crystalgraph.sampling.rank import rank
+from crystalgraph.sampling.sample import Sampler
+from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
+from crystalgraph.training.batches import step_rng
+from crystalgraph.training.corpus import TemplateSet, prepare
+
+N_DRAWN = 100
+"""Raw samples of a case, of which the discriminator chooses."""
+
+N_SAMPLES = 20
+"""Most samples of an arm that count."""
+
+ARMS = ("nearest prototypes", "drawn", "by score")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an arm made of a case.
+
+    Attributes:
+        rms: of each sample, None where it does not match.
+    """
+
+    rms: list[float | None]
+
+    def best(self, n: int) -> float | None:
+        """The smallest of the first n, None where none matches."""
+        return min((value for value in self.rms[:n] if value is not None), default=None)
+
+
+class NearestPrototypes:
+    """Training crystals with other elements put in, nearest elements first.
+
+    Args:
+        training: the crystals.
+        element_volume: (119,), Å³/atom.
+    """
+
+    def __init__(self, training: TemplateSet, element_volume: torch.Tensor) -> None:
+        self._crystals, self._volume, self._prototypes = training.crystals(), element_volume, training.prototypes
+        self._elements = ranked_elements(self._crystals)
+        self._of: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for position, counts in enumerate(_stoichiometry(self._crystals)):
+            self._of[counts].append(position)
+        numbers = [Element.from_Z(z).mendeleev_no or 0 for z in range(1, MAX_ATOMIC_NUMBER + 1)]
+        self._number = torch.tensor([0, *numbers]).double()
+
+    def predict(self, case: Crystals, n: int) -> Crystals:
+        """At most n crystals with the elements and the size of one crystal, no prototype twice."""
+        (counts,), (elements,) = _stoichiometry(case), ranked_elements(case)
+        members = torch.tensor(self._of.get(counts, []), dtype=torch.long)
+        apart = (self._number[self._elements[members][:, : len(counts)]] - self._number[elements]).abs()
+        distance = (apart * torch.tensor(counts)).sum(1)
+        chosen: dict[str, int] = {}
+        for place in torch.argsort(distance, stable=True).tolist():
+            chosen.setdefault(self._prototypes[int(members[place])], int(members[place]))
+            if len(chosen) == n:
+                break
+        sources = self._crystals[torch.tensor(list(chosen.values()), dtype=torch.long)]
+        species = elements[species_rank(sources)]
+
+        def volume(atomic_numbers: torch.Tensor) -> torch.Tensor:
+            total = torch.zeros(len(sources), dtype=torch.float64)
+            return total.index_add(0, sources.batch, self._volume[atomic_numbers])
+
+        growth = (volume(species) / volume(sources.atomic_numbers)) ** (1 / 3)
+        return sources.replace(atomic_numbers=species, lattice=sources.lattice * growth[:, None, None])
+
+
+def _stoichiometry(crystals: Crystals) -> list[tuple[int, ...]]:
+    """Atoms of each element of each crystal, least electronegative first."""
+    counts = torch.zeros(len(crystals), int(number_of_species(crystals).max()), dtype=torch.long)
+    one = torch.ones_like(crystals.atomic_numbers)
+    counts.index_put_((crystals.batch, species_rank(crystals)), one, accumulate=True)
+    return [tuple(n for n in row if n) for row in counts.tolist()]
+
+
+def our_samples(model: Model, case: Crystals, rng: torch.Generator) -> dict[str, Crystals]:
+    """The samples of our two arms; none where no template fits."""
+    elements, counts = (part.tolist() for part in case.atomic_numbers.unique(return_counts=True))
+    unit, size = gcd(*counts), int(case.num_atoms)
+    formula = {z: n // unit for z, n in zip(elements, counts, strict=True)}
+    try:
+        sampler = Sampler(model, elements, rng, formula=formula, min_atoms=size, max_atoms=size)
+    except InputError:
+        return {"drawn": case[:0], "by score": case[:0]}
+    drawn = sampler.draw(N_DRAWN)
+    valid = strict_validity(drawn.crystals).valid
+    scores = torch.full((N_DRAWN,), torch.nan)
+    scores[valid] = model.score(drawn.crystals[valid], drawn.space_group_number[valid])
+    best = torch.tensor(rank(scores.tolist())[:N_SAMPLES])
+    return {"drawn": drawn.crystals[:N_SAMPLES], "by score": drawn.crystals[best]}
+
+
+def rms_distance(truth: Structure, sample: Structure) -> float | None:
+    """Root mean square displacement over (volume per atom)^(1/3), None where the two do not match."""
+    if not searchable(sample.lattice.matrix):
+        return None
+    try:
+        with cpu_limit(TIME_LIMIT), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).get_rms_dist(truth, sample)
+    except (TimeUp, ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError):
+        return None
+    return None if found is None else float(found[0])
+
+
+def compare(truth: Structure, samples: Crystals) -> Outcome:
+    """Match samples; those with atoms nearer than 0.5 Å match nothing."""
+    if len(samples) == 0:
+        return Outcome(rms=[])
+    possible = strict_validity(samples).cdvae_valid.tolist()
+    pairs = zip(possible, to_structures(samples), strict=True)
+    return Outcome(rms=[rms_distance(truth, sample) if fine else None for fine, sample in pairs])
+
+
+@lru_cache(maxsize=1)
+def _model(path: str) -> Model:
+    torch.set_num_threads(1)
+    return load_model(path)
+
+
+def predict(path: str, case: Crystals, nearest: Crystals, seed: int, number: int) -> dict[str, Outcome]:
+    """All arms on one case."""
+    model = _model(path)
+    (truth,) = to_structures(case)
+    samples = {"nearest prototypes": nearest, **our_samples(model, case, step_rng(seed, 40, number))}
+    return {arm: compare(truth, samples[arm]) for arm in ARMS}
+
+
+def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Match rates and RMSE of an arm on some cases."""
+    found: dict[str, Any] = {"cases": len(outcomes), "without_samples": sum(not o.rms for o in outcomes)}
+    for n in (1, N_SAMPLES):
+        best = [value for outcome in outcomes if (value := outcome.best(n)) is not None]
+        found[f"match_{n}"] = Rate(numerator=len(best), denominator=len(outcomes)).record()
+        found[f"rmse_{n}"] = float(np.mean(best)) if best else None
+    return found
+
+
+def table(groups: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """All figures as Markdown."""
+    head = f"| | | cases | match, 1 sample | RMSE | match, {N_SAMPLES} samples | RMSE |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for group, arms in groups.items():
+        for place, (arm, found) in enumerate(arms.items()):
+            cells = [group if place == 0 else "", arm, f"{found['cases']:,}"]
+            for n in (1, N_SAMPLES):
+                rate, rmse = found[f"match_{n}"], found[f"rmse_{n}"]
+                low, high = rate["interval"]
+                cells.append(f"{rate['value']:.2f} ({low:.2f}–{high:.2f})")
+                cells.append("–" if rmse is None else f"{rmse:.3f}")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "95 % Wilson intervals; RMSE over (volume per atom)^(1/3)."]) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a model that was trained with holdout_by = formula")
+    parser.add_argument("--cases", type=int, default=1000, help="held-out crystals, picked at random")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file; .md goes beside it")
+    options = parser.parse_args(arguments)
+    model = load_model(options.model)
+    config = Config.model_validate(model.record["config"])
+    if config.data.holdout_by != "formula":
+        raise SystemExit(f"{options.model} has learned from the held-out formulas; train configs/prediction.toml")
+    corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=options.workers)
+    chosen = torch.randperm(len(corpus.heldout), generator=step_rng(options.seed, 41))[: options.cases]
+    cases = corpus.heldout[chosen].crystals()
+    baseline = NearestPrototypes(corpus.training, corpus.element_volume)
+    started = time.monotonic()
+    jobs = (
+        delayed(predict)(str(options.model), cases[[k]], baseline.predict(cases[[k]], N_SAMPLES), options.seed, k)
+        for k in range(len(cases))
+    )
+    outcomes: list[dict[str, Outcome]] = []
+    for outcome in Parallel(n_jobs=options.workers, return_as="generator")(jobs):
+        outcomes.append(outcome)
+        if len(outcomes) % 100 == 0:
+            print(f"{len(outcomes)} of {len(cases)}, {time.monotonic() - started:.0f} s", flush=True)
+    n_elements = number_of_species(cases).tolist()
+    groups = {"all": outcomes} | {
+        name: [outcome for outcome, n in zip(outcomes, n_elements, strict=True) if n == wanted]
+        for name, wanted in (("binary", 2), ("ternary", 3))
+    }
+    found = {
+        group: {arm: figures([outcome[arm] for outcome in some]) for arm in ARMS} for group, some in groups.items()
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "seed": options.seed,
+        "held_out": len(corpus.heldout),
+        "n_drawn": N_DRAWN,
+        "model": {"name": model.name, "sha256": model.checksum, "data": model.record["config"]["data"]},
+        "versions": versions(),
+        "groups": found,
+    }
+    write_json(options.out, record)
+    write_text(options.out.with_suffix(".md"), table(found))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
