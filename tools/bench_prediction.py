@@ -9,15 +9,16 @@ predicted where one of the first 1 or 20 samples matches it (StructureMatcher wi
 0.3, 0.5 and 10°), and RMSE is the mean over predicted cases of the displacement of the best such sample, over
 (volume per atom)^(1/3).
 
-The arms: *drawn*, raw samples in draw order; *by score*, of ``N_DRAWN`` raw samples those that the discriminator scores
-highest; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry, one of each prototype,
-with the elements put in by electronegativity, those with the nearest elements first (Pettifor's order as the Mendeleev
-number), volumes from the elements.
+The arms: *drawn*, raw samples in draw order, of templates that the discriminator has weighed; *by score*, of
+``N_DRAWN`` such samples those that it scores highest; *nearest prototypes*, training crystals of as many atoms and the
+same stoichiometry with the elements put in by electronegativity, those with the nearest elements by Mendeleev number
+first, one of each arrangement of roles on Wyckoff positions before any comes twice. The energies that the discriminator
+has learned are of systems without a held-out compound; CHGNet, which gave them, has seen crystals of any formula.
 
 References:
     T. Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (tolerances).
     R. Jiao et al., Crystal Structure Prediction by Joint Equivariant Diffusion, NeurIPS 2023 (match rate, RMSE).
-    L. Glawe et al., New J. Phys. 18, 093011 (2016) (distance of elements).
+    D. G. Pettifor, Solid State Commun. 51, 31 (1984) (the chemical scale, whose order pymatgen's numbers are).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from crystalgraph.sampling.rank import rank
 from crystalgraph.sampling.sample import Sampler
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import TemplateSet, prepare
+from crystalgraph.training.corpus import TemplateSet, held_out_checksum, prepare
 
 N_DRAWN = 100
 """Raw samples of a case, of which the discriminator chooses."""
@@ -72,9 +73,11 @@ class Outcome:
 
     Attributes:
         rms: of each sample, None where it does not match.
+        timed_out: comparisons that ran out of time, counted as no match.
     """
 
     rms: list[float | None]
+    timed_out: int = 0
 
     def best(self, n: int) -> float | None:
         """The smallest of the first n, None where none matches."""
@@ -90,8 +93,10 @@ class NearestPrototypes:
     """
 
     def __init__(self, training: TemplateSet, element_volume: torch.Tensor) -> None:
-        self._crystals, self._volume, self._prototypes = training.crystals(), element_volume, training.prototypes
+        self._crystals, self._volume = training.crystals(), element_volume
         self._elements = ranked_elements(self._crystals)
+        roles = training.templates.replace_species(1 + species_rank(training.templates))
+        self._arrangements = roles.names()
         self._of: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, counts in enumerate(_stoichiometry(self._crystals)):
             self._of[counts].append(position)
@@ -99,17 +104,16 @@ class NearestPrototypes:
         self._number = torch.tensor([0, *numbers]).double()
 
     def predict(self, case: Crystals, n: int) -> Crystals:
-        """At most n crystals with the elements and the size of one crystal, no prototype twice."""
+        """At most n crystals with the elements and the size of one crystal, no arrangement twice before each came."""
         (counts,), (elements,) = _stoichiometry(case), ranked_elements(case)
         members = torch.tensor(self._of.get(counts, []), dtype=torch.long)
         apart = (self._number[self._elements[members][:, : len(counts)]] - self._number[elements]).abs()
         distance = (apart * torch.tensor(counts)).sum(1)
-        chosen: dict[str, int] = {}
-        for place in torch.argsort(distance, stable=True).tolist():
-            chosen.setdefault(self._prototypes[int(members[place])], int(members[place]))
-            if len(chosen) == n:
-                break
-        sources = self._crystals[torch.tensor(list(chosen.values()), dtype=torch.long)]
+        nearest = members[torch.argsort(distance, stable=True)].tolist()
+        first = {self._arrangements[k]: k for k in reversed(nearest)}
+        ahead = set(first.values())
+        order = [k for k in nearest if k in ahead] + [k for k in nearest if k not in ahead]
+        sources = self._crystals[torch.tensor(order[:n], dtype=torch.long)]
         species = elements[species_rank(sources)]
 
         def volume(atomic_numbers: torch.Tensor) -> torch.Tensor:
@@ -146,14 +150,18 @@ def our_samples(model: Model, case: Crystals, rng: torch.Generator) -> dict[str,
 
 
 def rms_distance(truth: Structure, sample: Structure) -> float | None:
-    """Root mean square displacement over (volume per atom)^(1/3), None where the two do not match."""
+    """Root mean square displacement over (volume per atom)^(1/3), None where the two do not match.
+
+    Raises:
+        TimeUp: after ``TIME_LIMIT`` CPU seconds.
+    """
     if not searchable(sample.lattice.matrix):
         return None
     try:
         with cpu_limit(TIME_LIMIT), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).get_rms_dist(truth, sample)
-    except (TimeUp, ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError):
+    except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError):
         return None
     return None if found is None else float(found[0])
 
@@ -163,8 +171,15 @@ def compare(truth: Structure, samples: Crystals) -> Outcome:
     if len(samples) == 0:
         return Outcome(rms=[])
     possible = strict_validity(samples).cdvae_valid.tolist()
-    pairs = zip(possible, to_structures(samples), strict=True)
-    return Outcome(rms=[rms_distance(truth, sample) if fine else None for fine, sample in pairs])
+    rms: list[float | None] = []
+    timed_out = 0
+    for fine, sample in zip(possible, to_structures(samples), strict=True):
+        try:
+            rms.append(rms_distance(truth, sample) if fine else None)
+        except TimeUp:
+            rms.append(None)
+            timed_out += 1
+    return Outcome(rms=rms, timed_out=timed_out)
 
 
 @lru_cache(maxsize=1)
@@ -183,7 +198,11 @@ def predict(path: str, case: Crystals, nearest: Crystals, seed: int, number: int
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Match rates and RMSE of an arm on some cases."""
-    found: dict[str, Any] = {"cases": len(outcomes), "without_samples": sum(not o.rms for o in outcomes)}
+    found: dict[str, Any] = {
+        "cases": len(outcomes),
+        "without_samples": sum(not outcome.rms for outcome in outcomes),
+        "timed_out": sum(outcome.timed_out for outcome in outcomes),
+    }
     for n in (1, N_SAMPLES):
         best = [value for outcome in outcomes if (value := outcome.best(n)) is not None]
         found[f"match_{n}"] = Rate(numerator=len(best), denominator=len(outcomes)).record()
@@ -221,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if config.data.holdout_by != "formula":
         raise SystemExit(f"{options.model} has learned from the held-out formulas; train configs/prediction.toml")
     corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=options.workers)
+    if held_out_checksum(corpus) != model.record["held_out"]:
+        raise SystemExit(f"{options.model} was trained on another split; train configs/prediction.toml again")
     chosen = torch.randperm(len(corpus.heldout), generator=step_rng(options.seed, 41))[: options.cases]
     cases = corpus.heldout[chosen].crystals()
     baseline = NearestPrototypes(corpus.training, corpus.element_volume)
@@ -240,7 +261,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, wanted in (("binary", 2), ("ternary", 3))
     }
     found = {
-        group: {arm: figures([outcome[arm] for outcome in some]) for arm in ARMS} for group, some in groups.items()
+        group: {arm: figures([outcome[arm] for outcome in some]) for arm in ARMS}
+        for group, some in groups.items()
+        if some
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     record = {

@@ -303,7 +303,7 @@ class RawSamples:
 
 
 class ScreenedSamples:
-    """What `cg-generate` keeps: the highest scored of those strictly valid, of a plausible composition, no copy.
+    """What `cg-generate` keeps: the best of each formula by score, strictly valid, plausible, no copies.
 
     Args:
         model: the model.

@@ -7,7 +7,7 @@ GATE_MEANING = {
     "composition": "not what was asked for, or unsound chemistry",
     "symmetry": "not the asked space group or a supergroup",
     "copy": "equal to a crystal kept before",
-    "outranked": "others were chosen by their score",
+    "outranked": "others came first, the best of each formula",
 }
 
 STAGE_MEANING = {

@@ -152,7 +152,7 @@ class Sampler:
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
-        self._sizes = range(min_atoms, max_atoms + 1)
+        self._min_atoms, self._max_atoms = min_atoms, max_atoms
         self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
 
@@ -164,7 +164,7 @@ class Sampler:
         explore: float,
     ) -> WeightedTemplates:
         everything = decorate(self.model.pool, elements if formula is None else sorted(formula))
-        everything = everything[(everything.num_atoms >= self._sizes[0]) & (everything.num_atoms <= self._sizes[-1])]
+        everything = everything[(everything.num_atoms >= self._min_atoms) & (everything.num_atoms <= self._max_atoms)]
         if formula is not None:
             counts = element_counts(everything, sorted(formula))
             unit = torch.tensor([formula[z] for z in sorted(formula)])
@@ -194,16 +194,18 @@ class Sampler:
     def _likelihood(self, templates: Templates) -> Tensor:
         """How likely each template is beside the others, (n,), sum 1.
 
-        The discriminator has a say among templates of one formula, not between formulas.
+        The discriminator has a say among templates of one formula, not between formulas. Of many templates the
+        likeliest are tried on, and the others left out.
         """
-        weights = self.model.prior.log_weights(templates)
-        if self._guided and len(templates):
-            tried = weights.topk(min(N_TRIED, len(templates))).indices.sort().values
-            chance, formula = torch.softmax(weights[tried], 0), reduced_formula(templates[tried])
-            share = torch.zeros_like(chance).index_add(0, formula, chance)[formula]
-            within = softmax(weights[tried] + TRIAL_WEIGHT * self._try(templates[tried]), formula)
-            weights = torch.full_like(weights, -torch.inf).index_put((tried,), (share * within).log())
-        return torch.softmax(weights / self._temperature, 0)
+        weights = self.model.prior.log_weights(templates) / self._temperature
+        if not self._guided or len(templates) == 0:
+            return torch.softmax(weights, 0)
+        tried = weights.topk(min(N_TRIED, len(templates))).indices.sort().values
+        chance, formula = torch.softmax(weights[tried], 0), reduced_formula(templates[tried])
+        share = torch.zeros_like(chance).index_add(0, formula, chance)[formula]
+        scores = TRIAL_WEIGHT * self._try(templates[tried])
+        within = softmax(weights[tried] + scores / self._temperature, formula)
+        return torch.zeros_like(weights).index_put((tried,), share * within)
 
     def _try(self, templates: Templates) -> Tensor:
         """Mean score of the strictly valid among some crystals of each template, (n,); the worst where none is."""
@@ -222,8 +224,8 @@ class Sampler:
         """All templates that fit; of very many some at random."""
         unit = sum(formula.values())
         found = self.model.pool[:0]
-        for size in possible_sizes(space_group_number, formula, self._sizes[-1], MAX_SITES):
-            if size not in self._sizes:
+        for size in possible_sizes(space_group_number, formula, self._max_atoms, MAX_SITES):
+            if size < self._min_atoms:
                 continue
             counts = {z: n * size // unit for z, n in formula.items()}
             more = enumerate_templates(
@@ -236,8 +238,8 @@ class Sampler:
     def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None) -> str:
         from ase.data import chemical_symbols
 
-        fewest, max_atoms = self._sizes[0], self._sizes[-1]
-        size = f"{fewest} to {max_atoms} atoms" if fewest > 1 else f"at most {max_atoms} atoms"
+        fewest, most = self._min_atoms, self._max_atoms
+        size = f"{fewest} to {most} atoms" if fewest > 1 else f"at most {most} atoms"
         if formula is None:
             group = "" if space_group_number is None else f" in space group {space_group_number}"
             return (
@@ -247,7 +249,7 @@ class Sampler:
         name = "".join(f"{chemical_symbols[z]}{n if n > 1 else ''}" for z, n in formula.items())
         if space_group_number is None:
             return f"no template for {name} with {size}; allow more atoms or name a space group"
-        sizes = possible_sizes(space_group_number, formula, 4 * max_atoms, MAX_SITES)
+        sizes = possible_sizes(space_group_number, formula, 4 * most, MAX_SITES)
         allowed = (
             f"possible sizes are {', '.join(map(str, sizes[:6]))} atoms" if sizes else "no larger cell fits either"
         )

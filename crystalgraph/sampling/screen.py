@@ -211,7 +211,7 @@ class Screen:
 
     def close(self) -> None:
         """Give up all that was neither kept nor lost."""
-        reason = f"{self.n_kept} others were chosen by their score"
+        reason = f"{self.n_kept} others came first, the best of each formula"
         for draw in self._open:
             self.samples[draw] = replace(self.samples[draw], fate=OUTRANKED, reason=reason)
         self._open.clear()

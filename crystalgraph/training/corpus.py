@@ -138,6 +138,11 @@ def is_held_out(name: str, share: float, seed: int) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
+def held_out_checksum(corpus: Corpus) -> str:
+    """SHA-256 of the ids of the held-out crystals, by which a model knows its split again."""
+    return hashlib.sha256("\n".join(corpus.heldout.ids).encode()).hexdigest()
+
+
 def element_volumes(templates: Templates, volume_per_atom: Tensor) -> Tensor:
     """Non-negative least squares for the volume of each element, relative errors minimised.
 

@@ -1,4 +1,4 @@
-"""What a finished model makes of templates that it was never trained on."""
+"""What a finished model makes of the templates of crystals that it was never trained on."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
 def measure_heldout(
     model: Model, heldout: TemplateSet, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """How often held-out templates are filled validly, and as in the real crystal.
+    """How often templates of held-out crystals are filled validly, and as in the real one.
 
     Args:
         model: finished.
-        heldout: crystals of prototypes that it was not trained on; at most ``N_TEMPLATES`` of them, each of another
-            prototype, are taken.
+        heldout: crystals that it was not trained on; at most ``N_TEMPLATES`` of them, each of another prototype, are
+            taken.
         seed: of that choice and of the draws.
         progress: called with (draws done, draws in all).
 

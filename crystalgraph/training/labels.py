@@ -2,14 +2,15 @@
 
 Each crystal gets one energy, as it was drawn, and is placed on the hull of the training crystals of its system, which
 get their energies in the same way. The systems are those of the training crystals, none of which holds two elements of
-a system that is left out; of an element that is left out with it only the energy of its crystals is used.
+a system that is left out, or a formula that is held out; of an element that is left out with a system only the energy
+of its crystals is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 from math import isfinite, nan
 from typing import TYPE_CHECKING
 
@@ -72,30 +73,48 @@ class Labelled:
         )
 
 
-def training_systems(training: TemplateSet, left_out: Sequence[ChemicalSystem], seed: int) -> list[ChemicalSystem]:
+def training_systems(
+    training: TemplateSet, left_out: Sequence[ChemicalSystem], held_out: TemplateSet | None, seed: int
+) -> list[ChemicalSystem]:
     """The systems of two and of three elements that there are training crystals of.
 
-    Those that share two elements with a system that is left out are passed over: their hull would lack its compounds.
+    Those that share two elements with a system that is left out, or hold a compound that is held out, are passed over:
+    their hull would lack it, and the model would draw it.
 
     Args:
         training: what is learned from.
         left_out: systems of which, and of whose subsystems, no crystal is learned from.
+        held_out: crystals of whose formulas none is learned from.
         seed: of their order.
 
     Returns:
         Each once, in random order, by turns one of two elements and one of three while there are both.
     """
-    elements: list[set[int]] = [set() for _ in range(len(training))]
-    for crystal, z in zip(training.templates.batch.tolist(), training.templates.atomic_numbers.tolist(), strict=True):
-        elements[crystal].add(z)
+    elements = _elements(training)
+    lacking_compounds = set() if held_out is None else {frozenset(own) for own in _elements(held_out)}
     of_size: dict[int, list[ChemicalSystem]] = {}
     for size in (2, 3):
         there = sorted({tuple(sorted(own)) for own in elements if len(own) == size})
+        there = [own for own in there if not lacking_compounds & set(_compounds(own))]
         found = [Formula.from_atomic_numbers(own).system for own in there]
         whole = [s for s in found if all(len({*s.elements} & {*lacking.elements}) < 2 for lacking in left_out)]
         order = torch.randperm(len(whole), generator=step_rng(seed, 30, size))
         of_size[size] = [whole[k] for k in order.tolist()]
     return [system for pair in zip_longest(*of_size.values()) for system in pair if system is not None]
+
+
+def _elements(crystals: TemplateSet) -> list[set[int]]:
+    """The elements of each crystal."""
+    found: list[set[int]] = [set() for _ in range(len(crystals))]
+    for crystal, z in zip(crystals.templates.batch.tolist(), crystals.templates.atomic_numbers.tolist(), strict=True):
+        found[crystal].add(z)
+    return found
+
+
+def _compounds(system: tuple[int, ...]) -> Iterator[frozenset[int]]:
+    """The elements of a compound in a system: any two or more."""
+    for size in range(2, len(system) + 1):
+        yield from map(frozenset, combinations(system, size))
 
 
 class Labels:
@@ -106,6 +125,7 @@ class Labels:
         training: what it learned from.
         config: how many systems and crystals.
         left_out: systems that nothing is learned of.
+        held_out: crystals of whose formulas nothing is learned; None where prototypes are held out.
         seed: of the run.
         workers: hold the calculator.
     """
@@ -118,11 +138,12 @@ class Labels:
         training: TemplateSet,
         config: EnergiesConfig,
         left_out: Sequence[ChemicalSystem],
+        held_out: TemplateSet | None,
         seed: int,
         workers: Workers,
     ) -> None:
         self.model, self._training, self._config, self._seed, self._workers = model, training, config, seed, workers
-        self._systems = training_systems(training, left_out, seed)[: config.systems]
+        self._systems = training_systems(training, left_out, held_out, seed)[: config.systems]
         self.steps = len(self._systems)
         self._parts: list[Labelled] = []
         self._energy: dict[int, float] = {}  # of training crystals, eV/atom

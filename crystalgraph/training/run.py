@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import platform
 import shlex
@@ -36,7 +35,7 @@ from crystalgraph.relax.pool import Workers
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import Corpus, TemplateSet, prepare, systems_left_out
+from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
 from crystalgraph.training.labels import Labels
@@ -155,7 +154,8 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     if config.energies.systems:
         with Workers(config.energies.calculator, config.threads) as workers:
             left_out = systems_left_out(config.data)
-            labels = Labels(bundle(), corpus.training, config.energies, left_out, config.seed, workers)
+            held_out = corpus.heldout if config.data.holdout_by == "formula" else None
+            labels = Labels(bundle(), corpus.training, config.energies, left_out, held_out, config.seed, workers)
             progress.run(labels, {"prior": prior})
         energies = Energies(labels, wide, config.energies, config.seed, config.threads)
         progress.run(energies, {"prior": prior})
@@ -272,7 +272,7 @@ def _bundle(
         "left_out": corpus.left_out,
         "n_training": len(corpus.training),
         "n_held_out": len(corpus.heldout),
-        "held_out": hashlib.sha256("\n".join(corpus.heldout.ids).encode()).hexdigest(),
+        "held_out": held_out_checksum(corpus),
         "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
         **({"calculator": calculator_identity(config.energies.calculator)} if config.energies.systems else {}),
         "minutes": round(seconds / 60, 1),

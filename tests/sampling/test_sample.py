@@ -124,7 +124,10 @@ def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
     assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
 
 
-def test_templates_that_score_high_on_trial_weigh_more(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_templates_that_score_high_on_trial_weigh_more(
+    model: Model, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
     """A score that only depends on the group multiplies weights by a power of e, and no formula gains by it."""
 
     def score(_model: Model, _crystals: object, space_group_number: torch.Tensor) -> torch.Tensor:
@@ -132,7 +135,8 @@ def test_templates_that_score_high_on_trial_weigh_more(model: Model, monkeypatch
 
     monkeypatch.setattr(Model, "score", score)
     monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 40)
-    plain, guided = sampler(model, guided=False).choices, sampler(model).choices
+    form = {"temperature": temperature}
+    plain, guided = sampler(model, guided=False, **form).choices, sampler(model, **form).choices
     templates = guided.templates
     assert templates.names() == plain.templates.names()
     tried = guided.weights > 0
@@ -140,7 +144,7 @@ def test_templates_that_score_high_on_trial_weigh_more(model: Model, monkeypatch
     assert plain.weights[tried].min() >= plain.weights[~tried].max()
     valid = strict_validity(fill(model.generator, templates, torch.Generator().manual_seed(3))).valid
     sure = tried & valid & templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
-    raised = (guided.weights / plain.weights).log() - TRIAL_WEIGHT * templates.space_group_number / 100
+    raised = (guided.weights / plain.weights).log() - TRIAL_WEIGHT * templates.space_group_number / 100 / temperature
     ratio = element_counts(templates, [NIOBIUM, OXYGEN]).double()
     ratio = ratio[:, 0] / ratio[:, 1]
     spread = [raised[sure & (ratio == of)] for of in ratio[sure].unique()]

@@ -40,7 +40,7 @@ def test_each_gate_catches_what_it_is_for(screened):
     assert [bool(reason) for reason in reasons] == [fate != KEPT for fate in fates(screen)]
     assert "covalent radii" in reasons[1]
     assert reasons[0] == "equal to sample 3"  # which is larger, so its score is higher
-    assert reasons[6] == "4 others were chosen by their score"
+    assert reasons[6] == "4 others came first, the best of each formula"
     assert [sample.template for sample in screen.samples] == names
     assert (screen.n_kept, screen.n_passed) == (4, 6)
     assert screen.draws == [4, 3, 2, 5]  # the best of each formula first

@@ -48,11 +48,12 @@ def case(structure: Structure) -> Crystals:
     return from_structures([structure])
 
 
-def test_nearest_elements_come_first_and_no_prototype_twice(bench) -> None:
+def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(bench) -> None:
     baseline = bench.NearestPrototypes(
         training_set(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
     )
-    first, second = to_structures(baseline.predict(case(rutile("Ti")), 20))
+    first, second, third = to_structures(baseline.predict(case(rutile("Ti")), 20))
+    assert third.get_space_group_info()[1] == 141  # of SnO2: its arrangement came already
     assert first.composition.formula == second.composition.formula == "Ti2 O4"
     assert first.get_space_group_info()[1] == 141  # of ZrO2: zirconium is next to titanium
     assert second.get_space_group_info()[1] == 136  # of PbO2; in OLi2 the anion has the other place

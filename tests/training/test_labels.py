@@ -48,7 +48,7 @@ def model(small_corpus: Corpus) -> Model:
 
 
 def test_systems_are_those_of_the_training_crystals(small_corpus: Corpus) -> None:
-    found = training_systems(small_corpus.training, LEFT_OUT, seed=0)
+    found = training_systems(small_corpus.training, LEFT_OUT, None, seed=0)
     assert len(set(found)) == len(found) > 100
     formulas = [structure.composition for structure in to_structures(small_corpus.training.crystals())]
     there = {frozenset(str(element) for element in formula.elements) for formula in formulas}
@@ -56,16 +56,28 @@ def test_systems_are_those_of_the_training_crystals(small_corpus: Corpus) -> Non
     sizes = [len(system) for system in found]
     n_both = 2 * min(sizes.count(2), sizes.count(3))
     assert all(a != b for a, b in pairwise(sizes[:n_both]))
-    assert training_systems(small_corpus.training, LEFT_OUT, seed=1) != found
+    assert training_systems(small_corpus.training, LEFT_OUT, None, seed=1) != found
 
 
 def test_systems_with_two_elements_of_one_left_out_are_passed_over(small_corpus: Corpus) -> None:
     """Their hull would lack what is left out, and all would seem to lie below it."""
-    whole = training_systems(small_corpus.training, LEFT_OUT, seed=0)
+    whole = training_systems(small_corpus.training, LEFT_OUT, None, seed=0)
     three = next(system for system in whole if len(system) == 3)
     left_out = [*LEFT_OUT, ChemicalSystem((*three.elements[:2], "Xe"))]
-    found = training_systems(small_corpus.training, left_out, seed=0)
+    found = training_systems(small_corpus.training, left_out, None, seed=0)
     assert set(whole) - set(found) == {s for s in whole if set(three.elements[:2]) <= set(s.elements)} >= {three}
+
+
+def test_systems_with_a_compound_that_is_held_out_are_passed_over(small_corpus: Corpus) -> None:
+    """The model would draw it, and learn its energy."""
+    training = small_corpus.training
+    whole = training_systems(training, LEFT_OUT, None, seed=0)
+    two, three = (next(system for system in whole if len(system) == size) for size in (2, 3))
+    elements = [{e.symbol for e in structure.composition} for structure in to_structures(training.crystals())]
+    held_out = torch.tensor([k for k, own in enumerate(elements) if own in ({*two.elements}, {*three.elements})])
+    found = training_systems(training, LEFT_OUT, training[held_out], seed=0)
+    lost = {system for system in whole if {*two.elements} <= {*system.elements}} | {three}
+    assert set(whole) - set(found) == lost
 
 
 def test_heights_are_above_the_hull_of_the_training_crystals(
@@ -79,10 +91,10 @@ def test_heights_are_above_the_hull_of_the_training_crystals(
         atoms.calc = calculator
         return atoms.get_potential_energy()
 
-    labels = Labels(model, training, CONFIG, LEFT_OUT, seed=0, workers=workers)
+    labels = Labels(model, training, CONFIG, LEFT_OUT, None, seed=0, workers=workers)
     real = to_structures(training.crystals())
     n_before, n_real = 0, 0
-    for step, system in enumerate(training_systems(training, LEFT_OUT, seed=0)[: labels.steps]):
+    for step, system in enumerate(training_systems(training, LEFT_OUT, None, seed=0)[: labels.steps]):
         logged = labels.step(step)
         assert logged["labelled"] == len(labels.labelled) - n_before
         fresh = labels.labelled[torch.arange(n_before, len(labels.labelled))]
@@ -105,11 +117,11 @@ def test_heights_are_above_the_hull_of_the_training_crystals(
 
 
 def test_restored_labels_are_the_same(small_corpus: Corpus, model: Model, workers: Workers) -> None:
-    whole = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, seed=0, workers=workers)
+    whole = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, None, seed=0, workers=workers)
     whole.step(0)
     kept = {name: tensor.clone() for name, tensor in whole.tensors().items()}
     whole.step(1)
-    other = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, seed=0, workers=workers)
+    other = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, None, seed=0, workers=workers)
     other.restore(kept)
     other.step(1)
     for name, tensor in whole.tensors().items():
@@ -117,7 +129,7 @@ def test_restored_labels_are_the_same(small_corpus: Corpus, model: Model, worker
 
 
 def test_nothing_labelled_is_said(small_corpus: Corpus, model: Model, workers: Workers) -> None:
-    labels = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, seed=0, workers=workers)
+    labels = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, None, seed=0, workers=workers)
     with pytest.raises(InputError, match="ask for more systems"):
         _ = labels.labelled
 
@@ -125,7 +137,7 @@ def test_nothing_labelled_is_said(small_corpus: Corpus, model: Model, workers: W
 def test_the_scorer_learns_energies_and_the_generator_stays(
     small_corpus: Corpus, model: Model, workers: Workers
 ) -> None:
-    labels = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, seed=0, workers=workers)
+    labels = Labels(model, small_corpus.training, CONFIG, LEFT_OUT, None, seed=0, workers=workers)
     for step in range(labels.steps):
         labels.step(step)
     before = {name: value.clone() for name, value in model.generator.state_dict().items()}
