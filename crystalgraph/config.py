@@ -123,25 +123,30 @@ class AdversarialConfig(_Section):
 
 
 class EnergiesConfig(_Section):
-    """Learning, last, how high above the hull the model's own crystals come out.
+    """Learning, last, how high above the hull the model's own crystals come out, and which way is down.
 
     Attributes:
-        systems: of two or three elements, picked at random from those of the training crystals; with none the
-            discriminator stays that of the adversarial phase, and no calculator is needed.
-        samples: crystals drawn in each, of which the calculator gives the energies.
+        systems: of two or three elements in each round, picked at random from those of the training crystals; with none
+            the discriminator stays that of the adversarial phase, and no calculator is needed.
+        rounds: of labels and learning from them; from the second on, crystals are labelled that have been refined by
+            what was learned before, so that what it has wrong is set right.
+        samples: crystals drawn in each system, of which the calculator gives energy, forces and stress.
         calculator: see `crystalgraph.relax.calculator.make_calculator`.
         width: of the discriminator that learns them.
         n_layers: of that discriminator.
+        cutoff: of its edges, Å.
     """
 
-    systems: Annotated[int, Field(ge=0)] = 1000
+    systems: Annotated[int, Field(ge=0)] = 700
+    rounds: Positive = 2
     samples: Positive = 20
     calculator: str = "chgnet"
-    steps: Positive = 3000
+    steps: Positive = 4000
     batch_size: Positive = 64
     width: Positive = 96
     n_layers: Positive = 3
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    cutoff: Annotated[float, Field(gt=0)] = 4.5
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     ema: Share = 0.99
 
 

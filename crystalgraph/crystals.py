@@ -103,14 +103,18 @@ class Crystals:
         else:
             key = torch.as_tensor(index, device=device)
             chosen = chosen[key if key.dtype == torch.bool else key.long()]
-        counts = self.num_atoms[chosen]
-        atoms = torch.repeat_interleave(self.ptr[:-1][chosen], counts) + ranges(counts)
+        atoms = self.atoms_of(chosen)
         return Crystals(
             lattice=self.lattice[chosen],
             frac_coords=self.frac_coords[atoms],
             atomic_numbers=self.atomic_numbers[atoms],
-            num_atoms=counts,
+            num_atoms=self.num_atoms[chosen],
         )
+
+    def atoms_of(self, crystals: Tensor) -> Tensor:
+        """Positions of the atoms of some crystals, crystal after crystal, (n_their_atoms,), int64."""
+        counts = self.num_atoms[crystals]
+        return torch.repeat_interleave(self.ptr[:-1][crystals], counts) + ranges(counts)
 
     @staticmethod
     def concatenate(batches: Sequence[Crystals]) -> Crystals:

@@ -1,6 +1,7 @@
 """Crystals with known answers, and a stand-in for a trained model that deals them out."""
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
@@ -12,7 +13,10 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.config import parse_config
 from crystalgraph.crystals import Crystals
+from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.structures import from_structures
+from crystalgraph.symmetry.extract import extract
+from crystalgraph.training.corpus import TemplateSet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,6 +59,7 @@ class Dealer:
     """A sampler and model in one that deals out named prototypes, again and again, slightly scaled each time."""
 
     name, checksum, record = "dealer", "0" * 64, {"note": "stands in for a trained model"}
+    knows_energies = False
 
     def __init__(self, names: list[str], *, scales: tuple[float, ...] = (1.0, 1.01, 0.99, 1.02), seed: int = 0) -> None:
         self._names, self._scales = cycle(names), cycle(scales)
@@ -135,3 +140,23 @@ def short_training(monkeypatch, tmp_path):
         return config.model_copy(update=changes)
 
     monkeypatch.setattr("crystalgraph.training.run.parse_config", shortened)
+
+
+@pytest.fixture(scope="session")
+def as_template_set() -> Callable[..., TemplateSet]:
+    """Makes a template set of structures."""
+
+    def made(*structures: Structure) -> TemplateSet:
+        found = extract(from_structures(structures))
+        log_volume, shape = code_from_lattice(found.lattice)
+        names = [f"case-{i}" for i in range(len(structures))]
+        return TemplateSet(
+            templates=found.templates,
+            log_volume=log_volume,
+            shape=shape,
+            u=found.u,
+            prototypes=found.templates.prototypes(),
+            ids=names,
+        )
+
+    return made

@@ -10,7 +10,8 @@ metastable crystals that match no known phase it finds (*new*: as relaxed no cry
 elements put in either, see `Reference.decorated`). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
-``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). Everything
+``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). With --beside
+arms of an earlier run that do not depend on the model are shown beside those measured now. Everything
 that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing
 twice. Draws and relaxations are kept by what they depend on; after a change to an arm's code, remove the folder.
 Writes OUT, and beside it a Markdown table and a PNG.
@@ -570,6 +571,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calculator", default=CHGNET)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
+    parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; .md and .png go beside it")
     return parser.parse_args(arguments)
 
@@ -588,25 +590,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     with Workers(options.calculator, options.workers) as running:
         bench = prepare(options, running)
-        arms = measure(bench, options)
+        conditions = conditions_of(bench, options)
+        arms = earlier_arms(options.beside, conditions) if options.beside else {}
+        arms |= measure(bench, options)
+    arms = {name: arms[name] for name in ARMS if name in arms}
     model = bench.model
     record = {
-        "system": str(bench.system),
-        "seeds": options.seeds,
-        "samples": options.samples,
-        "relaxed": options.relaxed,
-        "cpu_minutes": options.minutes,
-        "max_atoms": MAX_ATOMS,
+        **conditions,
         "model": {
             "name": model.name,
             "sha256": model.checksum,
             "data": model.record["config"]["data"],
         },
-        "calculator": calculator_identity(options.calculator),
-        "hull": {"sha256": bench.hull.identity(), "phases": len(bench.hull.phases)},
-        "known": bench.known.record(),
-        "prototypes": len(bench.learned),
-        "funnel": FunnelSettings(calculator=options.calculator).as_record(),
         "versions": versions(),
         "arms": arms,
     }
@@ -615,6 +610,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_text(options.out.with_suffix(".md"), table(arms))
     plot(arms, f"{bench.system}, seeds: {len(options.seeds)}", options.out.with_suffix(".png"))
     print(table(arms))
+
+
+def conditions_of(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+    """What has to be equal for arms to be compared, as in the record."""
+    return {
+        "system": str(bench.system),
+        "seeds": options.seeds,
+        "samples": options.samples,
+        "relaxed": options.relaxed,
+        "cpu_minutes": options.minutes,
+        "max_atoms": MAX_ATOMS,
+        "calculator": calculator_identity(options.calculator),
+        "hull": {"sha256": bench.hull.identity(), "phases": len(bench.hull.phases)},
+        "known": bench.known.record(),
+        "prototypes": len(bench.learned),
+        "funnel": FunnelSettings(calculator=options.calculator).as_record(),
+    }
+
+
+def earlier_arms(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The arms of an earlier run that do not depend on the model, without what its model said of them.
+
+    Raises:
+        InputError: if the run was made under other conditions.
+    """
+    record = json.loads(path.read_text())
+    for what, value in json.loads(json.dumps(conditions)).items():
+        if record.get(what) != value:
+            raise InputError(
+                f"{path} was made with another {what}: {record.get(what)}, not {value}; measure its arms anew"
+            )
+    arms = {name: arm for name, arm in record["arms"].items() if name not in OURS}
+    for arm in arms.values():
+        of_seeds = arm.get("equal_samples", {}).get("per_seed", {})
+        for figures in (arm.get("equal_samples", {}), *of_seeds.values()):
+            figures.get("ranking", {}).pop("discriminator", None)
+    return arms
 
 
 if __name__ == "__main__":

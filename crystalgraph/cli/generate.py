@@ -101,9 +101,18 @@ def generate(
     fast: Annotated[
         bool,
         typer.Option(
-            "--fast", help="Draw each crystal in one go: no refining passes, no best of four (which --raw never has)."
+            "--fast",
+            help="Draw each crystal in one go: one pass, no best of four (which --raw never has), no steps downhill.",
         ),
     ] = False,
+    refine: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Steps that each crystal takes downhill in the energy that the discriminator has learned, along what "
+            "its template leaves free.  [default: 20; with --fast 0]",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")] = False,
@@ -134,6 +143,7 @@ def generate(
         temperature=temperature,
         explore=explore,
         fast=fast,
+        refine=refine,
     )
     slug = request.slug if relax is None else f"{request.slug}-relax{relax}"
     folder = out or free_name(Path("runs") / slug)
@@ -205,6 +215,7 @@ def _work(
     from crystalgraph.report.generation import write_generation_report
     from crystalgraph.sampling.composition import as_record
     from crystalgraph.sampling.generate import generate, with_relaxed
+    from crystalgraph.sampling.sample import steps_downhill
     from crystalgraph.sampling.screen import COLUMNS
 
     start = perf_counter()
@@ -228,6 +239,7 @@ def _work(
         columns += tuple(asdict(Outcome()))
     record: dict[str, Any] = {
         "request": request.as_record(),
+        "steps_downhill": steps_downhill(model, request.refine, fast=request.fast),
         "model": {"name": model.name, "sha256": model.checksum, "record": model.record},
         "composition": as_record(result.composition),
         "versions": versions(),

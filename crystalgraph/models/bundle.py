@@ -55,6 +55,11 @@ class Model:
     record: dict[str, Any]
     checksum: str
 
+    @property
+    def knows_energies(self) -> bool:
+        """Whether the discriminator has learned energies, and whose is in the record."""
+        return "calculator" in self.record
+
     def to(self, device: torch.device | str) -> Model:
         """Move what works on crystals; returns this model."""
         self.generator.to(device)

@@ -71,15 +71,16 @@ class Interaction(MessagePassing):
 class Discriminator(nn.Module):
     """Score crystals, given their composition and, if known, their space group.
 
-    An atom hears neighbours within a radius of its own: the distance to its ``max_neighbors``-th neighbour, at most
-    ``cutoff``. Messages fade to nothing at that radius, so the score stays continuous when neighbours change places or
+    An atom hears neighbours up to ``cutoff``, or within a radius of its own: the distance to its ``max_neighbors``-th
+    neighbour. Messages fade to nothing at that radius, so the score stays continuous when neighbours change places or
     enter, and a graph with more edges than needed gives the same score. An isolated atom hears nothing.
 
     Args:
         width: features of an atom.
         n_layers: interaction layers.
         cutoff: longest edge, Å.
-        max_neighbors: the neighbour at which messages have faded; one fewer have a say.
+        max_neighbors: the neighbour at which messages have faded, if nearer than the cutoff; one fewer have a say. With
+            None all within the cutoff have one, which takes longer, but energies are learned far better.
         n_basis: radial functions of the distance, and as many of the distance over the sum of covalent radii.
     """
 
@@ -92,11 +93,11 @@ class Discriminator(nn.Module):
         width: int = 48,
         n_layers: int = 2,
         cutoff: float = 5.0,
-        max_neighbors: int = 13,
+        max_neighbors: int | None = 13,
         n_basis: int = 16,
     ) -> None:
         super().__init__()
-        self.arguments = {"width": width, "n_layers": n_layers}
+        self.arguments = {"width": width, "n_layers": n_layers, "cutoff": cutoff, "max_neighbors": max_neighbors}
         self.cutoff, self.max_neighbors = cutoff, max_neighbors
         self.register_buffer("descriptors", element_descriptors().float())
         self.register_buffer("radii", covalent_radii().float())
@@ -133,8 +134,11 @@ class Discriminator(nn.Module):
         z, (j, i) = crystals.atomic_numbers, graph.edge_index
         d = (graph.edge_distances() if distances is None else distances).to(self.radii.dtype)
 
-        reach = nth_distance(d, i, len(z), self.max_neighbors).clamp(max=self.cutoff)
-        weight = envelope(d / reach.index_select(0, i))[:, None]
+        if self.max_neighbors is None:
+            weight = envelope(d / self.cutoff)[:, None]
+        else:
+            reach = nth_distance(d, i, len(z), self.max_neighbors).clamp(max=self.cutoff)
+            weight = envelope(d / reach.index_select(0, i))[:, None]
         radii = self.radii[z]
         contact = radii.index_select(0, i) + radii.index_select(0, j)
         edge_features = torch.cat([self.distance_basis(d), self.reduced_basis(d / contact)], 1)

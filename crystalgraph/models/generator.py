@@ -157,6 +157,20 @@ class State:
     u: Tensor
     crystals: Crystals
 
+    def where(self, chosen: Tensor, sites: Sites, other: State) -> State:
+        """These crystals where chosen, (n_crystals,), bool, and elsewhere those of another state of the same sites."""
+        atoms, cells = chosen[self.crystals.batch][:, None], chosen[:, None, None]
+        return State(
+            log_volume=torch.where(chosen, self.log_volume, other.log_volume),
+            shape=torch.where(chosen[:, None], self.shape, other.shape),
+            lattice=torch.where(cells, self.lattice, other.lattice),
+            u=torch.where(chosen[sites.batch][:, None], self.u, other.u),
+            crystals=self.crystals.replace(
+                lattice=torch.where(cells, self.crystals.lattice, other.crystals.lattice),
+                frac_coords=torch.where(atoms, self.crystals.frac_coords, other.crystals.frac_coords),
+            ),
+        )
+
 
 class Stage(nn.Module):
     """One look at the crystal and one move.

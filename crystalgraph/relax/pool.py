@@ -28,7 +28,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.conversion import structure_fault
 from crystalgraph.relax.calculator import calculator_identity
-from crystalgraph.relax.relaxer import Relaxation, RelaxSettings, relaxation_key, structure_record
+from crystalgraph.relax.relaxer import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
 from crystalgraph.relax.worker import Task
 
 if TYPE_CHECKING:
@@ -126,16 +126,52 @@ def single_points(
     Raises:
         InputError: if the calculator cannot be made, or the number of workers is below 1.
     """
-    energies = [nan] * len(structures)
+    found = _answers(structures, calculator, Task(), workers, progress)
+    return [nan if energy is None else energy for energy in found]
+
+
+def many_derivatives(
+    structures: Sequence[Structure],
+    calculator: str,
+    *,
+    workers: int | Workers = 1,
+    progress: Progress | None = None,
+) -> list[Derivatives | None]:
+    """Energies, forces and stresses of crystals as they are.
+
+    Args:
+        structures: ordered structures.
+        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
+        workers: as for `relax_many`.
+        progress: called as the work goes on.
+
+    Returns:
+        In the order given; None where the calculator has no answer or the cell is not believable.
+
+    Raises:
+        InputError: if the calculator cannot be made, or the number of workers is below 1.
+    """
+    return _answers(structures, calculator, Task(derivatives=True), workers, progress)
+
+
+def _answers(
+    structures: Sequence[Structure],
+    calculator: str,
+    task: Task,
+    workers: int | Workers,
+    progress: Progress | None,
+) -> list[Any]:
+    """What the workers say of each crystal; None for what is no crystal."""
+    answers: list[Any] = [None] * len(structures)
     todo = {k: structure for k, structure in enumerate(structures) if structure_fault(structure) is None}
     done = len(structures) - len(todo)
     with _running(workers, calculator) as running:
-        for position, energy, _death in running.answers(Task(), todo, _PATIENCE):
-            energies[position] = nan if energy is None else energy
+        for position, answer, _death in running.answers(task, todo, _PATIENCE):
+            answers[position] = answer
             done += 1
             if progress is not None:
                 progress(done, len(structures))
-    return energies
+    return answers
 
 
 class Workers:

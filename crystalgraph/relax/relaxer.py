@@ -13,7 +13,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ import torch
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
+from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 from threadpoolctl import threadpool_limits
 
@@ -153,6 +154,21 @@ class Relaxation:
         return cls(**values | {"structure": None if content is None else structure_from_record(content)})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Derivatives:
+    """An energy and how it changes.
+
+    Attributes:
+        energy: eV/atom.
+        forces: on the atoms, (n_atoms, 3), eV/Å.
+        stress: of the cell, (3, 3), eV/Å³, positive where it is stretched.
+    """
+
+    energy: float
+    forces: NDArray[np.float64]
+    stress: NDArray[np.float64]
+
+
 def relax(
     structure: Structure, settings: RelaxSettings, *, hull: Hull | None = None, calculator: Calculator | None = None
 ) -> Relaxation:
@@ -193,19 +209,47 @@ def single_point(structure: Structure, calculator: Calculator) -> float:
     Returns:
         eV/atom; NaN if the calculator has no answer or the cell is not believable.
     """
+    with _atoms_as_they_are(structure, calculator) as atoms:
+        energy = nan if atoms is None else float(atoms.get_potential_energy()) / len(atoms)
+        return energy if isfinite(energy) else nan
+    return nan
+
+
+def derivatives(structure: Structure, calculator: Calculator) -> Derivatives | None:
+    """Energy, forces and stress of a crystal as it is.
+
+    Args:
+        structure: ordered structure.
+        calculator: from `make_calculator`.
+
+    Returns:
+        None if the calculator has no answer or the cell is not believable.
+    """
+    with _atoms_as_they_are(structure, calculator) as atoms:
+        if atoms is None:
+            return None
+        forces = np.asarray(atoms.get_forces(), float)  # first: with energies first, CHGNet would be called twice
+        stress = np.asarray(atoms.get_stress(voigt=False), float)
+        found = Derivatives(energy=float(atoms.get_potential_energy()) / len(atoms), forces=forces, stress=stress)
+        finite = isfinite(found.energy) and np.isfinite(found.forces).all() and np.isfinite(found.stress).all()
+        return found if finite else None
+    return None
+
+
+@contextmanager
+def _atoms_as_they_are(structure: Structure, calculator: Calculator) -> Iterator[Atoms | None]:
+    """Atoms with the calculator, or None if the cell is not believable; ends the block where there is no answer."""
     if structure_fault(structure) is not None:
-        return nan
+        yield None
+        return
     atoms = _to_atoms(structure)
     if _cell_doubt(atoms, None) is not None:
-        return nan
+        yield None
+        return
     calculator.reset()  # ASE takes atoms that agree to 1e-15 for the last ones, whoever these were
     atoms.calc = calculator
-    try:
-        with _quiet():
-            energy = float(atoms.get_potential_energy()) / len(atoms)
-    except _EXPECTED:
-        return nan
-    return energy if isfinite(energy) else nan
+    with suppress(*_EXPECTED), _quiet():
+        yield atoms
 
 
 def relaxation_key(structure: Structure, settings: RelaxSettings, hull: Hull | None = None) -> str:

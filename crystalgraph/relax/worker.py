@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph.errors import InputError
 from crystalgraph.relax.calculator import make_calculator
-from crystalgraph.relax.relaxer import RelaxSettings, relax, single_point, structure_from_record
+from crystalgraph.relax.relaxer import RelaxSettings, derivatives, relax, single_point, structure_from_record
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -34,15 +34,19 @@ class Task:
     Attributes:
         settings: how to relax; None asks for the energy of the crystal as it is.
         hull: see `crystalgraph.relax.relaxer.relax`.
+        derivatives: with the energy of the crystal as it is, ask for forces and stress.
     """
 
     settings: RelaxSettings | None = None
     hull: Hull | None = None
+    derivatives: bool = False
 
     def carry_out(self, structure: Structure, calculator: Calculator) -> Any:
-        """The record of a relaxation, or an energy, eV/atom, None where there is none."""
+        """The record of a relaxation, derivatives, or an energy, eV/atom; None where there are none."""
         if self.settings is not None:
             return relax(structure, self.settings, hull=self.hull, calculator=calculator).to_dict()
+        if self.derivatives:
+            return derivatives(structure, calculator)
         energy = single_point(structure, calculator)
         return energy if isfinite(energy) else None
 

@@ -309,6 +309,7 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
         ("temperature", f"{request['temperature']:g}"),
         ("templates no known crystal has", f"{request['explore']:.0%} of the draws"),
         ("fast", "yes" if request["fast"] else "no"),
+        ("steps downhill in the learned energy", str(record["steps_downhill"])),
     ]
     made = [("model", model["name"]), ("model SHA-256", model["sha256"]), ("device", record["device"])]
     if command := model["record"].get("command"):

@@ -123,6 +123,7 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
         explore=request.explore,
         n_draws=1 if request.raw or request.fast else N_DRAWS,
         fast=request.fast,
+        n_refine=request.refine,
     )
     start = perf_counter()
     screen = Screen(request, composition_filter(request), model.score)

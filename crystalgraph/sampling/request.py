@@ -17,6 +17,7 @@ MAX_ATOMS = 100
 
 MAX_NUM = 1_000_000
 TEMPERATURES = 0.1, 10.0
+MAX_REFINE = 1000
 MAX_SEED = 2**63 - 1
 
 
@@ -35,7 +36,9 @@ class GenerationRequest:
         seed: of all random numbers, 0 to 2⁶³ − 1.
         temperature: of the choice of templates, 0.1 to 10: below 1 likely ones come even earlier, above 1 later.
         explore: share of the draws that go to templates which no crystal learned from has, 0 to 1.
-        fast: draw each crystal in one go instead of refining it in several passes and choosing the best of several.
+        fast: draw each crystal in one go instead of in several passes and choosing the best of several.
+        refine: steps that each crystal takes downhill in the energy that the discriminator has learned; None: as many
+            as usual, none if ``fast``, or if the model has learned no energies.
 
     Raises:
         InputError: if a value is not allowed, or values contradict each other.
@@ -52,6 +55,7 @@ class GenerationRequest:
     temperature: float = 1.0
     explore: float = 0.0
     fast: bool = False
+    refine: int | None = None
 
     def __post_init__(self) -> None:
         CompositionFilter(system=self.system, formula=self.formula, ranges=self.ranges)  # refuses contradictions
@@ -61,6 +65,8 @@ class GenerationRequest:
         _check("seed", self.seed, 0, MAX_SEED, "choose another")
         _check("temperature", self.temperature, *TEMPERATURES, "1 draws templates as often as they are likely")
         _check("explore", self.explore, 0, 1, "it is a share: 0.5 gives half of the draws to templates never seen")
+        if self.refine is not None:
+            _check("steps downhill", self.refine, 0, MAX_REFINE, "0 leaves crystals as they are drawn, 20 are usual")
         _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
         smallest = self.formula.num_atoms if self.formula else len(self.system)
         if smallest > self.max_atoms:
@@ -113,6 +119,7 @@ class GenerationRequest:
             "" if self.temperature == 1 else f"T{self.temperature:g}",
             "" if self.explore == 0 else f"explore{self.explore:g}",
             "fast" if self.fast else "",
+            "" if self.refine is None else f"refine{self.refine}",
         ]
         return "-".join(part for part in parts if part)
 
@@ -124,8 +131,9 @@ class GenerationRequest:
         temperature = "" if self.temperature == 1 else f", temperature {self.temperature:g}"
         explore = "" if self.explore == 0 else f", explore {self.explore:g}"
         fast = ", fast" if self.fast else ""
+        refine = "" if self.refine is None else f", {self.refine} steps downhill"
         asked = f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}"
-        return f"{asked}, {atoms}, seed {self.seed}{temperature}{explore}{fast}"
+        return f"{asked}, {atoms}, seed {self.seed}{temperature}{explore}{fast}{refine}"
 
     def as_record(self) -> dict[str, Any]:
         """The request in JSON's types."""
@@ -141,6 +149,7 @@ class GenerationRequest:
             "temperature": self.temperature,
             "explore": self.explore,
             "fast": self.fast,
+            "refine": self.refine,
         }
 
 

@@ -15,7 +15,8 @@ from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.models.bundle import Model
-from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.models.generator import Sites, State
+from crystalgraph.sampling.refine import refine
 from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts, reduced_formula
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
 from crystalgraph.symmetry.template import Templates
@@ -26,8 +27,11 @@ BATCH = 128
 #: Ways to fill a template, of which the discriminator chooses one.
 N_DRAWS = 4
 
-#: Templates filled on trial before anything is drawn, likeliest first, and how often each.
-N_TRIED, N_TRIALS = 1500, 2
+#: Steps that a crystal takes downhill with a model that has learned energies.
+REFINE_STEPS = 20
+
+#: Templates filled on trial before anything is drawn, likeliest first, and the steps downhill that they take then.
+N_TRIED, TRIAL_STEPS = 1500, 3
 
 #: How much a unit of the score, 0.1 eV/atom, weighs among templates of one formula. Chosen on seven systems that were
 #: trained on (V-O, Mn-O, Ta-N, Fe-S, Li-Co-O, Ca-Si, Al-Ni): more finds no lower energies among fewer templates.
@@ -65,50 +69,77 @@ class Samples:
 
 
 @torch.no_grad()
-def fill(generator: Generator, templates: Templates, rng: torch.Generator, n_passes: int | None = None) -> Crystals:
+def fill(
+    model: Model,
+    templates: Templates,
+    rng: torch.Generator,
+    *,
+    n_draws: int = 1,
+    n_passes: int | None = None,
+    n_refine: int = 0,
+) -> Crystals:
     """Fill each template once.
 
     Args:
-        generator: the network.
+        model: its generator fills, its discriminator chooses and refines.
         templates: what to fill; the order is kept.
         rng: draws the noise.
-        n_passes: through the network; as many as it was trained for if None.
+        n_draws: ways to fill each template. The strictly valid one with the highest score is kept; where none is
+            valid, the first.
+        n_passes: through the generator; as many as it was trained for if None.
+        n_refine: steps that what is kept takes downhill, see ``refine``; for a model that has learned energies.
 
     Returns:
         Primitive cells, coordinates in [0, 1), float64, on the CPU.
     """
+    generator = model.generator
     order = torch.argsort(templates.num_atoms, stable=True)
     made = []
     for chunk in order.split(BATCH):
         sites = Sites.of(templates[chunk], dtype=torch.float32, device=generator.radii.device)
-        states = generator.passes(sites, generator.noise(sites, rng), n_passes or generator.n_passes)
-        made.append(states[-1].crystals.to(device="cpu", dtype=torch.float64))
+        draws = [
+            generator.passes(sites, generator.noise(sites, rng), n_passes or generator.n_passes)[-1]
+            for _ in range(n_draws)
+        ]
+        state = draws[0] if n_draws == 1 else _best(model, sites, draws)
+        state = refine(model.discriminator, sites, state, n_refine)
+        made.append(state.crystals.to(device="cpu", dtype=torch.float64))
     crystals = Crystals.concatenate(made)[torch.argsort(order)]
     return crystals.replace(frac_coords=crystals.frac_coords % 1.0)
 
 
-def fill_best(
-    model: Model, templates: Templates, rng: torch.Generator, n_draws: int = N_DRAWS, n_passes: int | None = None
-) -> Crystals:
-    """Fill each template several times and keep the strictly valid crystal that the discriminator scores highest.
+def _best(model: Model, sites: Sites, draws: list[State]) -> State:
+    """Of each crystal the strictly valid draw with the highest score; the first where none is valid."""
+    best, highest = draws[0], torch.full((len(sites),), -torch.inf)
+    for state in draws:
+        scores = torch.full_like(highest, -torch.inf)
+        crystals = state.crystals.to(device="cpu", dtype=torch.float64)
+        valid = strict_validity(crystals).valid
+        scores[valid] = model.score(crystals[valid], sites.space_group_number.cpu()[valid]).nan_to_num(-torch.inf)
+        best = state.where((scores > highest).to(sites.batch.device), sites, best)
+        highest = torch.maximum(highest, scores)
+    return best
+
+
+def steps_downhill(model: Model, asked: int | None = None, *, fast: bool = False) -> int:
+    """Steps that a crystal takes downhill: as asked, or as many as usual, none where the model knows no way.
 
     Args:
-        model: generator and discriminator.
-        templates: what to fill; the order is kept.
-        rng: draws the noise.
-        n_draws: ways to fill each template. Where none is strictly valid the first is kept.
-        n_passes: as for ``fill``.
+        model: whose discriminator leads.
+        asked: steps asked for, if any.
+        fast: whether all is to be fast.
 
-    Returns:
-        As ``fill``, one crystal per template.
+    Raises:
+        InputError: if steps are asked for and the model has learned no energies.
     """
-    draws = [fill(model.generator, templates, rng, n_passes) for _ in range(n_draws)]
-    scores = torch.full((n_draws, len(templates)), -torch.inf)
-    for drawn, row in zip(draws, scores, strict=True):
-        valid = strict_validity(drawn).valid
-        row[valid] = model.score(drawn[valid], templates.space_group_number[valid]).nan_to_num(-torch.inf)
-    chosen = scores.argmax(0) * len(templates) + torch.arange(len(templates))
-    return Crystals.concatenate(draws)[chosen]
+    if asked and not model.knows_energies:
+        raise InputError(
+            f"model {model.name!r} has learned no energies, so it cannot refine crystals; ask for 0 steps, or train"
+            " with energies.systems above 0"
+        )
+    if asked is not None:
+        return asked
+    return REFINE_STEPS if model.knows_energies and not fast else 0
 
 
 class Sampler:
@@ -129,6 +160,7 @@ class Sampler:
         fast: one pass through the generator, which is faster and less often right.
         guided: whether, among templates of one formula, those weigh more whose crystals, filled on trial, the
             discriminator scores high.
+        n_refine: steps that every crystal takes downhill, see ``fill``; by default as ``steps_downhill`` says.
 
     Raises:
         InputError: if nothing fits the request; the message names what would.
@@ -149,10 +181,12 @@ class Sampler:
         n_draws: int = 1,
         fast: bool = False,
         guided: bool = True,
+        n_refine: int | None = None,
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
         self._min_atoms, self._max_atoms = min_atoms, max_atoms
+        self._n_refine = steps_downhill(model, n_refine, fast=fast)
         self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
 
@@ -208,17 +242,14 @@ class Sampler:
         return torch.zeros_like(weights).index_put((tried,), share * within)
 
     def _try(self, templates: Templates) -> Tensor:
-        """Mean score of the strictly valid among some crystals of each template, (n,); the worst where none is."""
-        scores = []
-        for _ in range(N_TRIALS):
-            crystals = fill(self.model.generator, templates, self.rng, self._n_passes)
-            valid = strict_validity(crystals).valid
-            score = torch.full((len(templates),), torch.nan, dtype=torch.float64)
-            score[valid] = self.model.score(crystals[valid], templates.space_group_number[valid]).double()
-            scores.append(score)
-        mean = torch.stack(scores).nanmean(0)
-        known = mean[~mean.isnan()]
-        return mean.nan_to_num(float(known.min()) if len(known) else 0.0)
+        """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""
+        n_refine = min(self._n_refine, TRIAL_STEPS)
+        crystals = fill(self.model, templates, self.rng, n_passes=self._n_passes, n_refine=n_refine)
+        valid = strict_validity(crystals).valid
+        scores = torch.full((len(templates),), torch.nan, dtype=torch.float64)
+        scores[valid] = self.model.score(crystals[valid], templates.space_group_number[valid]).double()
+        known = scores[~scores.isnan()]
+        return scores.nan_to_num(float(known.min()) if len(known) else 0.0)
 
     def _enumerate(self, formula: dict[int, int], space_group_number: int) -> Templates:
         """All templates that fit; of very many some at random."""
@@ -270,12 +301,15 @@ class Sampler:
     def draw(self, n: int) -> Samples:
         """The next n raw crystals; nothing is dropped."""
         templates = self.choices.templates[self._next(n)]
-        if self._n_draws == 1:
-            crystals = fill(self.model.generator, templates, self.rng, self._n_passes)
-        else:
-            crystals = fill_best(self.model, templates, self.rng, self._n_draws, self._n_passes)
         return Samples(
-            crystals=crystals,
+            crystals=fill(
+                self.model,
+                templates,
+                self.rng,
+                n_draws=self._n_draws,
+                n_passes=self._n_passes,
+                n_refine=self._n_refine,
+            ),
             space_group_number=templates.space_group_number,
             template_key=templates.names(),
         )

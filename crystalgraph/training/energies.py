@@ -1,4 +1,4 @@
-"""The last phase: a discriminator learns how high above the hull the model's own crystals come out.
+"""The last phase: a discriminator learns how high above the hull the model's own crystals come out, and the way down.
 
 It is a new and wider one than that of the adversarial phase, for it need not be fast enough to train against. Its score
 is the energy above the hull before relaxation, of which it has learned examples in other systems, with the sign turned.
@@ -17,20 +17,28 @@ from crystalgraph.config import EnergiesConfig
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.heights import heights
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.descent import descend
 from crystalgraph.training.labels import Labelled, Labels
 from crystalgraph.training.threads import Threads
 
-#: eV/atom; a score of −1.
-UNIT = 0.1
-
 #: eV/atom; what lies outside is as good or as bad as the end.
 RANGE = -0.3, 2.0
 
-#: eV/atom, from where an error counts by its size and not by its square.
+#: eV/atom and eV/Å, from where an error counts by its size and not by its square.
 LARGE_ERROR = 0.2
+
+#: How much errors of each kind weigh.
+WEIGHT = {"energy": 1.0, "force": 3.0, "strain": 1.0}
+
+
+def robust(error: Tensor) -> Tensor:
+    """Mean Huber loss of errors, in units of a large one; 0 where there are none."""
+    if error.numel() == 0:
+        return error.sum()
+    return huber_loss(error, torch.zeros_like(error), delta=LARGE_ERROR) / LARGE_ERROR
 
 
 class Energies:
@@ -42,17 +50,24 @@ class Energies:
         config: steps, rates.
         seed: of the run.
         threads: parts of a batch that are worked out at the same time, see ``Threads``.
+        round_number: how often this was done before, from 0; each draws its own batches.
     """
 
     name = "energies"
 
     def __init__(
-        self, labels: Labels, discriminator: Discriminator, config: EnergiesConfig, seed: int, threads: int = 1
+        self,
+        labels: Labels,
+        discriminator: Discriminator,
+        config: EnergiesConfig,
+        seed: int,
+        threads: int = 1,
+        round_number: int = 0,
     ) -> None:
         self.labels, self.discriminator, self.scorer = labels, discriminator, copy.deepcopy(discriminator)
         self.config, self.seed, self.steps = config, seed, config.steps
         self.optimizer = torch.optim.AdamW(discriminator.parameters(), betas=(0.9, 0.98), weight_decay=1e-3)
-        self._threads = Threads(threads)
+        self._threads, self._round = Threads(threads), round_number
         self._data: Labelled | None = None
 
     @property
@@ -70,8 +85,10 @@ class Energies:
             self._data = Labelled(
                 crystals=crystals,
                 space_group_number=found.space_group_number,
-                e_above_hull=found.e_above_hull.float().clamp(*RANGE),
-            )[searchable_cells(*cells, self.discriminator.cutoff)]
+                e_above_hull=found.e_above_hull.float(),
+                forces=found.forces.float(),
+                stress=found.stress.float(),
+            )[searchable_cells(*cells, self.discriminator.cutoff).nonzero().flatten()]
         return self._data
 
     def step(self, step: int) -> dict[str, float]:
@@ -80,12 +97,22 @@ class Energies:
 
         def part(_number: int, index: Tensor) -> tuple[dict[str, float], tuple[Tensor, ...]]:
             some = self.data[index]
-            found = -UNIT * self.discriminator(self.discriminator.graph(some.crystals), some.space_group_number)
-            loss = huber_loss(found, some.e_above_hull, delta=LARGE_ERROR) / LARGE_ERROR
-            error = (found - some.e_above_hull).abs().mean()
-            return {"energy": error.item()}, torch.autograd.grad(loss, parameters)
+            graph = self.discriminator.graph(some.crystals)
+            found = heights(self.discriminator, graph, some.space_group_number, create_graph=True)
+            inside = (some.e_above_hull > RANGE[0]) & (some.e_above_hull < RANGE[1])
+            volume, num_atoms = some.crystals.volume, some.crystals.num_atoms
+            errors = {
+                "energy": found.e_above_hull - some.e_above_hull.clamp(*RANGE),
+                "force": (found.forces - some.forces)[inside[some.crystals.batch]],
+                "strain": (found.strain_energy - (volume / num_atoms)[:, None, None] * some.stress)[inside],
+            }
+            loss = torch.stack([WEIGHT[name] * robust(error) for name, error in errors.items()]).sum()
+            values = {name: error.abs().mean().item() for name, error in errors.items()}
+            return values, torch.autograd.grad(loss, parameters)
 
-        index = torch.randint(len(self.data), (self.config.batch_size,), generator=step_rng(self.seed, 32, step))
+        index = torch.randint(
+            len(self.data), (self.config.batch_size,), generator=step_rng(self.seed, 32, step, self._round)
+        )
         values, gradients = self._threads.gradients(part, index)
         return values | descend(self.discriminator, self.scorer, gradients, [self.optimizer], self.config, step)
 

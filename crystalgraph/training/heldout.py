@@ -10,7 +10,8 @@ import torch
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.models.bundle import Model
-from crystalgraph.sampling.sample import fill_best
+from crystalgraph.sampling.sample import N_DRAWS as N_WAYS
+from crystalgraph.sampling.sample import fill, steps_downhill
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.corpus import TemplateSet
 
@@ -48,8 +49,12 @@ def measure_heldout(
     cases = cases[torch.randperm(len(cases), generator=step_rng(seed, 22))[:N_TEMPLATES]]
     if len(cases) == 0:
         return {"templates": 0}
+    n_refine = steps_downhill(model)
     found = evaluate_heldout(
-        lambda draw: fill_best(model, cases.templates, step_rng(seed, 21, draw)), cases.crystals(), N_DRAWS, progress
+        lambda draw: fill(model, cases.templates, step_rng(seed, 21, draw), n_draws=N_WAYS, n_refine=n_refine),
+        cases.crystals(),
+        N_DRAWS,
+        progress,
     )
     rates = {
         f"match_{n}": Rate(numerator=int(found.found_within(n).sum()), denominator=len(cases)) for n in (1, N_DRAWS)

@@ -1,9 +1,9 @@
-"""What the model's own crystals are worth: a calculator's energies of crystals drawn in the systems it learned from.
+"""What the model's own crystals are worth: a calculator's answers for crystals drawn in the systems it learned from.
 
-Each crystal gets one energy, as it was drawn, and is placed on the hull of the training crystals of its system, which
-get their energies in the same way. The systems are those of the training crystals, none of which holds two elements of
-a system that is left out, or a formula that is held out; of an element that is left out with a system only the energy
-of its crystals is used.
+Each crystal gets one energy, with forces and stress, as it was drawn, and is placed on the hull of the training
+crystals of its system, which get their energies in the same way. The systems are those of the training crystals, none
+of which holds two elements of a system that is left out, or a formula that is held out; of an element that is left out
+with a system only the energy of its crystals is used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import combinations, zip_longest
 from math import isfinite, nan
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,9 +28,9 @@ from crystalgraph.io.structures import to_structures
 from crystalgraph.models.bundle import Model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.pool import Workers, many_derivatives, single_points
 from crystalgraph.relax.references import ELEMENT_ENERGY, known_phases
-from crystalgraph.sampling.sample import Sampler
+from crystalgraph.sampling.sample import REFINE_STEPS, Sampler
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, restore_module
 from crystalgraph.training.corpus import TemplateSet
@@ -37,30 +38,38 @@ from crystalgraph.training.corpus import TemplateSet
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystalgraph.relax.relaxer import Derivatives
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """Crystals with energies.
+    """Crystals with energies and how they change.
 
     Attributes:
         crystals: as drawn, or real.
         space_group_number: of their templates, (n,).
         e_above_hull: above the hull of the training crystals, eV/atom, (n,).
+        forces: on the atoms, crystal after crystal, (n_atoms, 3), eV/Å.
+        stress: of the cells, (n, 3, 3), eV/Å³, positive where they are stretched.
     """
 
     crystals: Crystals
     space_group_number: Tensor
     e_above_hull: Tensor
+    forces: Tensor
+    stress: Tensor
 
     def __len__(self) -> int:
         return len(self.e_above_hull)
 
     def __getitem__(self, index: Tensor) -> Labelled:
-        """Select by an index tensor or mask."""
+        """Select by positions."""
         return Labelled(
             crystals=self.crystals[index],
             space_group_number=self.space_group_number[index],
             e_above_hull=self.e_above_hull[index],
+            forces=self.forces[self.crystals.atoms_of(index)],
+            stress=self.stress[index],
         )
 
     @staticmethod
@@ -70,6 +79,8 @@ class Labelled:
             crystals=Crystals.concatenate([part.crystals for part in parts]),
             space_group_number=torch.cat([part.space_group_number for part in parts]),
             e_above_hull=torch.cat([part.e_above_hull for part in parts]),
+            forces=torch.cat([part.forces for part in parts]),
+            stress=torch.cat([part.stress for part in parts]),
         )
 
 
@@ -128,6 +139,8 @@ class Labels:
         held_out: crystals of whose formulas nothing is learned; None where prototypes are held out.
         seed: of the run.
         workers: hold the calculator.
+        earlier: the labels of the round before, which come before these; then ``model`` has learned from them, and its
+            crystals are refined.
     """
 
     name = "labels"
@@ -141,12 +154,16 @@ class Labels:
         held_out: TemplateSet | None,
         seed: int,
         workers: Workers,
+        earlier: Labels | None = None,
     ) -> None:
         self.model, self._training, self._config, self._seed, self._workers = model, training, config, seed, workers
-        self._systems = training_systems(training, left_out, held_out, seed)[: config.systems]
+        self._begin: int = 0 if earlier is None else earlier._begin + config.systems
+        systems = training_systems(training, left_out, held_out, seed)
+        self._systems = systems[self._begin : self._begin + config.systems]
         self.steps = len(self._systems)
-        self._parts: list[Labelled] = []
-        self._energy: dict[int, float] = {}  # of training crystals, eV/atom
+        self._n_refine = 0 if earlier is None else REFINE_STEPS
+        self._parts: list[Labelled] = [] if earlier is None else list(earlier._parts)
+        self._real: dict[int, Derivatives | None] = {}  # of training crystals
         self._element_energy = dict(ELEMENT_ENERGY) if config.calculator == CHGNET else {}
 
     @property
@@ -167,7 +184,13 @@ class Labels:
         """Label the crystals of a system and return what to log."""
         system, templates = self._systems[step], self._training.templates
         try:
-            sampler = Sampler(self.model, list(system.atomic_numbers), step_rng(self._seed, 31, step), guided=False)
+            sampler = Sampler(
+                self.model,
+                list(system.atomic_numbers),
+                step_rng(self._seed, 31, self._begin + step),
+                guided=False,
+                n_refine=self._n_refine,
+            )
         except InputError:  # no template of the pool has so many elements
             return {"labelled": 0.0}
         drawn = sampler.draw(self._config.samples)
@@ -176,34 +199,41 @@ class Labels:
         known = self._training[inside]
         crystals, references = drawn.crystals[valid], known.crystals()
         own, real = to_structures(crystals), to_structures(references)
-        new = [place for place, k in enumerate(inside.tolist()) if k not in self._energy]
-        energies = self._energies(own + [real[place] for place in new])
-        self._energy |= dict(zip(inside[new].tolist(), energies[len(own) :], strict=True))
-        real_energies = [self._energy[k] for k in inside.tolist()]
+        new = [place for place, k in enumerate(inside.tolist()) if k not in self._real]
+        answers = self._derivatives(own + [real[place] for place in new])
+        self._real |= dict(zip(inside[new].tolist(), answers[len(own) :], strict=True))
+        of_real = [self._real[k] for k in inside.tolist()]
         try:
-            hull = Hull(system, self._phases(system, real, real_energies))
+            hull = Hull(system, self._phases(system, real, of_real))
         except InputError:  # an element has no energy
             return {"labelled": 0.0}
 
         whole = [place for place, structure in enumerate(real) if len(structure.composition) == len(system)]
         structures = own + [real[place] for place in whole]
-        energies = energies[: len(own)] + [real_energies[place] for place in whole]
-        floor = torch.tensor([hull.energy_at(structure.composition) for structure in structures]).double()
+        answers = answers[: len(own)] + [of_real[place] for place in whole]
+        answered = {place: answer for place, answer in enumerate(answers) if answer is not None}
+        if not answered:
+            return {"labelled": 0.0}
+        kept = torch.tensor(list(answered))
+        heights = [hull.e_above_hull(structures[k].composition, answer.energy) for k, answer in answered.items()]
         found = Labelled(
-            crystals=Crystals.concatenate([crystals, references[whole]]),
-            space_group_number=torch.cat([drawn.space_group_number[valid], known.templates.space_group_number[whole]]),
-            e_above_hull=torch.tensor(energies, dtype=torch.float64) - floor,
+            crystals=Crystals.concatenate([crystals, references[whole]])[kept],
+            space_group_number=torch.cat([drawn.space_group_number[valid], known.templates.space_group_number[whole]])[
+                kept
+            ],
+            e_above_hull=torch.tensor(heights, dtype=torch.float64),
+            forces=torch.from_numpy(np.concatenate([answer.forces for answer in answered.values()])),
+            stress=torch.from_numpy(np.stack([answer.stress for answer in answered.values()])),
         )
-        found = found[torch.isfinite(found.e_above_hull)]
         self._parts.append(found)
         return {"labelled": float(len(found)), "e_above_hull": float(found.e_above_hull.median())}
 
-    def _energies(self, structures: list[Structure]) -> list[float]:
-        return single_points(structures, self._config.calculator, workers=self._workers)
+    def _derivatives(self, structures: list[Structure]) -> list[Derivatives | None]:
+        return many_derivatives(structures, self._config.calculator, workers=self._workers)
 
-    def _phases(self, system: ChemicalSystem, real: list[Structure], energies: list[float]) -> list[Phase]:
+    def _phases(self, system: ChemicalSystem, real: list[Structure], answers: list[Derivatives | None]) -> list[Phase]:
         """The real crystals that have an energy, and a reference for each element that none of them is."""
-        given = ((s.composition, energy) for s, energy in zip(real, energies, strict=True) if isfinite(energy))
+        given = [(s.composition, answer.energy) for s, answer in zip(real, answers, strict=True) if answer is not None]
         phases = [
             Phase(name=str(place), formula=composition.reduced_formula, energy=energy)
             for place, (composition, energy) in enumerate(given)
@@ -214,8 +244,9 @@ class Labels:
             if ChemicalSystem((element,)) in present:
                 continue
             if element not in self._element_energy:
-                known = self._energies([phase.structure for phase in known_phases(ChemicalSystem((element,)))])
-                self._element_energy[element] = min(filter(isfinite, known), default=nan)
+                known = [phase.structure for phase in known_phases(ChemicalSystem((element,)))]
+                energies = single_points(known, self._config.calculator, workers=self._workers)
+                self._element_energy[element] = min(filter(isfinite, energies), default=nan)
             if isfinite(self._element_energy[element]):
                 phases.append(Phase(name=element, formula=element, energy=self._element_energy[element]))
         return phases
@@ -233,6 +264,8 @@ class Labels:
             "labels.num_atoms": labelled.crystals.num_atoms,
             "labels.space_group_number": labelled.space_group_number,
             "labels.e_above_hull": labelled.e_above_hull,
+            "labels.forces": labelled.forces,
+            "labels.stress": labelled.stress,
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -240,5 +273,5 @@ class Labels:
         restore_module("generator", self.model.generator, tensors)
         own = {name.removeprefix("labels."): value for name, value in tensors.items() if name.startswith("labels.")}
         if own:
-            rest = {name: own.pop(name) for name in ("space_group_number", "e_above_hull")}
+            rest = {name: own.pop(name) for name in ("space_group_number", "e_above_hull", "forces", "stress")}
             self._parts = [Labelled(crystals=Crystals(**own), **rest)]

@@ -107,7 +107,12 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     pool = template_pool(corpus.training, n_jobs=config.threads)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
-    wide = Discriminator(width=config.energies.width, n_layers=config.energies.n_layers)
+    wide = Discriminator(
+        width=config.energies.width,
+        n_layers=config.energies.n_layers,
+        cutoff=config.energies.cutoff,
+        max_neighbors=None,
+    )
     generator.element_volume.copy_(corpus.element_volume)
     decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
     if decorated is not None:
@@ -133,11 +138,14 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
     if config.adversarial.steps:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
 
-    def bundle() -> Model:
-        return _bundle(config, dataset, corpus, pool, generator, discriminator, prior, progress.seconds)
+    def bundle(*, knows_energies: bool = False) -> Model:
+        made = _bundle(config, dataset, corpus, pool, generator, discriminator, prior, progress.seconds)
+        if knows_energies:
+            made.record["calculator"] = calculator_identity(config.energies.calculator)
+        return made
 
-    def save(name: str, folder: Path) -> None:
-        save_model(bundle(), folder)
+    def save(name: str, folder: Path, model: Model) -> None:
+        save_model(model, folder)
         watcher.message(f"{name} done after {progress.seconds / 60:.0f} minutes; model in {folder}")
 
     for number, make in enumerate(makers, start=1):
@@ -150,19 +158,24 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
             continue
         generator, discriminator = phase.average, phase.scorer
         last = number == len(makers) and not config.energies.systems
-        save(phase.name, out / (MODEL_FOLDER if last else phase.name.replace(" ", "-")))
+        save(phase.name, out / (MODEL_FOLDER if last else phase.name.replace(" ", "-")), bundle())
     if config.energies.systems:
-        with Workers(config.energies.calculator, config.threads) as workers:
-            left_out = systems_left_out(config.data)
-            held_out = corpus.heldout if config.data.holdout_by == "formula" else None
-            labels = Labels(bundle(), corpus.training, config.energies, left_out, held_out, config.seed, workers)
-            progress.run(labels, {"prior": prior})
-        energies = Energies(labels, wide, config.energies, config.seed, config.threads)
-        progress.run(energies, {"prior": prior})
-        generator, discriminator = energies.average, energies.scorer
-        save(energies.name, out / MODEL_FOLDER)
+        left_out = systems_left_out(config.data)
+        held_out = corpus.heldout if config.data.holdout_by == "formula" else None
+        labels, settings = None, config.energies
+        with Workers(settings.calculator, config.threads) as workers:
+            for number in range(settings.rounds):
+                model = bundle(knows_energies=number > 0)
+                labels = Labels(
+                    model, corpus.training, settings, left_out, held_out, config.seed, workers, earlier=labels
+                )
+                progress.run(labels, {"prior": prior, "learned": wide})
+                energies = Energies(labels, wide, settings, config.seed, config.threads, number)
+                progress.run(energies, {"prior": prior})
+                generator, discriminator, wide = energies.average, energies.scorer, energies.scorer
+        save(energies.name, out / MODEL_FOLDER, bundle(knows_energies=True))
     _draw_curves(progress.log, out / CURVES_FILE)
-    figures = measure_heldout(bundle(), watched, config.seed)
+    figures = measure_heldout(bundle(knows_energies=config.energies.systems > 0), watched, config.seed)
     write_json(out / HELDOUT_FILE, figures)
     if figures["templates"]:
         first, any_draw = (figures[f"match_{n}"]["value"] for n in (1, N_DRAWS))
@@ -274,7 +287,6 @@ def _bundle(
         "n_held_out": len(corpus.heldout),
         "held_out": held_out_checksum(corpus),
         "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
-        **({"calculator": calculator_identity(config.energies.calculator)} if config.energies.systems else {}),
         "minutes": round(seconds / 60, 1),
         "threads": config.threads,
         "versions": {

@@ -23,10 +23,10 @@ KNOWN = [ROCK_SALT, RUTILE, DIAMOND, BCC, TRICLINIC]
 GROUPS = torch.tensor([225, 136, 227, 229, 1])
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[13, None], ids=["nearest", "all"])
+def model(request):
     torch.manual_seed(0)
-    return Discriminator().double()
+    return Discriminator(max_neighbors=request.param).double()
 
 
 def scores(model, structures, groups=GROUPS):
@@ -111,9 +111,10 @@ def test_score_is_continuous_where_neighbours_change_places(model):
     assert jumps.max() < 0.01
 
 
-def test_gradcheck_with_respect_to_lattice_and_coordinates():
+@pytest.mark.parametrize(("max_neighbors", "cutoff"), [(6, 5.0), (None, 3.5)])
+def test_gradcheck_with_respect_to_lattice_and_coordinates(max_neighbors, cutoff):
     torch.manual_seed(1)
-    model = Discriminator(width=8, n_basis=4, max_neighbors=6).double()
+    model = Discriminator(width=8, n_basis=4, max_neighbors=max_neighbors, cutoff=cutoff).double()
     crystals = from_structures([TRICLINIC])
     graph = model.graph(crystals)
 
@@ -185,7 +186,7 @@ def test_size_and_seed():
 
 
 def test_weights_survive_a_state_dict(model):
-    copy = Discriminator().double()
+    copy = Discriminator(**model.arguments).double()
     copy.load_state_dict(model.state_dict())
     assert torch.equal(scores(copy, KNOWN), scores(model, KNOWN))
 

@@ -15,8 +15,8 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
 from crystalgraph.relax import pool
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.pool import Workers, relax_many, single_points
-from crystalgraph.relax.relaxer import RelaxSettings, relax, single_point
+from crystalgraph.relax.pool import Workers, many_derivatives, relax_many, single_points
+from crystalgraph.relax.relaxer import RelaxSettings, derivatives, relax, single_point
 
 HERE = Path(__file__).parent
 EMT_NAME = "ase.calculators.emt:EMT"
@@ -84,6 +84,19 @@ def test_single_points(crystals):
     assert energies[:7] == [single_point(crystal, EMT()) for crystal in crystals]
     assert [isnan(energy) for energy in energies] == [False] * 7 + [True] * 2
     assert seen[-1] == (9, 9)
+
+
+def test_many_derivatives(crystals):
+    from ase.calculators.emt import EMT
+
+    nonsense = Structure(Lattice.cubic(1), ["Cu"], [[0, 0, 0]])
+    *found, none = many_derivatives([*crystals, nonsense], EMT_NAME, workers=2)
+    assert none is None
+    for crystal, own in zip(crystals, found, strict=True):
+        alone = derivatives(crystal, EMT())
+        assert own.energy == alone.energy
+        assert (own.forces == alone.forces).all()
+        assert (own.stress == alone.stress).all()
 
 
 def test_workers_serve_several_calls(crystals, counted):

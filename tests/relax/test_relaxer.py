@@ -17,6 +17,7 @@ from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.relaxer import (
     Relaxation,
     RelaxSettings,
+    derivatives,
     relax,
     relaxation_key,
     single_point,
@@ -134,6 +135,20 @@ def test_abort_above_the_hull(fcc):
     assert (found.status, found.n_steps, found.usable) == ("aborted", 2, False)
     assert "above the hull after 2 steps" in found.reason
     assert relax(start, replace(SETTINGS, abort=((2, 5.0),)), hull=deep).status == "converged"
+
+
+def test_derivatives_are_those_that_ase_gives(fcc):
+    cell = fcc("Cu", 3.7) * (2, 1, 1)
+    cell.translate_sites([0], [0.03, 0.01, 0])
+    atoms = cell.to_ase_atoms()
+    atoms.calc = EMT()
+    found = derivatives(cell, EMT())
+    assert found.energy == pytest.approx(atoms.get_potential_energy() / 2, abs=1e-12)
+    assert found.energy == single_point(cell, EMT())
+    assert np.allclose(found.forces, atoms.get_forces(), atol=1e-12)
+    assert np.allclose(found.stress, atoms.get_stress(voigt=False), atol=1e-12)
+    assert derivatives(fcc("Nb"), EMT()) is None
+    assert derivatives(fcc("Cu", 1.0), EMT()) is None
 
 
 @pytest.mark.parametrize(

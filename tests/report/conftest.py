@@ -101,6 +101,7 @@ def finished_run(crystals, tmp_path_factory):
     stages = [("single point", 6, 0), ("choice", 6, 2), ("relaxation", 4, 0), ("finalists", 4, 0), ("copies", 4, 0)]
     record = {
         "request": request.as_record(),
+        "steps_downhill": 20,
         "model": {"name": "by hand", "sha256": "0" * 64, "record": {}},
         "composition": {},
         "versions": {"crystalgraph": "0.1.0"},

@@ -115,7 +115,15 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
 
     monkeypatch.setattr("crystalgraph.sampling.sample.Sampler", sampler)
     request = GenerationRequest.parse(
-        formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7, temperature=2.0, explore=0.5, fast=True
+        formula="NbO2",
+        space_group_number=136,
+        max_atoms=12,
+        num=1,
+        seed=7,
+        temperature=2.0,
+        explore=0.5,
+        fast=True,
+        refine=5,
     )
     result = generate(dealer("rutile"), request)
     assert result.counts[KEPT] == 1
@@ -129,6 +137,7 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         "explore": 0.5,
         "n_draws": 1,
         "fast": True,
+        "n_refine": 5,
     }
     generate(dealer("rutile"), replace(request, fast=False))
     assert (asked["n_draws"], asked["fast"]) == (N_DRAWS, False)

@@ -5,11 +5,8 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.crystals import Crystals
-from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.structures import from_structures, to_structures
 from crystalgraph.models.bundle import load_model
-from crystalgraph.symmetry.extract import extract
-from crystalgraph.training.corpus import TemplateSet
 
 
 @pytest.fixture
@@ -27,20 +24,6 @@ def anatase(metal: str) -> Structure:
     return structure.get_primitive_structure()
 
 
-def training_set(*training: Structure) -> TemplateSet:
-    found = extract(from_structures(training))
-    assert not found.failures
-    log_volume, shape = code_from_lattice(found.lattice)
-    return TemplateSet(
-        templates=found.templates,
-        log_volume=log_volume,
-        shape=shape,
-        u=found.u,
-        prototypes=found.templates.prototypes(),
-        ids=[f"case-{k}" for k in range(len(training))],
-    )
-
-
 VOLUME = torch.arange(119, dtype=torch.float64) / 2
 
 
@@ -48,9 +31,9 @@ def case(structure: Structure) -> Crystals:
     return from_structures([structure])
 
 
-def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(bench) -> None:
+def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(bench, as_template_set) -> None:
     baseline = bench.NearestPrototypes(
-        training_set(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
+        as_template_set(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
     )
     first, second, third = to_structures(baseline.predict(case(rutile("Ti")), 20))
     assert third.get_space_group_info()[1] == 141  # of SnO2: its arrangement came already
@@ -62,8 +45,8 @@ def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(be
     assert len(baseline.predict(case(rutile("Ti")), 1)) == 1
 
 
-def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(bench) -> None:
-    baseline = bench.NearestPrototypes(training_set(rutile("Pb"), anatase("Sn")), VOLUME)
+def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(bench, as_template_set) -> None:
+    baseline = bench.NearestPrototypes(as_template_set(rutile("Pb"), anatase("Sn")), VOLUME)
     alloy = Structure(Lattice.cubic(5), ["Ti", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]])
     found = baseline.predict(case(alloy), 20)
     assert len(found) == 0

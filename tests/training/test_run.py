@@ -37,7 +37,8 @@ batch_size = 6
 width = 16
 head_start = 4
 [energies]
-systems = 12
+systems = 8
+rounds = 2
 samples = 4
 calculator = "toy_potential:make"
 steps = 8
@@ -69,7 +70,7 @@ FEEDBACK = CONFIG.replace("FORM", "feedback")
 def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: str) -> None:
     assert toy_calculator in FEEDBACK
     whole = load_model(train(FEEDBACK, tmp_path / "whole"))
-    for part, steps in enumerate((11, 17, 18, 19, 13)):  # killed in each phase once
+    for part, steps in enumerate((11, 17, 18, 15, 13, 13, 11)):  # killed in each phase once
         with pytest.raises(Killed):
             train(FEEDBACK, tmp_path / "parts", resume=part > 0, watcher=Killer(steps))
     parts = load_model(train(FEEDBACK, tmp_path / "parts", resume=True))
@@ -81,14 +82,17 @@ def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: st
 def test_files_and_record_of_a_run(tmp_path: Path) -> None:
     folder = train(FEEDBACK, tmp_path / "run")
     log = pd.read_csv(tmp_path / "run" / "log.csv")
-    assert log["step"].tolist() == [10, 12, 10, 20, 24, 10, 16, 10, 12, 8]
-    assert log["prior"].notna().tolist() == [True, True, *[False] * 8]
+    assert log["step"].tolist() == [10, 12, 10, 20, 24, 10, 16, 8, 8, 8, 8]
+    assert log["phase"].tolist()[7:] == ["labels", "energies"] * 2
+    assert log["prior"].notna().tolist() == [True, True, *[False] * 9]
     assert log["validity"][2:7].between(0, 1).all()
     assert log["fooled"].notna().sum() == 2
-    assert log["labelled"][7:9].gt(1).all()
-    assert log["energy"].notna().sum() == 1
+    assert log["labelled"][[7, 9]].gt(1).all()
+    assert log[["energy", "force", "strain"]].notna().sum().tolist() == [2, 2, 2]
+    models = {name: load_model(tmp_path / "run" / name) for name in ("adversarial", "model")}
+    assert [model.knows_energies for model in models.values()] == [False, True]
     for part in ("generator", "prior"):
-        before, after = (getattr(load_model(tmp_path / "run" / name), part) for name in ("adversarial", "model"))
+        before, after = (getattr(model, part) for model in models.values())
         for one, other in zip(before.parameters(), after.parameters(), strict=True):
             assert torch.equal(one, other)
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
