@@ -129,7 +129,6 @@ def shipped_arms(templates: Templates) -> list[Arm]:
     return [
         Arm(name="shipped, fast", draw=lambda rng: fill(model, templates, rng, n_passes=1)),
         Arm(name="shipped, not refined", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS)),
-        Arm(name="shipped, one draw", draw=lambda rng: fill(model, templates, rng, n_refine=n_refine)),
         Arm(name="shipped", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS, n_refine=n_refine)),
     ]
 

@@ -8,6 +8,7 @@ import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals import Crystals
+from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.known import Reference
 from crystalgraph.evaluation.rows import Row
@@ -41,6 +42,21 @@ def without_times(content):
     if isinstance(content, dict):
         return {k: without_times(v) for k, v in content.items() if "seconds" not in k}
     return [without_times(v) for v in content] if isinstance(content, list) else content
+
+
+def test_arms_of_an_earlier_run_stand_beside(bench, tmp_path):
+    size = ("--samples", "4", "--relaxed", "1")
+    first = bench("first.json", "--arms", "substitution,random", *size)
+    beside = ("--beside", str(tmp_path / "first.json"))
+    both = bench("both.json", "--arms", "raw", *size, *beside)
+    assert list(both["arms"]) == ["substitution", "raw"]  # random parameters depend on the model
+    samples = both["arms"]["substitution"]["equal_samples"]
+    assert list(samples["ranking"]) == ["single point"]
+    assert samples["msun_of_relaxed"] == first["arms"]["substitution"]["equal_samples"]["msun_of_relaxed"]
+    assert "substitution" in (tmp_path / "both.md").read_text()
+    with pytest.raises(InputError, match="another samples: 4, not 5"):
+        bench("other.json", "--arms", "raw", "--samples", "5", "--relaxed", "1", *beside)
+    assert not (tmp_path / "other.json").exists()
 
 
 def test_a_tiny_run_and_the_same_again(bench, tmp_path):
