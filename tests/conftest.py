@@ -105,6 +105,13 @@ def cg(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
+def quick_draws(monkeypatch):
+    """Few templates tried and few steps downhill, for tests of what runs and not of what comes out."""
+    monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 100)
+    monkeypatch.setattr("crystalgraph.sampling.sample.REFINE_STEPS", 2)
+
+
+@pytest.fixture
 def toy_calculator(monkeypatch):
     """Import path of a pair potential, here and in worker processes."""
     monkeypatch.syspath_prepend(Path(__file__).parent)

@@ -37,6 +37,7 @@ def test_the_readme_shows_every_command() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_draws")
 @pytest.mark.parametrize("block", range(len(RUNNABLE)))
 def test_commands_run(block: int, cg: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     for command in RUNNABLE[block]:

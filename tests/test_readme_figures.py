@@ -50,9 +50,10 @@ def at_equal_time() -> list[str]:
 
 def rankings() -> list[str]:
     rows = []
+    names = {"discriminator": "discriminator's score", "single point": "CHGNet before relaxation"}
     for arm in ("raw", "substitution"):
-        for order, what in (("discriminator", "discriminator's score"), ("single point", "CHGNet before relaxation")):
-            found = result("peers")["arms"][arm]["equal_samples"]["ranking"][order]
+        for order, found in result("peers")["arms"][arm]["equal_samples"]["ranking"].items():
+            what = names[order]
             numbers = f"{found['spearman']:.2f} | {found['spearman_within_formulas']:.2f}"
             rows.append(f"{what} | {numbers} | {rate(found['metastable_of_top_tenth'])} |")
     return rows
@@ -99,7 +100,7 @@ def speed() -> list[str]:
 
 
 TABLES = {
-    "peers": lambda: peers("peers"),
+    "peers": lambda: [*peers("peers"), *peers("peers_screened")],
     "peers of Ti-O": lambda: peers("peers_tio"),
     "rankings": rankings,
     "raw": raw,

@@ -46,6 +46,7 @@ def test_every_command_is_looked_at():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_draws")
 def test_examples_of_generation_and_evaluation_run(cg, tmp_path, toy_calculator):
     """One after another in one folder, numbers a hundredth of those shown, with a pair potential for CHGNet."""
 
