@@ -136,5 +136,5 @@ def test_hull_errors_in_the_readme() -> None:
 def test_reports_quote_the_measured_correlations() -> None:
     found = result("peers")["arms"]["raw"]["equal_samples"]["ranking"]
     measured = [round(found[order]["spearman"], 2) for order in ("discriminator", "single point")]
-    assert [words.SCORE_CORRELATION, words.SINGLE_POINT_CORRELATION] == measured
+    assert measured == [words.SCORE_CORRELATION, words.SINGLE_POINT_CORRELATION]
     assert found["discriminator"]["crystals"] == words.RANKED_CRYSTALS
