@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from crystalgraph.report import words
-
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -131,10 +129,3 @@ def test_hull_errors_in_the_readme() -> None:
     for name in ("formation_energy_error", "e_above_hull_error"):
         assert f"{found[name]['mae']:.3f}" in README
         assert f"−{-found[name]['bias']:.3f}" in README
-
-
-def test_reports_quote_the_measured_correlations() -> None:
-    found = result("peers")["arms"]["raw"]["equal_samples"]["ranking"]
-    measured = [round(found[order]["spearman"], 2) for order in ("discriminator", "single point")]
-    assert measured == [words.SCORE_CORRELATION, words.SINGLE_POINT_CORRELATION]
-    assert found["discriminator"]["crystals"] == words.RANKED_CRYSTALS
