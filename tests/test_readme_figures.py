@@ -93,8 +93,8 @@ def speed() -> list[str]:
     found = result("generate")
     random = found["theirs"]["PyXtal, random group"]
     return [
-        f"| {ours['per_second']:,.0f} | {ours['strict']:.3f} | {random[f'ratio_{name}']:.0f} "
-        f"| {random[f'ratio_strictly_valid_{name}']:.0f} |"
+        f"| {ours['per_second']:,.0f} | {ours['strict']:.3f} | {random[f'ratio_{name}']:.2g} "
+        f"| {random[f'ratio_strictly_valid_{name}']:.2g} |"
         for name, ours in found["ours"].items()
     ]
 
