@@ -8,12 +8,15 @@ in a quarter of an hour, also on the compounds of the systems that were held out
 higher than the real crystal the lowest of twelve draws lies, none of them relaxed.
 
 Each arm fills one crystal's template for each held-out prototype that has a free parameter. Figures are also given for
-the simpler ones among them: at most 16 atoms, 8 orbits and 3 elements.
+the simpler ones among them, at most 16 atoms, 8 orbits and 3 elements, and for those with and without *relatives*: a
+relative is a training crystal that is the same arrangement under the matcher's tolerances, whatever the elements, which
+differs by a distortion such as a sub- or supergroup allows.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -28,6 +31,7 @@ from crystalgraph.chemistry.membership import is_within
 from crystalgraph.config import DataConfig, load_config, read_config
 from crystalgraph.crystals import Crystals
 from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
+from crystalgraph.evaluation.matching import ReferenceIndex, match_any
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_from_code
@@ -38,7 +42,7 @@ from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import Workers, single_points
 from crystalgraph.sampling.sample import N_DRAWS, fill, steps_downhill
-from crystalgraph.symmetry.decorate import number_of_species
+from crystalgraph.symmetry.decorate import number_of_species, species_rank
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
@@ -92,6 +96,26 @@ def random_parameters(
 def is_simple(templates: Templates) -> torch.Tensor:
     """At most 16 atoms, 8 orbits and 3 elements, (n,), bool."""
     return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (number_of_species(templates) <= 3)
+
+
+def has_relatives(cases: TemplateSet, training: TemplateSet, n_jobs: int = 1) -> torch.Tensor:
+    """Whether a training crystal is the same arrangement of atoms, (n,), bool.
+
+    The matcher has its default tolerances and scales volumes. Elements are the same if they can be mapped one to one,
+    whatever their electronegativities.
+    """
+    learned, asked = training.crystals(), cases.crystals()
+    index = ReferenceIndex.from_crystals(learned.replace(atomic_numbers=1 + species_rank(learned)))
+    rank, n_species = species_rank(asked), number_of_species(asked)
+    found = torch.zeros(len(cases), dtype=torch.bool)
+    for n in range(1, int(n_species.max()) + 1):
+        for order in itertools.permutations(range(1, n + 1)):
+            chosen = ((n_species == n) & ~found).nonzero().flatten()
+            if len(chosen):
+                roles = torch.tensor(order)[rank[torch.isin(asked.batch, chosen)]]
+                structures = to_structures(asked[chosen].replace(atomic_numbers=roles))
+                found[chosen] = torch.from_numpy(match_any(structures, index, n_jobs=n_jobs) >= 0)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +211,12 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path) -> list[Arm]:
 
 
 def row(
-    name: str, result: HeldoutResult, simple: torch.Tensor, num_free: torch.Tensor, seconds: float
+    name: str, result: HeldoutResult, groups: dict[str, torch.Tensor], num_free: torch.Tensor, seconds: float
 ) -> dict[str, Any]:
-    """The figures of an arm."""
-    figures: dict[str, Any] = {"arm": name, "strict": result.strict, "n_samples": len(simple) * result.n_draws}
-    for label, chosen in (("", torch.ones_like(simple)), ("simple_", simple)):
+    """The figures of an arm, over all cases and over groups of them."""
+    everything = torch.ones_like(num_free, dtype=torch.bool)
+    figures: dict[str, Any] = {"arm": name, "strict": result.strict, "n_samples": len(num_free) * result.n_draws}
+    for label, chosen in {"": everything, **{f"{group}_": members for group, members in groups.items()}}.items():
         for n_draws in (1, result.n_draws):
             found = int((result.found_within(n_draws) & chosen).sum())
             rate = Rate(numerator=found, denominator=int(chosen.sum()))
@@ -225,6 +250,19 @@ def table(rows: list[dict[str, Any]], cases: str, n: int, n_simple: int, n_draws
     return "\n".join([*lines, "", note]) + "\n"
 
 
+def relatives_table(rows: list[dict[str, Any]], n_related: int, n: int, n_draws: int) -> str:
+    """The matches with and without relatives as Markdown."""
+    titles = [f"{n_related} with relatives: 1 draw", f"{n_draws} draws", f"{n - n_related} without: 1 draw"]
+    lines = [f"| | {' | '.join([*titles, f'{n_draws} draws'])} |", "|---|---|---|---|---|"]
+    for r in rows:
+        cells = [r["arm"]]
+        for name in (f"{group}_match_{k}" for group in ("related", "unrelated") for k in (1, n_draws)):
+            low, high = r[f"{name}_interval"]
+            cells.append(f"{r[name]:.2f} ({low:.2f}–{high:.2f})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,20 +278,26 @@ def main() -> None:
     corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=2)
     cases = one_per_prototype(corpus.heldout, options.seed)
 
-    def measured(arm: Arm, given: Cases) -> dict[str, Any]:
+    def measured(arm: Arm, given: Cases, related: torch.Tensor | None = None) -> dict[str, Any]:
         started = time.monotonic()
         result = evaluate_heldout(lambda k: arm.draw(step_rng(options.seed, 21, k)), given.truth, options.draws)
-        found = row(arm.name, result, is_simple(given.templates), given.templates.num_free, time.monotonic() - started)
+        groups = {"simple": is_simple(given.templates)}
+        if related is not None:
+            groups |= {"related": related, "unrelated": ~related}
+        found = row(arm.name, result, groups, given.templates.num_free, time.monotonic() - started)
         print(json.dumps(found), flush=True)
         return found
 
     given = Cases(templates=cases.templates, truth=cases.crystals())
     n_simple = int(is_simple(given.templates).sum())
     arms = shipped_arms(given.templates) if options.shipped else collect_arms(corpus, cases, options.runs)
-    rows = [measured(arm, given) for arm in arms]
+    related = has_relatives(cases, corpus.training, n_jobs=2)
+    rows = [measured(arm, given, related) for arm in arms]
     record = {"seed": options.seed, "n_templates": len(cases), "n_simple": n_simple, "n_draws": options.draws}
+    record["n_related"] = int(related.sum())
     record["arms"] = rows
     text = table(rows, "held-out templates", len(cases), n_simple, options.draws)
+    text += "\n" + relatives_table(rows, record["n_related"], len(cases), options.draws)
     if options.shipped:
         systems = of_held_out_systems(config.data)
         own = shipped_arms(systems.templates)[-1]

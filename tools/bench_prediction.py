@@ -3,17 +3,18 @@
     cg-train configs/prediction.toml --out runs/prediction
     python tools/bench_prediction.py --model runs/prediction/model --workers 2 --out tools/results/prediction.json
 
-trains without a tenth of the formulas of the corpus, about an hour on 2 cores, then asks for crystals of these: formula
+trains without a tenth of the formulas of the corpus, an hour on 2 cores, then asks for crystals of these: formula
 and size of the primitive cell are given, the crystal is the truth, every polymorph a case of its own. It counts as
 predicted where one of the first 1 or 20 samples matches it (StructureMatcher with the tolerances of CDVAE and DiffCSP,
 0.3, 0.5 and 10°), and RMSE is the mean over predicted cases of the displacement of the best such sample, over
 (volume per atom)^(1/3).
 
 The arms: *drawn*, raw samples in draw order, of templates that the discriminator has weighed; *by score*, of
-``N_DRAWN`` such samples those that it scores highest; *nearest prototypes*, training crystals of as many atoms and the
-same stoichiometry with the elements put in by electronegativity, those with the nearest elements by Mendeleev number
-first, one of each arrangement of roles on Wyckoff positions before any comes twice. The energies that the discriminator
-has learned are of systems without a held-out compound; CHGNet, which gave them, has seen crystals of any formula.
+``N_DRAWN`` such samples the different ones that it scores highest; *nearest prototypes*, training crystals of as many
+atoms and the same stoichiometry with the elements put in by electronegativity, those with the nearest elements by
+Mendeleev number first, one of each arrangement of roles on Wyckoff positions before any comes twice. The energies that
+the discriminator has learned are of systems without a held-out compound; CHGNet, which gave them, has seen crystals of
+any formula.
 
 References:
     T. Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (tolerances).
@@ -44,7 +45,7 @@ from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
 from crystalgraph.config import Config
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.matching import TIME_LIMIT, TimeUp, cpu_limit, searchable
+from crystalgraph.evaluation.matching import TIME_LIMIT, ReferenceIndex, TimeUp, cpu_limit, searchable
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.atomic import write_json, write_text
@@ -145,8 +146,19 @@ def our_samples(model: Model, case: Crystals, rng: torch.Generator) -> dict[str,
     valid = strict_validity(drawn.crystals).valid
     scores = torch.full((N_DRAWN,), torch.nan)
     scores[valid] = model.score(drawn.crystals[valid], drawn.space_group_number[valid])
-    best = torch.tensor(rank(scores.tolist())[:N_SAMPLES])
+    best = torch.tensor(first_distinct(drawn.crystals, rank(scores.tolist())), dtype=torch.long)
     return {"drawn": drawn.crystals[:N_SAMPLES], "by score": drawn.crystals[best]}
+
+
+def first_distinct(crystals: Crystals, order: Sequence[int]) -> list[int]:
+    """The first ``N_SAMPLES`` of an order of which none equals an earlier one; fewer where there are not so many."""
+    index, chosen = ReferenceIndex(), list[int]()
+    for k in order:
+        if len(chosen) == N_SAMPLES:
+            break
+        if index.find_or_add(to_structures(crystals[[k]])[0]) == len(chosen):
+            chosen.append(k)
+    return chosen
 
 
 def rms_distance(truth: Structure, sample: Structure) -> float | None:

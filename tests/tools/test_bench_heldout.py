@@ -1,10 +1,12 @@
-"""Held-out systems give the compounds that no training crystal is, and the gap is that of the lowest valid draw."""
+"""Held-out systems give compounds that no training crystal is, the gap is that of the lowest valid draw, relatives."""
 
 import pytest
 import torch
+from pymatgen.core import Lattice, Structure
 
 from crystalgraph.config import DataConfig
 from crystalgraph.crystals import Crystals
+from crystalgraph.evaluation.heldout import HeldoutResult
 from crystalgraph.io.structures import to_structures
 from crystalgraph.relax.pool import Workers
 
@@ -53,3 +55,34 @@ def test_gap_is_that_of_the_lowest_valid_draw(module, monkeypatch, toy_calculato
     assert (found["n"], found["draws"]) == (4, 12)
     assert found["median"] == pytest.approx(gaps.double().quantile(0.5).item(), abs=1e-5)
     assert found["within_0.1"] == (gaps <= 0.1).double().mean()
+
+
+def test_relatives_are_distortions_with_any_elements(module, as_template_set) -> None:
+    perovskite = Structure.from_spacegroup(
+        "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+    )
+    sheared = Structure(  # tetragonal, with other elements whose electronegativities come in another order
+        Lattice.tetragonal(4.0, 4.2),
+        ["Br", "Na", "Ca", "Ca", "Ca"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.02], [0.5, 0, 0.52], [0, 0.5, 0.52]],
+    )
+    far = Structure(
+        Lattice.cubic(3.9), perovskite.species, [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0], [0, 0, 0.5]]
+    )
+    training = as_template_set(perovskite)
+    cases = as_template_set(sheared, far)
+    assert set(cases.prototypes).isdisjoint(training.prototypes)
+    assert module.has_relatives(cases, training).tolist() == [True, False]
+
+
+def test_figures_of_groups(module) -> None:
+    result = HeldoutResult(strict=1.0, first_match=torch.tensor([1, 0, 3, 1]), n_draws=3, volume_error=0.0, timed_out=0)
+    related = torch.tensor([True, True, True, False])
+    groups = {"simple": ~torch.zeros(4, dtype=torch.bool), "related": related, "unrelated": ~related}
+    found = module.row("ours", result, groups, torch.ones(4, dtype=torch.long), 1.0)
+    assert (found["match_1"], found["simple_match_3"]) == (0.5, 0.75)
+    assert (found["related_match_1"], found["related_match_3"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (found["unrelated_match_1"], found["unrelated_match_3"]) == (1, 1)
+    table = module.relatives_table([found], 3, 4, 3)
+    assert "3 with relatives" in table
+    assert "| ours | 0.33 (" in table
