@@ -99,11 +99,23 @@ def speed() -> list[str]:
     ]
 
 
+def rediscovery() -> list[str]:
+    rows = []
+    for phase in result("rediscovery")["phases"]:
+        if phase["relaxed"]:
+            template = "learned from" if phase["template_seen"] else "unseen"
+            place = int(phase["relaxed"][0].split("_")[0])
+            cells = (phase["formula"], phase["id"], phase["space_group_number"], phase["origin"], template, place)
+            rows.append(row(*map(str, cells)))
+    return rows
+
+
 TABLES = {
     "peers": lambda: [*peers("peers"), *peers("peers_screened")],
     "peers of Ti-O": lambda: peers("peers_tio"),
     "rankings": rankings,
     "raw": raw,
+    "rediscovery": rediscovery,
     "heldout": heldout,
     "speed": speed,
 }

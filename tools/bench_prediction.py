@@ -30,7 +30,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -194,15 +193,10 @@ def compare(truth: Structure, samples: Crystals) -> Outcome:
     return Outcome(rms=rms, timed_out=timed_out)
 
 
-@lru_cache(maxsize=1)
-def _model(path: str) -> Model:
-    torch.set_num_threads(1)
-    return load_model(path)
-
-
 def predict(path: str, case: Crystals, nearest: Crystals, seed: int, number: int) -> dict[str, Outcome]:
-    """All arms on one case."""
-    model = _model(path)
+    """All arms on one case, in a process of its own."""
+    torch.set_num_threads(1)
+    model = load_model(path)
     (truth,) = to_structures(case)
     samples = {"nearest prototypes": nearest, **our_samples(model, case, step_rng(seed, 40, number))}
     return {arm: compare(truth, samples[arm]) for arm in ARMS}
