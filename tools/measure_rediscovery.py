@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem
@@ -29,6 +30,8 @@ from crystalgraph.io.atomic import write_json
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.run_folder import RELAXED_FOLDER
 from crystalgraph.io.structures import read_structures, to_structures
+from crystalgraph.relax.relaxer import METASTABLE
+from crystalgraph.sampling.funnel import RELAXED
 from crystalgraph.training.corpus import prepare
 
 
@@ -84,13 +87,16 @@ def measure(folder: Path) -> dict[str, Any]:
         }
         for k in range(len(known))
     ]
-    n_relaxed = len(list((folder / RELAXED_FOLDER).iterdir()))
+    table = pd.read_csv(folder / "candidates.csv")
+    e_above_hull = table.loc[table["relax_fate"] == RELAXED, "e_above_hull"]
     return {
         "system": str(system),
         "seed": record["request"]["seed"],
         "model": {"name": record["model"]["name"], "sha256": record["model"]["sha256"]},
         "versions": record["versions"],
-        "counts": record["counts"] | {"passed the funnel": n_relaxed},
+        "counts": record["counts"],
+        "passed the funnel": len(e_above_hull),
+        "of them metastable": int((e_above_hull <= METASTABLE).sum()),
         "wall_minutes": record["seconds"]["total"] / 60,
         "known": len(known),
         "found": sum(bool(phase["kept"] or phase["relaxed"]) for phase in phases),

@@ -38,8 +38,12 @@ def run(tmp_path):
         tmp_path / "run",
         structures=swollen,
         names=["0001_NbO_sg221", "0002_NbO2_sg136"],
-        rows=[],
-        columns=["draw"],
+        rows=[
+            {"relax_fate": "relaxed", "e_above_hull": 0.1},
+            {"relax_fate": "relaxed", "e_above_hull": 0.2},
+            {"relax_fate": "copies", "e_above_hull": 0.0},
+        ],
+        columns=["relax_fate", "e_above_hull"],
         record=record,
         relaxed=structures[:1],
     )
@@ -60,6 +64,7 @@ def test_phases_of_a_run(module, run, tmp_path, monkeypatch, capsys):
     assert (niobium_oxide["kept"], niobium_oxide["relaxed"]) == (["0001_NbO_sg221"], ["0001_NbO_sg221"])
     assert (rutile["template_seen"], niobium_oxide["template_seen"]) == (True, False)
     assert (rutile["formula"], rutile["space_group_number"], rutile["origin"]) == ("NbO2", 136, "experimental")
+    assert (found["passed the funnel"], found["of them metastable"]) == (2, 1)
     assert found["wall_minutes"] == 1.5
     assert "2 of" in capsys.readouterr().out
 
