@@ -1,12 +1,20 @@
-"""The baseline of structure prediction on crystals with known neighbours, and the figures by hand."""
+"""The baseline of structure prediction on crystals with known neighbours, the figures by hand, and a run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
+from crystalgraph.config import DataConfig
 from crystalgraph.crystals import Crystals
+from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.structures import from_structures, to_structures
-from crystalgraph.models.bundle import load_model
+from crystalgraph.models.bundle import load_model, save_model
+from crystalgraph.training.corpus import held_out_checksum, prepare
 
 
 @pytest.fixture
@@ -96,3 +104,29 @@ def test_copies_count_once_among_the_best(bench) -> None:
     swollen.scale_lattice(1.2 * swollen.volume)
     crystals = from_structures([anatase("Ti"), rutile("Ti"), swollen, rutile("V")])
     assert bench.first_distinct(crystals, [2, 1, 3, 0]) == [2, 3, 0]
+
+
+@pytest.mark.slow
+def test_runs_as_a_script_with_workers(tmp_path) -> None:
+    model, data = load_model("nbo"), DataConfig(dataset="nbo", system="Ti-O", holdout=0.3, holdout_by="formula")
+    model.record["config"]["data"] = data.model_dump()
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, str(root / "tools" / "bench_prediction.py"), "--model", str(tmp_path / "model")]
+    command += ["--cases", "3", "--workers", "2", "--out", str(tmp_path / "found.json")]
+
+    save_model(model, tmp_path / "model")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "was trained on another split" in refused.stderr
+
+    model.record["held_out"] = held_out_checksum(prepare(load_dataset("nbo"), data))
+    save_model(model, tmp_path / "model")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    groups = json.loads((tmp_path / "found.json").read_text())["groups"]
+    assert {arm: found["cases"] for arm, found in groups["all"].items()} == {
+        "nearest prototypes": 3,
+        "drawn": 3,
+        "by score": 3,
+    }
+    assert done.stdout.strip().endswith((tmp_path / "found.md").read_text().strip())
