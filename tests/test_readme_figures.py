@@ -113,6 +113,7 @@ def rediscovery() -> list[str]:
 TABLES = {
     "peers": lambda: [*peers("peers"), *peers("peers_screened")],
     "peers of Ti-O": lambda: peers("peers_tio"),
+    "peers of Mg-Mn-O": lambda: peers("peers_mgmno"),
     "rankings": rankings,
     "raw": raw,
     "rediscovery": rediscovery,
