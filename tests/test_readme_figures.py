@@ -110,6 +110,10 @@ def rediscovery() -> list[str]:
     return rows
 
 
+def prediction() -> list[str]:
+    return [line for line in (ROOT / "tools" / "results" / "prediction.md").read_text().splitlines() if "(0." in line]
+
+
 TABLES = {
     "peers": lambda: [*peers("peers"), *peers("peers_screened")],
     "peers of Ti-O": lambda: peers("peers_tio"),
@@ -117,6 +121,7 @@ TABLES = {
     "rankings": rankings,
     "raw": raw,
     "rediscovery": rediscovery,
+    "prediction": prediction,
     "heldout": heldout,
     "speed": speed,
 }

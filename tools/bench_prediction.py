@@ -1,7 +1,8 @@
 """Predict the crystals of held-out formulas, and compare with substitution of the nearest prototypes.
 
     cg-train configs/prediction.toml --out runs/prediction
-    python tools/bench_prediction.py --model runs/prediction/model --workers 2 --out tools/results/prediction.json
+    python tools/bench_prediction.py --model runs/prediction/model --cases 300 --workers 2 \
+        --out tools/results/prediction.json
 
 trains without a tenth of the formulas of the corpus, an hour on 2 cores, then asks for crystals of these: formula
 and size of the primitive cell are given, the crystal is the truth, every polymorph a case of its own. It counts as
