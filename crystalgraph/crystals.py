@@ -24,7 +24,7 @@ def ranges(counts: Tensor) -> Tensor:
     """
     starts = torch.cumsum(counts, 0) - counts
     total = int(counts.sum())
-    return torch.arange(total, device=counts.device) - torch.repeat_interleave(starts, counts)
+    return torch.arange(total, device=counts.device) - torch.repeat_interleave(starts, counts, output_size=total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ class Crystals:
             raise ValueError(f"lattice has shape {tuple(self.lattice.shape)}, expected ({n_crystals}, 3, 3)")
         if self.frac_coords.shape != (n_atoms, 3):
             raise ValueError(f"frac_coords has shape {tuple(self.frac_coords.shape)}, expected ({n_atoms}, 3)")
-        if int(self.num_atoms.sum()) != n_atoms:
+        # Not on a GPU, which would have to be waited for.
+        if self.num_atoms.device.type == "cpu" and int(self.num_atoms.sum()) != n_atoms:
             raise ValueError(f"num_atoms sums to {int(self.num_atoms.sum())}, but there are {n_atoms} atoms")
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class Crystals:
     def batch(self) -> Tensor:
         """Crystal index of each atom, (n_atoms,), int64."""
         index = torch.arange(len(self), device=self.num_atoms.device)
-        return torch.repeat_interleave(index, self.num_atoms)
+        return torch.repeat_interleave(index, self.num_atoms, output_size=len(self.atomic_numbers))
 
     @property
     def ptr(self) -> Tensor:

@@ -44,6 +44,12 @@ def electronegativities() -> Tensor:
 
 
 @lru_cache(maxsize=1)
+def mendeleev_numbers() -> Tensor:
+    """Pettifor's Mendeleev numbers, (119,), float64, indexed by atomic number; 0 where none is known."""
+    return _raw_descriptors()[:, DESCRIPTORS.index("mendeleev_number")]
+
+
+@lru_cache(maxsize=1)
 def element_descriptors() -> Tensor:
     """Standardised descriptors, (119, len(DESCRIPTORS)), float64, indexed by atomic number; row 0 is zero."""
     raw = _raw_descriptors()

@@ -210,6 +210,7 @@ def _work(
     from dataclasses import asdict
     from time import perf_counter
 
+    from crystalgraph.cli.device import usable_device
     from crystalgraph.io.run_folder import versions, write_run
     from crystalgraph.models.bundle import load_model
     from crystalgraph.report.generation import write_generation_report
@@ -219,7 +220,7 @@ def _work(
     from crystalgraph.sampling.screen import COLUMNS
 
     start = perf_counter()
-    model = load_model(model_name).to(_device(device))
+    model = load_model(model_name).to(usable_device(device))
     loaded = perf_counter()
     with _progress(request.num, show=show) as progress:
         result = generate(model, request, progress)
@@ -275,17 +276,6 @@ def _formats(text: str) -> list[str]:
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise InputError(f"--format {unknown[0]!r} is not known; give any of {', '.join(FORMATS)}, separated by commas")
     return list(dict.fromkeys(chosen))
-
-
-def _device(name: str) -> str:
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
-        kinds = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
-        raise InputError(f"--device {name!r} is not usable here; available are {', '.join(kinds)}") from None
-    return name
 
 
 @contextmanager

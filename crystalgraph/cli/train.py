@@ -41,6 +41,7 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/train-NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    device: Annotated[str, typer.Option(help="Where the networks learn: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a generator and a discriminator on every chemistry of the corpus but one system.
@@ -58,11 +59,12 @@ def train(
     else:
         name = str(ChemicalSystem.parse(str(system)))
         text = system_config(name)
+    from crystalgraph.cli.device import usable_device
     from crystalgraph.training.run import train as train_models
 
     folder = out or Path("runs") / f"train-{name}"
     with _watcher(show=not quiet) as watcher:
-        model = train_models(text, folder, resume=resume, watcher=watcher)
+        model = train_models(text, folder, resume=resume, device=usable_device(device), watcher=watcher)
     print(model)
 
 

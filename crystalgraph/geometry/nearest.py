@@ -7,13 +7,18 @@ Graphs and checks use the exact list of ``crystalgraph.geometry.neighbors``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from crystalgraph.crystals import Crystals, ranges
 
-_IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0])] * 3)
+
+@lru_cache
+def _images(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Shifts to the cell itself and the 26 around it, (27, 3)."""
+    return torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0])] * 3).to(device=device, dtype=dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,10 @@ class ImageDistances:
         exists = torch.isfinite(values)
         index = index * exists
         column, image = index // 27, index % 27
-        shift = self.wrap.gather(1, column[:, :, None].expand(-1, -1, 3)) + _IMAGES.to(self.wrap)[image]
+        shift = (
+            self.wrap.gather(1, column[:, :, None].expand(-1, -1, 3))
+            + _images(self.wrap.device, self.wrap.dtype)[image]
+        )
         return self.atom.gather(1, column), shift, exists
 
 
@@ -62,7 +70,7 @@ def image_distances(crystals: Crystals, centers: Tensor) -> ImageDistances:
     """
     crystal = crystals.batch[centers]
     atom, wrap, cart, padding = _closest_wrap(crystals, centers)
-    images = (_IMAGES.to(crystals.lattice) @ crystals.lattice)[crystal]
+    images = (_images(crystals.lattice.device, crystals.lattice.dtype) @ crystals.lattice)[crystal]
     squared = (
         (cart**2).sum(2)[:, :, None] + 2 * cart @ images.transpose(1, 2) + (images**2).sum(2)[:, None]
     ).clamp_min(0)

@@ -20,6 +20,7 @@ from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.io.atomic import write_bytes, write_json
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.template import Templates
 
@@ -29,7 +30,7 @@ WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
 SCORED_TOGETHER = 64
 
 #: Raised when the meaning of the files changes.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class Model:
         discriminator: scores crystals; higher is lower in energy, a unit for each 0.1 eV/atom (with a model trained
             without energies: more like real crystals).
         prior: weighs templates; stays on the CPU.
-        pool: templates of the training crystals, as they are and with species merged, each once.
+        pool: templates of the training crystals, as they are and with species merged, each arrangement once.
+        memory: which elements the arrangements of the training crystals were seen with.
         record: how it was made: config, seed, versions, data checksum, figures.
         checksum: SHA-256 of the weights file.
     """
@@ -52,6 +54,7 @@ class Model:
     discriminator: Discriminator
     prior: TemplatePrior
     pool: Templates
+    memory: Memory
     record: dict[str, Any]
     checksum: str
 
@@ -91,12 +94,7 @@ def save_model(model: Model, folder: Path) -> None:
     tensors = {f"generator.{k}": v for k, v in model.generator.state_dict().items()}
     tensors |= {f"discriminator.{k}": v for k, v in model.discriminator.state_dict().items()}
     tensors |= {f"prior.{k}": v for k, v in model.prior.state_dict().items()}
-    tensors |= {
-        "pool.space_group_number": model.pool.space_group_number.to(torch.uint8),
-        "pool.num_sites": model.pool.num_sites.to(torch.uint8),
-        "pool.position": model.pool.position.to(torch.int16),
-        "pool.atomic_numbers": model.pool.atomic_numbers.to(torch.uint8),
-    }
+    tensors |= _packed("pool.", model.pool) | _packed("memory.", model.memory.templates)
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / WEIGHTS_FILE, data)
@@ -145,15 +143,30 @@ def _assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any], che
     generator.load_state_dict(part("generator."))
     discriminator.load_state_dict(part("discriminator."))
     prior.load_state_dict(part("prior."))
-    pool = part("pool.")
     return Model(
         name=name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
         prior=prior.eval(),
-        pool=Templates(
-            **{k: pool[k].long() for k in ("space_group_number", "num_sites", "position", "atomic_numbers")}
-        ),
+        pool=_unpacked(part("pool.")),
+        memory=Memory(_unpacked(part("memory."))),
         record=record,
         checksum=checksum,
     )
+
+
+#: Bytes are enough for all but the rows of the Wyckoff table.
+_PACKED = {
+    "space_group_number": torch.uint8,
+    "num_sites": torch.uint8,
+    "position": torch.int16,
+    "atomic_numbers": torch.uint8,
+}
+
+
+def _packed(prefix: str, templates: Templates) -> dict[str, Tensor]:
+    return {prefix + name: getattr(templates, name).to(dtype) for name, dtype in _PACKED.items()}
+
+
+def _unpacked(tensors: dict[str, Tensor]) -> Templates:
+    return Templates(**{name: tensors[name].long() for name in _PACKED})

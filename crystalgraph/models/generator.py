@@ -214,7 +214,7 @@ class Stage(nn.Module):
         force = torch.bmm(push[:, None], direction)[:, 0]
         length = (force.square().sum(1, keepdim=True) + 1e-6).sqrt()
         force = force * (MAX_STEP * torch.tanh(length / MAX_STEP) / length)
-        frac = torch.linalg.solve(state.lattice.transpose(1, 2)[sites.batch], force)
+        frac = torch.linalg.solve_ex(state.lattice.transpose(1, 2)[sites.batch], force).result
         change_u = torch.einsum("nij,nj->ni", sites.pseudo_inverse, frac) * sites.free
 
         weighted = (stretch * sites.weight[:, None])[:, :, None] * direction

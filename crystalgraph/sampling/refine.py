@@ -77,7 +77,7 @@ def _bounded(move: Tensor, largest: float) -> Tensor:
 
 def _moved(sites: Sites, state: State, move: Tensor, strain: Tensor) -> State:
     """The first atoms of the orbits moved, Å, and the cells strained."""
-    frac = torch.linalg.solve(state.lattice.transpose(1, 2)[sites.batch], move)
+    frac = torch.linalg.solve_ex(state.lattice.transpose(1, 2)[sites.batch], move).result
     change_u = torch.einsum("nij,nj->ni", sites.pseudo_inverse, frac) * sites.free
     change_volume, change_shape = project_strain(sites.system, strain)
     log_volume, shape, u = state.log_volume + change_volume, state.shape + change_shape, state.u + change_u

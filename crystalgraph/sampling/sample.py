@@ -231,7 +231,7 @@ class Sampler:
         The discriminator has a say among templates of one formula, not between formulas. Of many templates the
         likeliest are tried on, and the others left out.
         """
-        weights = self.model.prior.log_weights(templates) / self._temperature
+        weights = self.model.prior.log_weights(templates, self.model.memory) / self._temperature
         if not self._guided or len(templates) == 0:
             return torch.softmax(weights, 0)
         tried = weights.topk(min(N_TRIED, len(templates))).indices.sort().values

@@ -96,7 +96,7 @@ class Energies:
         parameters = list(self.discriminator.parameters())
 
         def part(_number: int, index: Tensor) -> tuple[dict[str, float], tuple[Tensor, ...]]:
-            some = self.data[index]
+            some = self.data[index].to(self.discriminator.radii.device)
             graph = self.discriminator.graph(some.crystals)
             found = heights(self.discriminator, graph, some.space_group_number, create_graph=True)
             inside = (some.e_above_hull > RANGE[0]) & (some.e_above_hull < RANGE[1])

@@ -72,6 +72,13 @@ class Labelled:
             stress=self.stress[index],
         )
 
+    def to(self, device: torch.device) -> Labelled:
+        """Move to a device."""
+        return Labelled(
+            crystals=self.crystals.to(device=device),
+            **{name: value.to(device) for name, value in vars(self).items() if name != "crystals"},
+        )
+
     @staticmethod
     def concatenate(parts: list[Labelled]) -> Labelled:
         """Join."""

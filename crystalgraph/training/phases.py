@@ -117,13 +117,16 @@ class Progress:
         every: steps from one checkpoint to the next.
         watcher: sees every step.
         started: when the run began, ``time.monotonic()``.
+        device: what it is counted under, where a run goes on elsewhere.
     """
 
-    def __init__(self, out: Path, every: int, watcher: Watcher, started: float) -> None:
+    def __init__(self, out: Path, every: int, watcher: Watcher, started: float, device: str = "cpu") -> None:
         self._path, self._every, self._watcher, self._started = out / CHECKPOINT_FILE, every, watcher, started
+        self._device = device
         self.log = Log(out / LOG_FILE)
         self._next = 0
-        self._begin_phase, self._begin_step, self._earlier = 0, 0, 0.0
+        self._begin_phase, self._begin_step = 0, 0
+        self._earlier: dict[str, float] = {}
         self._tensors: dict[str, Tensor] = {}
         if self._path.is_file():
             self._tensors, record = load_checkpoint(self._path)
@@ -132,9 +135,10 @@ class Progress:
             watcher.message(f"going on from phase {self._begin_phase + 1}, step {self._begin_step}")
 
     @property
-    def seconds(self) -> float:
-        """Of the whole run, those before a kill too."""
-        return self._earlier + time.monotonic() - self._started
+    def seconds(self) -> dict[str, float]:
+        """Of the whole run, those before a kill too, by device."""
+        here = self._earlier.get(self._device, 0.0) + time.monotonic() - self._started
+        return self._earlier | {self._device: here}
 
     def run(
         self,

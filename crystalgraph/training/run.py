@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+import joblib
 import pandas as pd
 import torch
 
@@ -29,6 +30,7 @@ from crystalgraph.io.datasets import Dataset, load_dataset
 from crystalgraph.models.bundle import Model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.pool import Workers
@@ -58,13 +60,14 @@ class CrystalPhase(Phase, Protocol):
     scorer: Discriminator
 
 
-def train(text: str, out: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Path:
+def train(text: str, out: Path, *, resume: bool = False, device: str = "cpu", watcher: Watcher | None = None) -> Path:
     """Train as a config says, and measure the result on the held-out templates.
 
     Args:
         text: of the config, TOML, see ``crystalgraph.config``.
         out: run folder; must not exist, or hold an unfinished run of the same config when ``resume`` is set.
-        resume: go on from the last checkpoint.
+        resume: go on from the last checkpoint, which may have been written on another device.
+        device: where generator and discriminators learn; the same seed gives the same result on "cpu" only.
         watcher: sees the progress.
 
     Returns:
@@ -88,23 +91,25 @@ def train(text: str, out: Path, *, resume: bool = False, watcher: Watcher | None
     write_text(out / CONFIG_FILE, text)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)  # the phases share their work out to threads of their own
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(device == "cpu")
     try:
-        return _train(config, dataset, out, watcher)
+        return _train(config, dataset, out, device, watcher)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Path:
+def _train(config: Config, dataset: Dataset, out: Path, device: str, watcher: Watcher) -> Path:
     started = time.monotonic()
     watcher.message(f"finding the symmetry of {len(dataset.crystals):,} crystals")
-    corpus = prepare(dataset, config.data, n_jobs=config.threads)
+    n_jobs = joblib.cpu_count()
+    corpus = prepare(dataset, config.data, n_jobs=n_jobs)
     watcher.message(
         f"{len(corpus.training):,} crystals to learn from, {len(corpus.heldout):,} held out; left out: "
         + ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items())
     )
-    pool = template_pool(corpus.training, n_jobs=config.threads)
+    pool = template_pool(corpus.training, n_jobs=n_jobs)
+    memory = Memory(corpus.training.templates)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
     wide = Discriminator(
@@ -114,6 +119,9 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
         max_neighbors=None,
     )
     generator.element_volume.copy_(corpus.element_volume)
+    for network in (generator, discriminator, wide):
+        network.to(device)
+    threads = config.threads if device == "cpu" else 1  # a GPU takes the whole batch at once
     decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
     if decorated is not None:
         corpus = replace(corpus, left_out=corpus.left_out | decorated.left_out)
@@ -124,29 +132,31 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
 
     training, watched = in_form(corpus.training), in_form(corpus.heldout)
 
-    progress = Progress(out, config.checkpoint_every, watcher, started)
+    place = device if device == "cpu" else torch.cuda.get_device_name(device)
+    progress = Progress(out, config.checkpoint_every, watcher, started, place)
     if config.prior.steps:
-        learned = PriorTraining(prior, corpus.training.templates, pool, config.prior, config.seed, config.threads)
+        templates = corpus.training.templates
+        learned = PriorTraining(prior, templates, pool, memory, config.prior, config.seed, config.threads)
         progress.run(learned)
         prior = learned.average
     makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = [
-        lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, config.threads)
+        lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, threads)
     ]
     if config.redecorated is not None and decorated is not None:
         second, data = config.redecorated, in_form(decorated.data)
-        makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, config.threads, "re-decorated"))
+        makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, threads, "re-decorated"))
     if config.adversarial.steps:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
 
     def bundle(*, knows_energies: bool = False) -> Model:
-        made = _bundle(config, dataset, corpus, pool, generator, discriminator, prior, progress.seconds)
+        made = _bundle(config, dataset, corpus, pool, memory, generator, discriminator, prior, progress.seconds)
         if knows_energies:
             made.record["calculator"] = calculator_identity(config.energies.calculator)
         return made
 
     def save(name: str, folder: Path, model: Model) -> None:
         save_model(model, folder)
-        watcher.message(f"{name} done after {progress.seconds / 60:.0f} minutes; model in {folder}")
+        watcher.message(f"{name} done after {sum(progress.seconds.values()) / 60:.0f} minutes; model in {folder}")
 
     for number, make in enumerate(makers, start=1):
         phase = make(generator, discriminator)
@@ -170,7 +180,7 @@ def _train(config: Config, dataset: Dataset, out: Path, watcher: Watcher) -> Pat
                     model, corpus.training, settings, left_out, held_out, config.seed, workers, earlier=labels
                 )
                 progress.run(labels, {"prior": prior, "learned": wide})
-                energies = Energies(labels, wide, settings, config.seed, config.threads, number)
+                energies = Energies(labels, wide, settings, config.seed, threads, number)
                 progress.run(energies, {"prior": prior})
                 generator, discriminator, wide = energies.average, energies.scorer, energies.scorer
         save(energies.name, out / MODEL_FOLDER, bundle(knows_energies=True))
@@ -270,10 +280,11 @@ def _bundle(
     dataset: Dataset,
     corpus: Corpus,
     pool: Templates,
+    memory: Memory,
     generator: Generator,
     discriminator: Discriminator,
     prior: TemplatePrior,
-    seconds: float,
+    seconds: dict[str, float],
 ) -> Model:
     record = {
         "name": config.name,
@@ -287,7 +298,7 @@ def _bundle(
         "n_held_out": len(corpus.heldout),
         "held_out": held_out_checksum(corpus),
         "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
-        "minutes": round(seconds / 60, 1),
+        "minutes": {place: round(spent / 60, 1) for place, spent in seconds.items()},
         "threads": config.threads,
         "versions": {
             "crystalgraph": __version__,
@@ -301,6 +312,7 @@ def _bundle(
         discriminator=discriminator.eval(),
         prior=prior.eval(),
         pool=pool,
+        memory=memory,
         record=record,
         checksum="",
     )

@@ -17,8 +17,8 @@ def stand_in(monkeypatch):
     """In place of the training: tells its watcher a short story; gives what it was called with."""
     called = []
 
-    def train(text, out, *, resume, watcher):
-        called.append({"text": text, "out": out, "resume": resume})
+    def train(text, out, *, resume, device, watcher):
+        called.append({"text": text, "out": out, "resume": resume, "device": device})
         if watcher is not None:
             watcher.message("3 crystals to learn from [in all]")
             watcher.phase("warm start", 3, 1)
@@ -42,9 +42,9 @@ def test_hands_over_what_was_asked_for(cg_train, stand_in, nbo):
     assert cg_train(nbo, "--out", "there", "--resume")[0] == 0
     assert cg_train("--system", "OV")[0] == 0
     assert stand_in == [
-        {"text": "name = 'x'", "out": Path("runs/train-nbo"), "resume": False},
-        {"text": "name = 'x'", "out": Path("there"), "resume": True},
-        {"text": system_config("V-O"), "out": Path("runs/train-V-O"), "resume": False},
+        {"text": "name = 'x'", "out": Path("runs/train-nbo"), "resume": False, "device": "cpu"},
+        {"text": "name = 'x'", "out": Path("there"), "resume": True, "device": "cpu"},
+        {"text": system_config("V-O"), "out": Path("runs/train-V-O"), "resume": False, "device": "cpu"},
     ]
     assert parse_config(system_config("V-O"), "it").data.system == "V-O"
 
@@ -65,7 +65,8 @@ def test_quiet_shows_the_model_only(cg_train, nbo):
 
 
 @pytest.mark.parametrize(
-    "kind", ["absent", "not TOML", "wrong key", "out exists", "nothing to resume", "both", "no such element"]
+    "kind",
+    ["absent", "not TOML", "wrong key", "out exists", "nothing to resume", "both", "no such element", "no such device"],
 )
 def test_bad_input_is_one_line_and_code_2(cg_train, tmp_path, kind):
     config, arguments = tmp_path / "config.toml", ["--out", "there"]
@@ -76,6 +77,8 @@ def test_bad_input_is_one_line_and_code_2(cg_train, tmp_path, kind):
         (tmp_path / "there").mkdir()
     if kind == "nothing to resume":
         arguments.append("--resume")
+    if kind == "no such device":
+        arguments += ["--device", "cuda:99"]
     if kind == "both":
         arguments += ["--system", "V-O"]
     given = ["--system", "Vo-O"] if kind == "no such element" else [config, *arguments]

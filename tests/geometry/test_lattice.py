@@ -8,6 +8,7 @@ from crystalgraph.geometry.lattice import (
     CRYSTAL_SYSTEMS,
     code_from_lattice,
     crystal_system,
+    exponential,
     free_shape,
     lattice_from_code,
     project_strain,
@@ -72,3 +73,17 @@ def test_gradient_of_the_lattice() -> None:
     shape = (0.2 * torch.randn(7, 5, generator=torch.Generator().manual_seed(SEED))).double().requires_grad_()
     volume = torch.full((7,), 4.0, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda v, s: lattice_from_code(system, v, s), (volume, shape))
+
+
+@pytest.mark.parametrize(("dtype", "norm"), [(torch.float64, 0.1), (torch.float64, 4.0), (torch.float32, 4.0)])
+def test_exponential_equals_torch(dtype: torch.dtype, norm: float) -> None:
+    matrix = torch.randn(50, 3, 3, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64)
+    matrix = (matrix + matrix.transpose(1, 2)).to(dtype)
+    matrix = norm * matrix / torch.linalg.matrix_norm(matrix)[:, None, None]
+    expected = torch.linalg.matrix_exp(matrix)
+    torch.testing.assert_close(
+        exponential(matrix),
+        expected,
+        rtol=1e-12 if dtype == torch.float64 else 1e-5,
+        atol=1e-12 if dtype == torch.float64 else 1e-5,
+    )

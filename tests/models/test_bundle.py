@@ -11,6 +11,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.extract import extract
 
@@ -26,6 +27,7 @@ def folder(tmp_path: Path) -> Path:
         discriminator=Discriminator(**discriminator),
         prior=TemplatePrior(**prior),
         pool=pool,
+        memory=Memory(pool),
         record={"generator": generator, "discriminator": discriminator, "prior": prior},
         checksum="",
     )
@@ -37,7 +39,9 @@ def test_round_trip(folder: Path) -> None:
     first, second = load_model(folder), load_model(str(folder))
     for a, b in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert torch.equal(first.prior.log_weights(first.pool), second.prior.log_weights(second.pool))
+    weights = [model.prior.log_weights(model.pool, model.memory) for model in (first, second)]
+    assert torch.equal(*weights)
+    assert second.memory.templates.names() == first.memory.templates.names() != []
     assert first.pool.names() == extract(load_dataset("corpus").crystals[:5]).templates.names()
     crystals = load_dataset("corpus").crystals[:5]
     groups = torch.ones(5, dtype=torch.long)

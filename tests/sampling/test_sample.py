@@ -12,6 +12,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.sampling.sample import REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
 from crystalgraph.sampling.templates import element_counts
@@ -32,6 +33,7 @@ def model() -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=pool,
+        memory=Memory(pool),
         record={},
         checksum="",
     )
@@ -146,7 +148,7 @@ def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
     cold, plain, hot = (sampler(model, temperature=value, guided=False).choices.weights for value in temperatures)
     assert torch.allclose(cold, plain.square() / plain.square().sum())
     assert cold.max() > plain.max() > hot.max()
-    logs = model.prior.log_weights(sampler(model, guided=False).choices.templates)
+    logs = model.prior.log_weights(sampler(model, guided=False).choices.templates, model.memory)
     assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
 
 

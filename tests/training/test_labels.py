@@ -17,6 +17,7 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.heights import UNIT
+from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.relax.calculator import make_calculator
 from crystalgraph.relax.pool import Workers
@@ -44,6 +45,7 @@ def model(small_corpus: Corpus) -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=small_corpus.training.templates,
+        memory=Memory(small_corpus.training.templates),
         record={},
         checksum="",
     )
