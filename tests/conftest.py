@@ -53,6 +53,7 @@ class Drawn:
     crystals: Crystals
     space_group_number: torch.Tensor
     template_key: list[str]
+    remembered: torch.Tensor
 
 
 class Dealer:
@@ -73,6 +74,7 @@ class Dealer:
             from_structures([prototype(name, next(self._scales)) for name in names]),
             torch.tensor([PROTOTYPES.get(name, CRUSHED)[0] for name in names]),
             names,
+            torch.zeros(n, dtype=torch.bool),
         )
 
     def score(self, crystals: Crystals, space_group_number: torch.Tensor) -> torch.Tensor:

@@ -151,9 +151,9 @@ def shipped_arms(templates: Templates) -> list[Arm]:
     model = load_model("nbo")
     n_refine = steps_downhill(model)
     return [
-        Arm(name="shipped, fast", draw=lambda rng: fill(model, templates, rng, n_passes=1)),
-        Arm(name="shipped, not refined", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS)),
-        Arm(name="shipped", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS, n_refine=n_refine)),
+        Arm(name="shipped, fast", draw=lambda rng: fill(model, templates, rng, n_passes=1, recall=False).crystals),
+        Arm(name="shipped, not refined", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS).crystals),
+        Arm(name="shipped", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS, n_refine=n_refine).crystals),
     ]
 
 
@@ -194,17 +194,20 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path) -> list[Arm]:
         model = load_model(folder)
         if name == "warm start":
             one_pass = Arm(
-                name="warm start, one pass", draw=lambda rng, m=model: fill(m, cases.templates, rng, n_passes=1)
+                name="warm start, one pass",
+                draw=lambda rng, m=model: fill(m, cases.templates, rng, n_passes=1).crystals,
             )
             arms.append(one_pass)
-        arms.append(Arm(name=name, draw=lambda rng, m=model, t=given.templates: fill(m, t, rng)))
+        arms.append(Arm(name=name, draw=lambda rng, m=model, t=given.templates: fill(m, t, rng).crystals))
     critics = {"best of 4 by the critic": "adversarial", "best of 4 by energy": "model"}
     for name, folder in critics.items():
         model = load_model(runs / "nbo" / folder)
         arms.append(
             Arm(
                 name=name,
-                draw=lambda rng, m=model: fill(m, cases.templates, rng, n_draws=N_DRAWS, n_refine=steps_downhill(m)),
+                draw=lambda rng, m=model: (
+                    fill(m, cases.templates, rng, n_draws=N_DRAWS, n_refine=steps_downhill(m)).crystals
+                ),
             )
         )
     return arms

@@ -44,7 +44,7 @@ class Model:
             without energies: more like real crystals).
         prior: weighs templates; stays on the CPU.
         pool: templates of the training crystals, as they are and with species merged, each arrangement once.
-        memory: which elements the arrangements of the training crystals were seen with.
+        memory: the training crystals by their arrangement.
         record: how it was made: config, seed, versions, data checksum, figures.
         checksum: SHA-256 of the weights file.
     """
@@ -95,6 +95,11 @@ def save_model(model: Model, folder: Path) -> None:
     tensors |= {f"discriminator.{k}": v for k, v in model.discriminator.state_dict().items()}
     tensors |= {f"prior.{k}": v for k, v in model.prior.state_dict().items()}
     tensors |= _packed("pool.", model.pool) | _packed("memory.", model.memory.templates)
+    tensors |= {
+        "memory.log_volume": model.memory.log_volume.float(),
+        "memory.shape": model.memory.shape.float(),
+        "memory.u": model.memory.u.half(),  # rounded by less than 0.01 Å
+    }
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / WEIGHTS_FILE, data)
@@ -143,13 +148,14 @@ def _assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any], che
     generator.load_state_dict(part("generator."))
     discriminator.load_state_dict(part("discriminator."))
     prior.load_state_dict(part("prior."))
+    memory = part("memory.")
     return Model(
         name=name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
         prior=prior.eval(),
         pool=_unpacked(part("pool.")),
-        memory=Memory(_unpacked(part("memory."))),
+        memory=Memory(_unpacked(memory), *(memory[name] for name in ("log_volume", "shape", "u"))),
         record=record,
         checksum=checksum,
     )

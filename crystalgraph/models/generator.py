@@ -157,6 +157,15 @@ class State:
     u: Tensor
     crystals: Crystals
 
+    @classmethod
+    def given(cls, sites: Sites, log_volume: Tensor, shape: Tensor, u: Tensor) -> State:
+        """Crystals of known parameters, of any type and on any device."""
+        like = sites.weight
+        log_volume, shape, u = log_volume.to(like), shape.to(like), u.to(like)
+        lattice = lattice_from_code(sites.system, log_volume, shape)
+        crystals = sites.orbits.expand(lattice, u)
+        return cls(log_volume=log_volume, shape=shape, lattice=lattice, u=u, crystals=crystals)
+
     def where(self, chosen: Tensor, sites: Sites, other: State) -> State:
         """These crystals where chosen, (n_crystals,), bool, and elsewhere those of another state of the same sites."""
         atoms, cells = chosen[self.crystals.batch][:, None], chosen[:, None, None]

@@ -268,6 +268,7 @@ def _first(drawn: Samples, n: int) -> Samples:
     return replace(
         drawn,
         crystals=drawn.crystals[:n],
+        remembered=drawn.remembered[:n],
         space_group_number=drawn.space_group_number[:n],
         template_key=drawn.template_key[:n],
     )

@@ -1,6 +1,8 @@
 """Draw raw crystals from a model: templates in a random order, every one filled once before any is filled again.
 
-A template can be filled in several ways, of which the discriminator chooses one.
+A template can be filled in several ways, of which the discriminator chooses one: by the generator, from noise, and,
+where a formula is asked for and a training crystal has the arrangement, by that crystal, the asked elements in its
+place.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.generator import Sites, State
+from crystalgraph.models.memory import Recalled
 from crystalgraph.sampling.refine import refine
 from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts, reduced_formula
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
@@ -56,16 +59,31 @@ class Samples:
 
     Attributes:
         crystals: primitive cells, float64.
+        remembered: whether each is a training crystal with the asked elements in its place, refined, (n,), bool.
         space_group_number: of the templates, (n,).
         template_key: name of each template, length n.
     """
 
     crystals: Crystals
+    remembered: Tensor
     space_group_number: Tensor
     template_key: list[str]
 
     def __len__(self) -> int:
         return len(self.template_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """Templates that were filled.
+
+    Attributes:
+        crystals: primitive cells, coordinates in [0, 1), float64, on the CPU.
+        remembered: which of them set out from a training crystal, not from noise, (n,), bool.
+    """
+
+    crystals: Crystals
+    remembered: Tensor
 
 
 @torch.no_grad()
@@ -77,45 +95,82 @@ def fill(
     n_draws: int = 1,
     n_passes: int | None = None,
     n_refine: int = 0,
-) -> Crystals:
+    recall: bool = True,
+) -> Filled:
     """Fill each template once.
 
     Args:
-        model: its generator fills, its discriminator chooses and refines.
+        model: its generator fills, its memory recalls, its discriminator chooses and refines.
         templates: what to fill; the order is kept.
         rng: draws the noise.
-        n_draws: ways to fill each template. The strictly valid one with the highest score is kept; where none is
-            valid, the first.
+        n_draws: ways for the generator to fill each template. The strictly valid one with the highest score is kept;
+            where none is valid, the first.
         n_passes: through the generator; as many as it was trained for if None.
         n_refine: steps that what is kept takes downhill, see ``refine``; for a model that has learned energies.
-
-    Returns:
-        Primitive cells, coordinates in [0, 1), float64, on the CPU.
+        recall: whether a training crystal of the arrangement, where there is one, takes the steps downhill too, and is
+            kept in place of what was generated if it is strictly valid and scores higher then.
     """
+    made = _generated(model, templates, rng, n_draws, n_passes or model.generator.n_passes, n_refine)
+    remembered = torch.zeros(len(templates), dtype=torch.bool)
+    if recall:
+        recalled = model.memory.recall(templates, model.generator.element_volume.cpu(), rng)
+        known = recalled.known.nonzero().flatten()
+        if len(known):
+            there = _recalled(model, recalled, known, n_refine)
+            groups = templates.space_group_number[known]
+            remembered[known] = _scores(model, there, groups) > _scores(model, made[known], groups)
+            index = torch.arange(len(templates)).index_put((known,), len(templates) + torch.arange(len(known)))
+            made = Crystals.concatenate([made, there])[torch.where(remembered, index, torch.arange(len(templates)))]
+    return Filled(crystals=made, remembered=remembered)
+
+
+def _generated(
+    model: Model, templates: Templates, rng: torch.Generator, n_draws: int, n_passes: int, n_refine: int
+) -> Crystals:
+    """What the generator makes of templates, from noise."""
     generator = model.generator
     order = torch.argsort(templates.num_atoms, stable=True)
     made = []
     for chunk in order.split(BATCH):
         sites = Sites.of(templates[chunk], dtype=torch.float32, device=generator.radii.device)
-        draws = [
-            generator.passes(sites, generator.noise(sites, rng), n_passes or generator.n_passes)[-1]
-            for _ in range(n_draws)
-        ]
+        draws = [generator.passes(sites, generator.noise(sites, rng), n_passes)[-1] for _ in range(n_draws)]
         state = draws[0] if n_draws == 1 else _best(model, sites, draws)
-        state = refine(model.discriminator, sites, state, n_refine)
-        made.append(state.crystals.to(device="cpu", dtype=torch.float64))
-    crystals = Crystals.concatenate(made)[torch.argsort(order)]
+        made.append(_placed(refine(model.discriminator, sites, state, n_refine)))
+    return Crystals.concatenate(made)[torch.argsort(order)]
+
+
+def _recalled(model: Model, recalled: Recalled, known: Tensor, n_refine: int) -> Crystals:
+    """The remembered crystals of those templates for which there is one."""
+    order = torch.argsort(recalled.templates.num_atoms[known], stable=True)
+    made = []
+    for chunk in known[order].split(BATCH):
+        sites = Sites.of(recalled.templates[chunk], dtype=torch.float32, device=model.generator.radii.device)
+        u = recalled.u[recalled.templates.sites_of(chunk)]
+        state = State.given(sites, recalled.log_volume[chunk], recalled.shape[chunk], u)
+        made.append(_placed(refine(model.discriminator, sites, state, n_refine)))
+    return Crystals.concatenate(made)[torch.argsort(order)]
+
+
+def _placed(state: State) -> Crystals:
+    """The crystals of a state, coordinates in [0, 1), float64, on the CPU."""
+    crystals = state.crystals.to(device="cpu", dtype=torch.float64)
     return crystals.replace(frac_coords=crystals.frac_coords % 1.0)
+
+
+def _scores(model: Model, crystals: Crystals, space_group_number: Tensor) -> Tensor:
+    """Score of each crystal, (n,), −∞ where it is not strictly valid."""
+    valid = strict_validity(crystals).valid
+    scores = torch.full((len(crystals),), -torch.inf)
+    scores[valid] = model.score(crystals[valid], space_group_number[valid]).nan_to_num(-torch.inf)
+    return scores
 
 
 def _best(model: Model, sites: Sites, draws: list[State]) -> State:
     """Of each crystal the strictly valid draw with the highest score; the first where none is valid."""
     best, highest = draws[0], torch.full((len(sites),), -torch.inf)
     for state in draws:
-        scores = torch.full_like(highest, -torch.inf)
         crystals = state.crystals.to(device="cpu", dtype=torch.float64)
-        valid = strict_validity(crystals).valid
-        scores[valid] = model.score(crystals[valid], sites.space_group_number.cpu()[valid]).nan_to_num(-torch.inf)
+        scores = _scores(model, crystals, sites.space_group_number.cpu())
         best = state.where((scores > highest).to(sites.batch.device), sites, best)
         highest = torch.maximum(highest, scores)
     return best
@@ -185,6 +240,8 @@ class Sampler:
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
+        # Who names a formula asks for its structure, who names a system asks for what is not known.
+        self._recall = formula is not None and not fast
         self._min_atoms, self._max_atoms = min_atoms, max_atoms
         self._n_refine = steps_downhill(model, n_refine, fast=fast)
         self.choices = self._choose(elements, formula, space_group_number, explore)
@@ -244,7 +301,9 @@ class Sampler:
     def _try(self, templates: Templates) -> Tensor:
         """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""
         n_refine = min(self._n_refine, TRIAL_STEPS)
-        crystals = fill(self.model, templates, self.rng, n_passes=self._n_passes, n_refine=n_refine)
+        crystals = fill(
+            self.model, templates, self.rng, n_passes=self._n_passes, n_refine=n_refine, recall=self._recall
+        ).crystals
         valid = strict_validity(crystals).valid
         scores = torch.full((len(templates),), torch.nan, dtype=torch.float64)
         scores[valid] = self.model.score(crystals[valid], templates.space_group_number[valid]).double()
@@ -301,15 +360,18 @@ class Sampler:
     def draw(self, n: int) -> Samples:
         """The next n raw crystals; nothing is dropped."""
         templates = self.choices.templates[self._next(n)]
+        filled = fill(
+            self.model,
+            templates,
+            self.rng,
+            n_draws=self._n_draws,
+            n_passes=self._n_passes,
+            n_refine=self._n_refine,
+            recall=self._recall,
+        )
         return Samples(
-            crystals=fill(
-                self.model,
-                templates,
-                self.rng,
-                n_draws=self._n_draws,
-                n_passes=self._n_passes,
-                n_refine=self._n_refine,
-            ),
+            crystals=filled.crystals,
+            remembered=filled.remembered,
             space_group_number=templates.space_group_number,
             template_key=templates.names(),
         )

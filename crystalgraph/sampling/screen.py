@@ -52,6 +52,10 @@ class Drawn(Protocol):
         """The crystals in draw order."""
 
     @property
+    def remembered(self) -> Tensor:
+        """Whether each set out from a training crystal, (n,), bool."""
+
+    @property
     def space_group_number(self) -> Tensor:
         """Of the templates, (n,)."""
 
@@ -73,6 +77,7 @@ class Sample:
         formula: reduced formula.
         num_atoms: atoms in the primitive cell.
         template: space group, and Wyckoff letters with the element on each.
+        remembered: whether it set out from a training crystal with the asked elements in its place, not from noise.
         space_group_asked: of the request, or of the template where the request leaves it open.
         space_group_found: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
         symmetry: "exact" if found is asked, "supergroup", "other", or empty where nothing was found.
@@ -93,6 +98,7 @@ class Sample:
     formula: str
     num_atoms: int
     template: str
+    remembered: bool
     space_group_asked: int
     space_group_found: int | None = None
     symmetry: str = ""
@@ -177,6 +183,7 @@ class Screen:
                 formula=str(verdict.formula),
                 num_atoms=int(crystals.num_atoms[k]),
                 template=drawn.template_key[k],
+                remembered=bool(drawn.remembered[k]),
                 space_group_asked=self.request.space_group_number or int(drawn.space_group_number[k]),
                 strictly_valid=bool(validity.valid[k]),
                 min_reduced_distance=float(validity.min_reduced_distance[k]),

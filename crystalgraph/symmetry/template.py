@@ -67,15 +67,19 @@ class Templates:
         else:
             key = torch.as_tensor(index)
             chosen = everything[key if key.dtype == torch.bool else key.long()]
-        counts = self.num_sites[chosen]
-        starts = torch.cumsum(self.num_sites, 0) - self.num_sites
-        sites = torch.repeat_interleave(starts[chosen], counts) + ranges(counts)
+        sites = self.sites_of(chosen)
         return Templates(
             space_group_number=self.space_group_number[chosen],
-            num_sites=counts,
+            num_sites=self.num_sites[chosen],
             position=self.position[sites],
             atomic_numbers=self.atomic_numbers[sites],
         )
+
+    def sites_of(self, index: Tensor) -> Tensor:
+        """Positions of the sites of some templates, in the order given, (sum of their num_sites,)."""
+        counts = self.num_sites[index]
+        starts = torch.cumsum(self.num_sites, 0) - self.num_sites
+        return torch.repeat_interleave(starts[index], counts) + ranges(counts)
 
     def replace_species(self, atomic_numbers: Tensor) -> Templates:
         """The same positions with other elements on them, (n_sites,)."""

@@ -18,7 +18,7 @@ from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.config import DataConfig
-from crystalgraph.crystals import Crystals, ranges
+from crystalgraph.crystals import Crystals
 from crystalgraph.errors import CrystalgraphError
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.datasets import Dataset
@@ -53,14 +53,11 @@ class TemplateSet:
 
     def __getitem__(self, index: Tensor) -> TemplateSet:
         """Select by an index tensor, (m,), int64."""
-        counts = self.templates.num_sites
-        starts, chosen = torch.cumsum(counts, 0) - counts, counts[index]
-        rows = torch.repeat_interleave(starts[index], chosen) + ranges(chosen)
         return TemplateSet(
             templates=self.templates[index],
             log_volume=self.log_volume[index],
             shape=self.shape[index],
-            u=self.u[rows],
+            u=self.u[self.templates.sites_of(index)],
             prototypes=[self.prototypes[i] for i in index.tolist()],
             ids=[self.ids[i] for i in index.tolist()],
         )

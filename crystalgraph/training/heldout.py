@@ -51,7 +51,7 @@ def measure_heldout(
         return {"templates": 0}
     n_refine = steps_downhill(model)
     found = evaluate_heldout(
-        lambda draw: fill(model, cases.templates, step_rng(seed, 21, draw), n_draws=N_WAYS, n_refine=n_refine),
+        lambda draw: fill(model, cases.templates, step_rng(seed, 21, draw), n_draws=N_WAYS, n_refine=n_refine).crystals,
         cases.crystals(),
         N_DRAWS,
         progress,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 
 from crystalgraph.crystals import Crystals
+from crystalgraph.models.memory import Memory
 from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
@@ -40,6 +41,11 @@ def merged_species(crystals: Crystals) -> Iterator[Crystals]:
             where = part.batch, role, part.atomic_numbers
             counts.index_put_(where, torch.ones_like(role), accumulate=True)
             yield part.replace(atomic_numbers=counts.argmax(2)[part.batch, role])
+
+
+def remember(data: TemplateSet) -> Memory:
+    """The crystals learned from, by their arrangement."""
+    return Memory(data.templates, data.log_volume, data.shape, data.u)
 
 
 def template_pool(data: TemplateSet, n_jobs: int = 1) -> Templates:

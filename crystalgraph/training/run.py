@@ -42,7 +42,7 @@ from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
 from crystalgraph.training.labels import Labels
 from crystalgraph.training.phases import LOG_EVERY, Log, Phase, Progress, Silent, Watcher
-from crystalgraph.training.pool import template_pool
+from crystalgraph.training.pool import remember, template_pool
 from crystalgraph.training.prior import PriorTraining
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
@@ -109,7 +109,7 @@ def _train(config: Config, dataset: Dataset, out: Path, device: str, watcher: Wa
         + ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items())
     )
     pool = template_pool(corpus.training, n_jobs=n_jobs)
-    memory = Memory(corpus.training.templates)
+    memory = remember(corpus.training)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
     wide = Discriminator(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from crystalgraph.config import WarmStartConfig
 from crystalgraph.crystals import ranges
-from crystalgraph.geometry.lattice import lattice_from_code
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Noise, Sites, State
 from crystalgraph.symmetry.template import Templates
@@ -31,10 +30,7 @@ OTHER_SHARE = 0.05
 
 def real_state(data: TemplateSet, sites: Sites) -> State:
     """Real crystals in the generator's own terms."""
-    like = sites.weight
-    log_volume, shape, u = data.log_volume.to(like), data.shape.to(like), data.u.to(like)
-    lattice = lattice_from_code(sites.system, log_volume, shape)
-    return State(log_volume=log_volume, shape=shape, lattice=lattice, u=u, crystals=sites.orbits.expand(lattice, u))
+    return State.given(sites, data.log_volume, data.shape, data.u)
 
 
 def supervised(n_states: int) -> dict[int, float]:

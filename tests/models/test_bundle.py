@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from crystalgraph.errors import InputError
+from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
@@ -20,14 +21,15 @@ from crystalgraph.symmetry.extract import extract
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     generator, discriminator, prior = {"width": 16, "n_stages": 1}, {"width": 16}, {"width": 8}
-    pool = extract(load_dataset("corpus").crystals[:5]).templates
+    found = extract(load_dataset("corpus").crystals[:5])
+    pool = found.templates
     model = Model(
         name="tiny",
         generator=Generator(**generator),
         discriminator=Discriminator(**discriminator),
         prior=TemplatePrior(**prior),
         pool=pool,
-        memory=Memory(pool),
+        memory=Memory(pool, *code_from_lattice(found.lattice), found.u),
         record={"generator": generator, "discriminator": discriminator, "prior": prior},
         checksum="",
     )
@@ -42,6 +44,7 @@ def test_round_trip(folder: Path) -> None:
     weights = [model.prior.log_weights(model.pool, model.memory) for model in (first, second)]
     assert torch.equal(*weights)
     assert second.memory.templates.names() == first.memory.templates.names() != []
+    assert torch.equal(second.memory.u, first.memory.u)
     assert first.pool.names() == extract(load_dataset("corpus").crystals[:5]).templates.names()
     crystals = load_dataset("corpus").crystals[:5]
     groups = torch.ones(5, dtype=torch.long)

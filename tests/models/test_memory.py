@@ -4,13 +4,26 @@ import math
 
 import pytest
 import torch
-from pymatgen.core import Element
+from pymatgen.core import Element, Lattice, Structure
 
+from crystalgraph.crystals import Crystals
+from crystalgraph.evaluation.matching import ReferenceIndex
+from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, lattice_from_code
+from crystalgraph.io.conversion import from_structures
 from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.structures import to_structures
 from crystalgraph.models.memory import LEAST, REACHES, Memory, arrangements
-from crystalgraph.symmetry.decorate import ranked_elements
+from crystalgraph.sampling.templates import decorate, element_counts
+from crystalgraph.symmetry.decorate import number_of_species, ranked_elements
+from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
+
+
+def memory_of(templates: Templates) -> Memory:
+    """Of crystals whose parameters do not matter."""
+    n = len(templates)
+    return Memory(templates, torch.zeros(n), torch.zeros(n, 5), torch.zeros(len(templates.position), 3))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +48,7 @@ def test_arrangements_keep_letters_and_the_order_of_electronegativity(seen: Temp
 
 @pytest.mark.parametrize("own", [True, False])
 def test_familiarity_is_the_sum_over_crystals_of_the_arrangement(seen: Templates, own: bool) -> None:
-    memory = Memory(seen)
+    memory = memory_of(seen)
     members: dict[str, set[tuple[int, ...]]] = {}
     elements = [tuple(z for z in row if z) for row in ranked_elements(seen).tolist()]
     for name, row in zip(arrangements(seen), elements, strict=True):
@@ -61,16 +74,74 @@ def test_familiarity_is_the_sum_over_crystals_of_the_arrangement(seen: Templates
 
 
 def test_what_was_never_seen_is_unfamiliar(seen: Templates) -> None:
-    memory = Memory(seen[:100])
+    memory = memory_of(seen[:100])
     names = set(arrangements(seen[:100]))
     found = memory.familiarity_of(seen)
     for name, row in zip(arrangements(seen), found.tolist(), strict=True):
         assert (row == [0.0] * len(REACHES)) == (name not in names)
     assert memory.familiarity_of(seen[:0]).shape == (0, len(REACHES))
-    assert Memory(seen[:0]).familiarity_of(seen).abs().max() == 0
+    assert memory_of(seen[:0]).familiarity_of(seen).abs().max() == 0
 
 
 def test_copies_are_kept_once(seen: Templates) -> None:
-    twice = Memory(Templates.concatenate([seen, seen]))
-    assert twice.templates.names() == Memory(seen).templates.names()
-    assert torch.equal(twice.familiarity_of(seen), Memory(seen).familiarity_of(seen))
+    twice = memory_of(Templates.concatenate([seen, seen]))
+    assert twice.templates.names() == memory_of(seen).templates.names()
+    assert torch.equal(twice.familiarity_of(seen), memory_of(seen).familiarity_of(seen))
+
+
+@pytest.fixture(scope="module")
+def crystals() -> Crystals:
+    return load_dataset("corpus").crystals[torch.arange(0, 37_855, 120)]
+
+
+def test_recalled_is_the_crystal_itself_where_nothing_is_nearer(crystals: Crystals) -> None:
+    found = extract(crystals)
+    memory = Memory(found.templates, *code_from_lattice(found.lattice), found.u)
+    asked = memory.templates
+    recalled = memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(0))
+    assert recalled.known.all()
+    assert recalled.templates.names() == asked.names()
+    made = expand(
+        recalled.templates,
+        lattice_from_code(crystal_system(asked.space_group_number), recalled.log_volume, recalled.shape),
+        recalled.u,
+    )
+    # alone of its arrangement, a crystal can only recall itself
+    names = arrangements(asked)
+    alone = [k for k, name in enumerate(names) if names.count(name) == 1]
+    assert len(alone) > 50
+    index = ReferenceIndex(to_structures(crystals))
+    sources = to_structures(made[alone])
+    assert all(index.find(structure) >= 0 for structure in sources)
+
+
+def test_recalled_has_the_asked_elements_and_volume(crystals: Crystals) -> None:
+    found = extract(crystals)
+    memory = Memory(found.templates, *code_from_lattice(found.lattice), found.u)
+    n_species = number_of_species(memory.templates)
+    pool = memory.templates[(n_species == 2).nonzero().flatten()]
+    asked = decorate(pool, [41, 8])
+    volume = torch.ones(119)
+    volume[41] = 20
+    recalled = memory.recall(asked, volume, torch.Generator().manual_seed(0))
+    assert recalled.known.all()
+    assert recalled.templates.names() == asked.names()
+    plain = memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(0))
+    grown = (recalled.log_volume - plain.log_volume).exp()
+    niobium = element_counts(asked, [41])[:, 0] / asked.num_atoms
+    assert (grown >= 1).all()
+    assert grown.max() <= (1 + 19 * niobium).max() + 1e-9
+    nothing = memory.recall(asked[:0], volume, torch.Generator())
+    assert len(nothing.known) == 0
+
+
+def test_near_elements_are_recalled_far_more_often() -> None:
+    cell, sites = Lattice.cubic(4.2), [[0, 0, 0], [0.5, 0.5, 0.5]]
+    near, far, other = (
+        Structure.from_spacegroup(225, cell, pair, sites) for pair in (["Ca", "O"], ["Cs", "I"], ["Mg", "O"])
+    )
+    rock_salt, asked = extract(from_structures([near, far])), extract(from_structures([other])).templates
+    two = rock_salt.templates
+    memory = Memory(two, torch.tensor([1.0, 2.0]).double(), torch.zeros(2, 5), rock_salt.u)
+    found = [memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(k)).log_volume for k in range(50)]
+    assert sum(float(volume) < 1.5 for volume in found) > 45

@@ -52,6 +52,7 @@ def finished_run(crystals, tmp_path_factory):
                 formula=formula,
                 num_atoms=len(structure),
                 template=f"{groups[name]}:a.Nb b.O",
+                remembered=k == 0,
                 space_group_asked=groups[name],
                 space_group_found=groups[name],
                 symmetry="exact",
@@ -78,7 +79,14 @@ def finished_run(crystals, tmp_path_factory):
             space_group_relaxed=samples[k].space_group_found,
         )
     kept = list(samples)
-    lost = {"formula": "NbO", "num_atoms": 2, "template": "221:a.Nb b.O", "space_group_asked": 221, "density": 1.0}
+    lost = {
+        "formula": "NbO",
+        "num_atoms": 2,
+        "template": "221:a.Nb b.O",
+        "remembered": False,
+        "space_group_asked": 221,
+        "density": 1.0,
+    }
     lost |= {"strictly_valid": False, "min_reduced_distance": 0.1, "volume_per_atom": 1.0, "charge_neutral": True}
     samples += [
         Sample(**lost, draw=6 + k, plausibility=None, score=float("nan"), fate="strict", reason=reason)

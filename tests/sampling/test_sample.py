@@ -8,6 +8,7 @@ import torch
 
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
@@ -17,6 +18,7 @@ from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.sampling.sample import REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.wyckoff import wyckoff_table
 
 NIOBIUM, OXYGEN = 41, 8
 
@@ -33,7 +35,7 @@ def model() -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=pool,
-        memory=Memory(pool),
+        memory=Memory(pool[:0], torch.zeros(0), torch.zeros(0, 5), torch.zeros(0, 3)),
         record={},
         checksum="",
     )
@@ -65,8 +67,8 @@ def test_the_best_valid_draw_is_kept(model: Model) -> None:
     templates = sampler(model).choices.templates
     groups = templates.space_group_number
     rng = torch.Generator().manual_seed(5)
-    draws = [fill(model, templates, rng, n_draws=1) for _ in range(3)]
-    best = fill(model, templates, torch.Generator().manual_seed(5), n_draws=3)
+    draws = [fill(model, templates, rng, n_draws=1).crystals for _ in range(3)]
+    best = fill(model, templates, torch.Generator().manual_seed(5), n_draws=3).crystals
     scores, valid = (
         torch.stack([judged(d) for d in draws])
         for judged in (lambda d: model.score(d, groups), lambda d: strict_validity(d).valid)
@@ -85,7 +87,7 @@ def test_the_best_valid_draw_is_kept(model: Model) -> None:
 def test_refined_is_what_refine_makes_of_it(model: Model) -> None:
     """Each chunk's crystals, whatever their order, are those of the same noise moved downhill."""
     templates = sampler(model).choices.templates[:10]
-    plain, refined = (fill(model, templates, torch.Generator().manual_seed(1), n_refine=n) for n in (0, 3))
+    plain, refined = (fill(model, templates, torch.Generator().manual_seed(1), n_refine=n).crystals for n in (0, 3))
     assert torch.equal(plain.atomic_numbers, refined.atomic_numbers)
     lower = model.score(refined, templates.space_group_number) - model.score(plain, templates.space_group_number)
     moved = (plain.lattice != refined.lattice).flatten(1).any(1)
@@ -115,7 +117,7 @@ def test_forms_of_a_draw(model: Model) -> None:
     source = sampler(model, guided=False)
     source.rng = rng
     chosen = source.choices.templates[source._next(30)]
-    again = fill(model, chosen, rng, n_passes=1)
+    again = fill(model, chosen, rng, n_passes=1).crystals
     assert torch.equal(drawn["fast"].crystals.frac_coords, again.frac_coords)
 
 
@@ -170,7 +172,7 @@ def test_templates_that_score_high_on_trial_weigh_more(
     tried = guided.weights > 0
     assert tried.sum() == 40
     assert plain.weights[tried].min() >= plain.weights[~tried].max()
-    valid = strict_validity(fill(model, templates, torch.Generator().manual_seed(3))).valid
+    valid = strict_validity(fill(model, templates, torch.Generator().manual_seed(3)).crystals).valid
     sure = tried & valid & templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
     raised = (guided.weights / plain.weights).log() - TRIAL_WEIGHT * templates.space_group_number / 100 / temperature
     ratio = element_counts(templates, [NIOBIUM, OXYGEN]).double()
@@ -207,3 +209,49 @@ def test_exploring_one_formula_in_one_group(model: Model) -> None:
     asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}, "space_group_number": 14, "max_atoms": 12}
     plain, new = (set(sampler(model, **asked, explore=share).choices.templates.names()) for share in (0.0, 0.8))
     assert plain <= new
+
+
+@pytest.fixture(scope="module")
+def remembering(model: Model) -> Model:
+    """The same model, with the crystals of its pool in memory."""
+    crystals = load_dataset("corpus").crystals[torch.arange(0, 37_855, 60)]
+    found = extract(crystals)
+    return replace(model, memory=Memory(found.templates, *code_from_lattice(found.lattice), found.u))
+
+
+def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, model: Model) -> None:
+    templates = sampler(model, guided=False).choices.templates
+    seed = torch.Generator().manual_seed
+    plain = fill(model, templates, seed(2))
+    filled = fill(remembering, templates, seed(2))
+    fast = fill(remembering, templates, seed(2), recall=False)
+    assert not plain.remembered.any()
+    assert not fast.remembered.any()
+    assert torch.equal(fast.crystals.frac_coords, plain.crystals.frac_coords)
+    assert 0 < filled.remembered.sum() < len(templates)
+    assert strict_validity(filled.crystals).valid[filled.remembered].all()
+    groups, chosen = templates.space_group_number, filled.remembered
+    generated = strict_validity(plain.crystals).valid & chosen
+    assert (model.score(filled.crystals, groups) > model.score(plain.crystals, groups))[generated].all()
+    assert torch.equal(filled.crystals[~chosen].frac_coords, plain.crystals[~chosen].frac_coords)
+    rng = seed(2)
+    fill(model, templates, rng)  # draws the same noise
+    recalled = remembering.memory.recall(templates, model.generator.element_volume, rng)
+    assert recalled.known[chosen].all()
+    per_cell = wyckoff_table().centring[templates.space_group_number].det() / templates.num_atoms
+    wanted, found = recalled.log_volume.exp() * per_cell, filled.crystals.volume / filled.crystals.num_atoms
+    equal = torch.isclose(found, wanted, rtol=1e-4)
+    assert equal[filled.remembered].all()
+    assert not equal[~filled.remembered].any()
+
+
+def test_only_a_formula_is_answered_from_memory(remembering: Model) -> None:
+    formula = {NIOBIUM: 1, OXYGEN: 2}
+    asked, fast, system = (
+        sampler(remembering, guided=False, **form).draw(100).remembered
+        for form in ({"formula": formula}, {"formula": formula, "fast": True}, {})
+    )
+    assert asked.any()
+    assert not asked.all()
+    assert not fast.any()
+    assert not system.any()

@@ -17,7 +17,6 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.heights import UNIT
-from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.relax.calculator import make_calculator
 from crystalgraph.relax.pool import Workers
@@ -25,6 +24,7 @@ from crystalgraph.relax.references import known_phases
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.labels import Labels, training_systems
+from crystalgraph.training.pool import remember
 
 CONFIG = EnergiesConfig(systems=6, samples=5, calculator="toy_potential:make", steps=60, batch_size=16, width=16)
 LEFT_OUT = [ChemicalSystem.parse("Nb-O")]
@@ -45,7 +45,7 @@ def model(small_corpus: Corpus) -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=small_corpus.training.templates,
-        memory=Memory(small_corpus.training.templates),
+        memory=remember(small_corpus.training),
         record={},
         checksum="",
     )

@@ -29,23 +29,28 @@ def of_group(number: int, letters: str, species: list[int]) -> Templates:
     )
 
 
+def memory_of(templates: Templates) -> Memory:
+    n = len(templates)
+    return Memory(templates, torch.zeros(n), torch.zeros(n, 5), torch.zeros(len(templates.position), 3))
+
+
 def test_the_ratio_of_two_templates_is_that_of_their_crystals() -> None:
     rock_salt, caesium_chloride = of_group(225, "ab", [11, 17]), of_group(221, "ab", [11, 17])
     real = Templates.concatenate([rock_salt] * 3 + [caesium_chloride])
     pool = Templates.concatenate([rock_salt, caesium_chloride])
     torch.manual_seed(0)
     config = PriorConfig(steps=300, batch_size=64, n_others=7, width=8, learning_rate=1e-2, hidden=0)
-    phase = PriorTraining(TemplatePrior(width=8, hidden=0), real, pool, Memory(real), config, seed=0)
+    phase = PriorTraining(TemplatePrior(width=8, hidden=0), real, pool, memory_of(real), config, seed=0)
     for step in range(config.steps):
         phase.step(step)
-    first, second = phase.average.log_weights(pool, Memory(real)).tolist()
+    first, second = phase.average.log_weights(pool, memory_of(real)).tolist()
     assert first - second == pytest.approx(math.log(3), abs=0.2)
 
 
 def test_others_have_the_elements_of_their_crystal(small_corpus: Corpus) -> None:
     real = small_corpus.training.templates
     pool = template_pool(small_corpus.training)
-    phase = PriorTraining(TemplatePrior(width=8), real, pool, Memory(real), PriorConfig(n_others=5), seed=0)
+    phase = PriorTraining(TemplatePrior(width=8), real, pool, memory_of(real), PriorConfig(n_others=5), seed=0)
     index = torch.arange(0, len(real), max(1, len(real) // 40))
     picked = phase.others(index, torch.Generator().manual_seed(0))
     assert picked.shape == (len(index), 5)
@@ -76,7 +81,7 @@ def test_it_learns_and_goes_on_where_it_was_stopped(small_corpus: Corpus) -> Non
 
     def made() -> PriorTraining:
         torch.manual_seed(0)
-        return PriorTraining(TemplatePrior(width=16), real, pool, Memory(real), config, seed=0, threads=2)
+        return PriorTraining(TemplatePrior(width=16), real, pool, memory_of(real), config, seed=0, threads=2)
 
     phase, losses = made(), []
     for step in range(160):
