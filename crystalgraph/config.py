@@ -68,7 +68,7 @@ class PriorConfig(_Section):
         hidden: share of the elements and groups whose identity is hidden.
     """
 
-    steps: Annotated[int, Field(ge=0)] = 3000
+    steps: Annotated[int, Field(ge=0)] = 2000
     batch_size: Positive = 64
     n_others: Positive = 15
     width: Positive = 64

@@ -1,8 +1,8 @@
 """The training crystals by their arrangement: with which elements it was seen, and where the atoms were.
 
 An arrangement is a template whatever its elements, but for their order of electronegativity. What crystals have it, and
-how near their elements are to those asked for, says much of whether it is the one that these crystallise in. And one of
-them, with the asked elements in its place, is a way to fill the template: plain substitution.
+how near their elements are to those asked for, says much of whether these crystallise in it. And one of them, with the
+asked elements in its place, is a way to fill the template: plain substitution.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ from crystalgraph.crystals import ranges
 from crystalgraph.symmetry.decorate import ranked_elements, species_rank
 from crystalgraph.symmetry.template import Templates
 
-#: How far elements may be apart, in Mendeleev numbers, for a crystal to count; in the last column all count.
-REACHES = (2.0, 5.0, 15.0, float("inf"))
+#: How far elements may be apart, in Mendeleev numbers, for a crystal to count; and for it to be recalled.
+REACH, RECALL_REACH = 5.0, 2.0
 
-#: Sums of less than this are as none.
-LEAST = 1e-4
-
-#: The same for a crystal to be recalled.
-RECALL_REACH = 2.0
+#: What an arrangement counts that was never seen.
+UNSEEN = 1e-3
 
 
 def arrangements(templates: Templates) -> list[str]:
@@ -85,42 +82,32 @@ class Memory:
             atoms.index_put_(where, self.templates.multiplicity.double(), accumulate=True)
             self._shares = atoms / atoms.sum(1, keepdim=True)
 
-    def find(self, templates: Templates) -> Tensor:
+    def _find(self, templates: Templates) -> Tensor:
         """The number of each template's arrangement, (n,), −1 where it was never seen."""
         return torch.tensor([self._number.get(name, -1) for name in arrangements(templates)], dtype=torch.long)
 
-    def familiarity(self, arrangement: Tensor, elements: Tensor, *, own: bool = True) -> Tensor:
-        """How often an arrangement was seen with elements like these.
+    def familiarity(self, templates: Templates) -> Tensor:
+        """How often the arrangement of each template was seen with elements like those on it.
 
-        For each reach the logarithm of Σ exp(−d / reach) over the crystals that have the arrangement. Their distance d
-        is the mean over the atoms of how far the elements in their places are apart in Mendeleev numbers.
+        The logarithm of Σ exp(−d / REACH) over the crystals that have the arrangement, or of ``UNSEEN`` if it is less.
+        Their distance d is the mean over the atoms of how far the elements in their places are apart in Mendeleev
+        numbers.
 
         Args:
-            arrangement: numbers from ``find``, (n,).
-            elements: asked for, least electronegative first, (n, any number), 0 beyond the last.
-            own: whether crystals of the very same elements count.
+            templates: with the asked elements on them.
 
         Returns:
-            (n, len(REACHES)), float32, 0 where no crystal is near.
+            (n,), float64.
 
         Reference:
             D. G. Pettifor, Solid State Commun. 51, 31 (1984) (the scale, and that compounds of a structure lie
             together on it).
         """
-        asker, member, distance = self._pairs(arrangement, elements)
-        if not own:
-            width = min(self._elements.shape[1], elements.shape[1])
-            others = (elements[asker, :width] != self._elements[member, :width]).any(1)
-            asker, distance = asker[others], distance[others]
-        near = torch.exp(-distance[:, None] / torch.tensor(REACHES, dtype=torch.float64))
-        total = near.new_zeros(len(arrangement), len(REACHES)).index_add(0, asker, near)
-        return (1 + total / LEAST).log().float()
-
-    def familiarity_of(self, templates: Templates) -> Tensor:
-        """As ``familiarity``, of templates with the asked elements on them."""
-        if len(templates) == 0:
-            return torch.zeros(0, len(REACHES))
-        return self.familiarity(self.find(templates), ranked_elements(templates))
+        total = torch.zeros(len(templates), dtype=torch.float64)
+        if len(templates) and len(self.templates):
+            asker, _, distance = self._pairs(self._find(templates), ranked_elements(templates))
+            total = total.index_add(0, asker, torch.exp(-distance / REACH))
+        return total.clamp_min(UNSEEN).log()
 
     def recall(self, templates: Templates, element_volume: Tensor, rng: torch.Generator) -> Recalled:
         """A crystal for each template, picked at random, those with near elements far more often.
@@ -140,7 +127,7 @@ class Memory:
         )
         if n == 0 or len(self.templates) == 0:
             return nothing
-        arrangement, elements = self.find(templates), ranked_elements(templates)
+        arrangement, elements = self._find(templates), ranked_elements(templates)
         asker, member, distance = self._pairs(arrangement, elements)
         # the largest of numbers with Gumbel noise falls on each as often as its weight says
         noise = -torch.rand(len(asker), generator=rng, dtype=torch.float64).clamp_min(1e-300).log()

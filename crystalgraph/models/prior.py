@@ -1,8 +1,7 @@
 """How likely a template is for its elements: a deep set of MLPs over Wyckoff sites.
 
-A site is known by its operator, its multiplicity and its element; the template by its space group, its size, the mean
-and spread of its elements, and how often its arrangement was seen with elements like these. No geometry is seen, so a
-hundred thousand templates are weighed in seconds.
+A site is known by its operator, its multiplicity and its element; the template by its space group, its size and the
+mean and spread of its elements. No geometry is seen, so a hundred thousand templates are weighed in seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER, element_descriptors
 from crystalgraph.geometry.lattice import CRYSTAL_SYSTEMS, crystal_system
 from crystalgraph.models.layers import mlp, pool
-from crystalgraph.models.memory import REACHES, Memory
 from crystalgraph.symmetry.decorate import number_of_species
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS, point_group_order, wyckoff_table
@@ -52,17 +50,16 @@ class TemplatePrior(nn.Module):
         n = self.descriptors.shape[1]
         self.element = nn.Embedding(MAX_ATOMIC_NUMBER + 1, IDENTITY_WIDTH)
         self.space_group = nn.Embedding(N_SPACE_GROUPS + 1, IDENTITY_WIDTH)
-        self.template = mlp(2 * n + N_TEMPLATE_NUMBERS + IDENTITY_WIDTH + len(REACHES), width, width)
+        self.template = mlp(2 * n + N_TEMPLATE_NUMBERS + IDENTITY_WIDTH, width, width)
         self.site = mlp(n + IDENTITY_WIDTH + N_SITE_NUMBERS + 3 + width, width, width)
         self.blocks = nn.ModuleList(mlp(4 * width, width, width, last_scale=0.5) for _ in range(n_blocks))
         self.score = mlp(3 * width, width, 1, last_scale=0.1)
 
-    def forward(self, templates: Templates, familiarity: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def forward(self, templates: Templates, rng: torch.Generator | None = None) -> Tensor:
         """Weigh templates.
 
         Args:
             templates: with the asked elements on them.
-            familiarity: of these templates, (n_templates, len(REACHES)), see ``Memory.familiarity``.
             rng: draws which identities are hidden; None hides nothing.
 
         Returns:
@@ -77,7 +74,7 @@ class TemplatePrior(nn.Module):
         described = self.descriptors[z]
         mean = described.new_zeros(n, described.shape[1]).index_add(0, batch, described * share)
         spread = torch.zeros_like(mean).index_add(0, batch, (described - mean[batch]).square() * share)
-        whole = torch.cat([mean, (spread + 1e-6).sqrt(), _template_numbers(templates), space_group, familiarity / 5], 1)
+        whole = torch.cat([mean, (spread + 1e-6).sqrt(), _template_numbers(templates), space_group], 1)
         context = self.template(whole)
 
         of_element = batch * (MAX_ATOMIC_NUMBER + 1) + z
@@ -91,13 +88,11 @@ class TemplatePrior(nn.Module):
         return self.score(torch.cat([pool(h, batch, share[:, 0], n), context], 1))[:, 0]
 
     @torch.no_grad()
-    def log_weights(self, templates: Templates, memory: Memory) -> Tensor:
+    def log_weights(self, templates: Templates) -> Tensor:
         """As ``forward``, for any number of templates, float64."""
         if len(templates) == 0:
             return torch.zeros(0, dtype=torch.float64)
-        familiarity = memory.familiarity_of(templates)
-        chunks = torch.arange(len(templates)).split(BATCH)
-        return torch.cat([self(templates[rows], familiarity[rows]) for rows in chunks]).double()
+        return torch.cat([self(templates[rows]) for rows in torch.arange(len(templates)).split(BATCH)]).double()
 
 
 def _site_numbers(templates: Templates) -> Tensor:

@@ -40,6 +40,11 @@ N_TRIED, TRIAL_STEPS = 1500, 3
 #: trained on (V-O, Mn-O, Ta-N, Fe-S, Li-Co-O, Ca-Si, Al-Ni): more finds no lower energies among fewer templates.
 TRIAL_WEIGHT = 2.0
 
+#: How much the logarithm of how familiar a template is weighs beside the prior's, where a formula is asked for. Chosen
+#: on 300 crystals of held-out formulas that no figure counts: for 0.49 of them the real template is drawn first, for
+#: 0.44 with half of this, for 0.21 without.
+FAMILIARITY_WEIGHT = 2.0
+
 #: Most orbits of one element in an enumerated template.
 MAX_SITES = 8
 
@@ -288,7 +293,10 @@ class Sampler:
         The discriminator has a say among templates of one formula, not between formulas. Of many templates the
         likeliest are tried on, and the others left out.
         """
-        weights = self.model.prior.log_weights(templates, self.model.memory) / self._temperature
+        weights = self.model.prior.log_weights(templates)
+        if self._recall:
+            weights = weights + FAMILIARITY_WEIGHT * self.model.memory.familiarity(templates)
+        weights = weights / self._temperature
         if not self._guided or len(templates) == 0:
             return torch.softmax(weights, 0)
         tried = weights.topk(min(N_TRIED, len(templates))).indices.sort().values

@@ -135,8 +135,7 @@ def _train(config: Config, dataset: Dataset, out: Path, device: str, watcher: Wa
     place = device if device == "cpu" else torch.cuda.get_device_name(device)
     progress = Progress(out, config.checkpoint_every, watcher, started, place)
     if config.prior.steps:
-        templates = corpus.training.templates
-        learned = PriorTraining(prior, templates, pool, memory, config.prior, config.seed, config.threads)
+        learned = PriorTraining(prior, corpus.training.templates, pool, config.prior, config.seed, config.threads)
         progress.run(learned)
         prior = learned.average
     makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = [

@@ -5,18 +5,9 @@ import torch
 
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models import prior as module
-from crystalgraph.models.memory import REACHES, Memory
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
-
-
-def memory_of(templates: Templates) -> Memory:
-    n = len(templates)
-    return Memory(templates, torch.zeros(n), torch.zeros(n, 5), torch.zeros(len(templates.position), 3))
-
-
-NONE = memory_of(extract(load_dataset("corpus").crystals[:0]).templates)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +25,10 @@ def prior() -> TemplatePrior:
 
 
 def test_order_of_sites_and_company_do_not_matter(prior: TemplatePrior, templates: Templates) -> None:
-    weights = prior.log_weights(templates, NONE)
+    weights = prior.log_weights(templates)
     assert weights.std() > 0.1
     backwards = torch.arange(len(templates) - 1, -1, -1)
-    assert torch.allclose(prior.log_weights(templates[backwards], NONE), weights.flip(0), atol=1e-5)
+    assert torch.allclose(prior.log_weights(templates[backwards]), weights.flip(0), atol=1e-5)
     last = templates[len(templates) - 1]
     turned = last.replace_species(last.atomic_numbers)
     turned = Templates(
@@ -46,33 +37,28 @@ def test_order_of_sites_and_company_do_not_matter(prior: TemplatePrior, template
         position=last.position.flip(0),
         atomic_numbers=turned.atomic_numbers.flip(0),
     )
-    assert torch.allclose(prior.log_weights(turned, NONE), weights[-1:], atol=1e-5)
+    assert torch.allclose(prior.log_weights(turned), weights[-1:], atol=1e-5)
 
 
 def test_chunks_change_nothing(prior: TemplatePrior, templates: Templates, monkeypatch) -> None:
-    whole = prior.log_weights(templates, NONE)
+    whole = prior.log_weights(templates)
     monkeypatch.setattr(module, "BATCH", 7)
-    assert torch.allclose(prior.log_weights(templates, NONE), whole, atol=1e-5)
-    assert len(prior.log_weights(templates[:0], NONE)) == 0
+    assert torch.allclose(prior.log_weights(templates), whole, atol=1e-5)
+    assert len(prior.log_weights(templates[:0])) == 0
 
 
 def test_elements_and_operators_matter(prior: TemplatePrior, templates: Templates) -> None:
     chosen = templates[templates.num_sites > 1]
     other_element = chosen.replace_species(torch.where(chosen.atomic_numbers == 8, 16, 8))
-    assert not torch.allclose(prior.log_weights(chosen, NONE), prior.log_weights(other_element, NONE), atol=1e-3)
+    assert not torch.allclose(prior.log_weights(chosen), prior.log_weights(other_element), atol=1e-3)
 
 
 def test_hidden_identities_are_not_seen(templates: Templates) -> None:
     torch.manual_seed(0)
     blind = TemplatePrior(width=16, hidden=0.999999)
-    never = torch.zeros(len(templates), len(REACHES))
-    first = blind(templates, never, torch.Generator().manual_seed(0))
+    first = blind(templates, torch.Generator().manual_seed(0))
     with torch.no_grad():
         blind.element.weight.normal_()
         blind.space_group.weight.normal_()
-    assert torch.equal(blind(templates, never, torch.Generator().manual_seed(0)), first)
-    assert not torch.allclose(blind(templates, never), first)
-
-
-def test_what_was_seen_matters(prior: TemplatePrior, templates: Templates) -> None:
-    assert not torch.allclose(prior.log_weights(templates, memory_of(templates)), prior.log_weights(templates, NONE))
+    assert torch.equal(blind(templates, torch.Generator().manual_seed(0)), first)
+    assert not torch.allclose(blind(templates), first)

@@ -150,7 +150,7 @@ def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
     cold, plain, hot = (sampler(model, temperature=value, guided=False).choices.weights for value in temperatures)
     assert torch.allclose(cold, plain.square() / plain.square().sum())
     assert cold.max() > plain.max() > hot.max()
-    logs = model.prior.log_weights(sampler(model, guided=False).choices.templates, model.memory)
+    logs = model.prior.log_weights(sampler(model, guided=False).choices.templates)
     assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
 
 

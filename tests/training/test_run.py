@@ -113,7 +113,7 @@ def test_controls_train_too(tmp_path: Path, form: str) -> None:
     alone = alone.replace("steps = 12", "steps = 0", 1)
     model = load_model(train(alone, tmp_path / "run"))
     assert len(model.generator.stages) == 0
-    assert model.prior.log_weights(model.pool, model.memory).std() < 0.2  # untrained: all nearly as likely
+    assert model.prior.log_weights(model.pool).std() < 0.2  # untrained: all nearly as likely
 
 
 def test_bad_requests(tmp_path: Path) -> None:
