@@ -6,18 +6,22 @@ import pytest
 import torch
 from pymatgen.core import Element, Lattice, Structure
 
+from crystalgraph.chemistry.membership import is_within
+from crystalgraph.config import Config
 from crystalgraph.crystals import Crystals
 from crystalgraph.evaluation.matching import ReferenceIndex
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, lattice_from_code
 from crystalgraph.io.conversion import from_structures
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.structures import to_structures
+from crystalgraph.models.bundle import load_model
 from crystalgraph.models.memory import REACH, UNSEEN, Memory, arrangements
 from crystalgraph.sampling.templates import decorate, element_counts
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
+from crystalgraph.training.corpus import is_held_out, systems_left_out
 
 
 def memory_of(templates: Templates) -> Memory:
@@ -137,3 +141,13 @@ def test_near_elements_are_recalled_far_more_often() -> None:
     memory = Memory(two, torch.tensor([1.0, 2.0]).double(), torch.zeros(2, 5), rock_salt.u)
     found = [memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(k)).log_volume for k in range(50)]
     assert sum(float(volume) < 1.5 for volume in found) > 45
+
+
+def test_the_shipped_memory_holds_nothing_of_the_systems_left_out() -> None:
+    model = load_model("nbo")
+    templates, data = model.memory.templates, Config.model_validate(model.record["config"]).data
+    assert len(templates) > 20_000
+    for system in systems_left_out(data):
+        assert not is_within(templates.atomic_numbers, templates.batch, len(templates), system).any()
+    held = [is_held_out(name, data.holdout, data.seed) for name in templates.prototypes()]
+    assert not any(held)
