@@ -39,9 +39,9 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Element, Structure
+from pymatgen.core import Structure
 
-from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
+from crystalgraph.chemistry.elements import mendeleev_numbers
 from crystalgraph.config import Config
 from crystalgraph.crystals import Crystals
 from crystalgraph.errors import InputError
@@ -53,6 +53,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.run_folder import versions
 from crystalgraph.io.structures import to_structures
 from crystalgraph.models.bundle import Model, load_model
+from crystalgraph.models.memory import arrangements
 from crystalgraph.sampling.rank import rank
 from crystalgraph.sampling.sample import Sampler
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
@@ -96,19 +97,17 @@ class NearestPrototypes:
     def __init__(self, training: TemplateSet, element_volume: torch.Tensor) -> None:
         self._crystals, self._volume = training.crystals(), element_volume
         self._elements = ranked_elements(self._crystals)
-        roles = training.templates.replace_species(1 + species_rank(training.templates))
-        self._arrangements = roles.names()
+        self._arrangements = arrangements(training.templates)
         self._of: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, counts in enumerate(_stoichiometry(self._crystals)):
             self._of[counts].append(position)
-        numbers = [Element.from_Z(z).mendeleev_no or 0 for z in range(1, MAX_ATOMIC_NUMBER + 1)]
-        self._number = torch.tensor([0, *numbers]).double()
 
     def predict(self, case: Crystals, n: int) -> Crystals:
         """At most n crystals with the elements and the size of one crystal, no arrangement twice before each came."""
         (counts,), (elements,) = _stoichiometry(case), ranked_elements(case)
         members = torch.tensor(self._of.get(counts, []), dtype=torch.long)
-        apart = (self._number[self._elements[members][:, : len(counts)]] - self._number[elements]).abs()
+        scale = mendeleev_numbers()
+        apart = (scale[self._elements[members][:, : len(counts)]] - scale[elements]).abs()
         distance = (apart * torch.tensor(counts)).sum(1)
         nearest = members[torch.argsort(distance, stable=True)].tolist()
         first = {self._arrangements[k]: k for k in reversed(nearest)}

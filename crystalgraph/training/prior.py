@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from crystalgraph.config import PriorConfig
-from crystalgraph.crystals import ranges
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from crystalgraph.symmetry.template import Templates
@@ -48,7 +47,7 @@ class PriorTraining:
         self.config, self.seed, self.steps = config, seed, config.steps
         self.real, self._pool = real, pool
         self._elements, self._n_species = ranked_elements(real), number_of_species(real)
-        self._rank, self._start = species_rank(pool), torch.cumsum(pool.num_sites, 0) - pool.num_sites
+        self._rank = species_rank(pool)
         n_species = number_of_species(pool)
         self._of = [torch.nonzero(n_species == n).flatten() for n in range(int(self._n_species.max()) + 1)]
         # numbers of elements share as the square root of how many crystals have them
@@ -69,10 +68,9 @@ class PriorTraining:
             of_n = self._of[n]
             rows.append(of_n[torch.randint(len(of_n), (n_others,), generator=rng)])
         picked = torch.cat(rows)
-        counts = self._pool.num_sites[picked]
-        sites = torch.repeat_interleave(self._start[picked], counts) + ranges(counts)
-        crystal = torch.repeat_interleave(index.repeat_interleave(n_others), counts)
-        return self._pool[picked].replace_species(self._elements[crystal, self._rank[sites]])
+        crystal = torch.repeat_interleave(index.repeat_interleave(n_others), self._pool.num_sites[picked])
+        rank = self._rank[self._pool.sites_of(picked)]
+        return self._pool[picked].replace_species(self._elements[crystal, rank])
 
     def step(self, step: int) -> dict[str, float]:
         """Take one step and return what to log."""
