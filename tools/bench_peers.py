@@ -53,6 +53,7 @@ from crystalgraph.relax.pool import Workers, relax_many, single_points
 from crystalgraph.relax.references import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.relax.relaxer import Relaxation, RelaxSettings, structure_from_record, structure_record
 from crystalgraph.sampling.funnel import SINGLE_POINT, FunnelSettings, run_funnel
+from crystalgraph.sampling.rank import rank_by_formula
 
 ROUND = 100
 """Crystals that enter the funnel together in the comparison at equal CPU time."""
@@ -198,15 +199,22 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
 
 
 def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]) -> dict[str, list[float]]:
-    """The discriminator's score of crystals as drawn, and their single points above the hull with the sign turned."""
+    """What orders crystals as drawn, higher is better.
+
+    The discriminator's score, the rank that it gives as in ``cg-generate``, from 1 down to 0, and single points below
+    the hull.
+    """
     if not given:
-        return {"discriminator": [], "single point": []}
-    scores = bench.model.score(from_structures(given), torch.tensor(space_groups(given)).clamp_min(1))
+        return {"discriminator": [], "rank": [], "single point": []}
+    scores = bench.model.score(from_structures(given), torch.tensor(space_groups(given)).clamp_min(1)).tolist()
+    best_first = rank_by_formula(scores, [structure.composition.reduced_formula for structure in given])
+    place = {k: number for number, k in enumerate(best_first)}
     points = [
         bench.hull.energy_at(structure.composition) - relaxation.initial_energy
         for structure, relaxation in zip(given, relaxations, strict=True)
     ]
-    return {"discriminator": scores.tolist(), "single point": points}
+    ranks = [1 - place[k] / len(given) for k in range(len(given))]
+    return {"discriminator": scores, "rank": ranks, "single point": points}
 
 
 def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
@@ -645,7 +653,8 @@ def earlier_arms(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, 
     for arm in arms.values():
         of_seeds = arm.get("equal_samples", {}).get("per_seed", {})
         for figures in (arm.get("equal_samples", {}), *of_seeds.values()):
-            figures.get("ranking", {}).pop("discriminator", None)
+            for of_model in ("discriminator", "rank"):
+                figures.get("ranking", {}).pop(of_model, None)
     return arms
 
 

@@ -1,8 +1,9 @@
 """The training crystals by their arrangement: with which elements it was seen, and where the atoms were.
 
 An arrangement is a template whatever its elements, but for their order of electronegativity. What crystals have it, and
-how near their elements are to those asked for, says much of whether these crystallise in it. And one of them, with the
-asked elements in its place, is a way to fill the template: plain substitution.
+how near their elements are to those asked for, says much of whether these crystallise in it. One of them, with the
+asked elements in its place, is a way to fill the template: plain substitution. And how many arrangements were seen but
+once says where substitution leaves something to find.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ REACH, RECALL_REACH = 5.0, 2.0
 
 #: What an arrangement counts that was never seen.
 UNSEEN = 1e-3
+
+#: How far numbers of free parameters may be apart to count as alike, in the logarithm of one more than them.
+ALIKE = 0.25
 
 
 def arrangements(templates: Templates) -> list[str]:
@@ -108,6 +112,32 @@ class Memory:
             asker, _, distance = self._pairs(self._find(templates), ranked_elements(templates))
             total = total.index_add(0, asker, torch.exp(-distance / REACH))
         return total.clamp_min(UNSEEN).log()
+
+    def newness(self, templates: Templates) -> Tensor:
+        """How likely the next crystal with as many free site parameters has an arrangement that was never seen.
+
+        The logarithm of the share of crystals whose arrangement no other has, among those of about as many parameters.
+
+        Args:
+            templates: with any elements on them.
+
+        Returns:
+            (n,), float64; 0 where nothing is remembered.
+
+        Reference:
+            I. J. Good, Biometrika 40, 237 (1953) (that the share of what was seen once is the chance of something new).
+        """
+        if not len(templates) or not len(self.templates):
+            return torch.zeros(len(templates), dtype=torch.float64)
+        seen = self.templates.num_free
+        once = torch.repeat_interleave(self._counts == 1, self._counts).double()
+        crystals = torch.bincount(seen).double()
+        alone = torch.bincount(seen, once)
+        numbers = torch.arange(len(crystals), dtype=torch.float64).log1p()
+        alike = torch.exp(-((numbers[:, None] - numbers) / ALIKE).square() / 2)
+        # as if half a crystal more had been alone, of one more
+        share = (alike @ alone + 0.5) / (alike @ crystals + 1)
+        return share.log()[templates.num_free.clamp_max(len(share) - 1)]
 
     def recall(self, templates: Templates, element_volume: Tensor, rng: torch.Generator) -> Recalled:
         """A crystal for each template, picked at random, those with near elements far more often.

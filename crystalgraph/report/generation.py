@@ -40,6 +40,8 @@ LEARNED_ATOMS = 20
 WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""
 
+REMEMBERED = "a training crystal with the asked elements in its place, moved downhill"
+
 COLUMNS = (
     Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
     Column(key="formula", label="formula", kind="formula"),
@@ -57,6 +59,12 @@ COLUMNS = (
     Column(key="plausibility", label="plausibility", meaning="of the composition, 0 to 1", digits=2),
     Column(key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool"),
     Column(key="valid", label="valid", meaning="strictly valid", kind="bool"),
+    Column(
+        key="remembered",
+        label="remembered",
+        meaning=f"{REMEMBERED}; the others are generated",
+        kind="bool",
+    ),
     Column(key="fate", label="fate", meaning="stage of the relaxation that it reached", kind="text"),
     Column(key="name", label="file", kind="text"),
 )
@@ -129,6 +137,7 @@ def _row(place: int, sample: Sample, result: RunResult) -> dict[str, Any]:
         "plausibility": sample.plausibility,
         "charge_neutral": sample.charge_neutral,
         "valid": sample.strictly_valid if result.request.raw else None,
+        "remembered": sample.remembered if result.request.formula else None,
         "fate": outcome.relax_fate if outcome else "",
         "name": sample.file or "",
         "volume_drawn": sample.volume_per_atom,
@@ -242,6 +251,7 @@ def _facts(sample: Sample, outcome: Outcome | None) -> list[tuple[str, str]]:
         ("group drawn", ", ".join(filter(None, (group_text(sample.space_group_found), relation)))),
         ("group asked", group_text(sample.space_group_asked)),
         ("Wyckoff template", sample.template),
+        ("remembered", REMEMBERED if sample.remembered else ""),
         ("remark", sample.reason),
     ]
     return [(label, value) for label, value in facts if value]

@@ -236,7 +236,8 @@ def with_relaxed(result: RunResult, found: FunnelResult) -> RunResult:
 def _finish(screen: Screen, shortfall: str) -> RunResult:
     """Rank and name what was kept."""
     samples, raw = list(screen.samples), screen.request.raw
-    order = list(range(screen.n_kept)) if raw else rank([samples[draw].score for draw in screen.draws])
+    place_of = {draw: position for position, draw in enumerate(screen.draws)}
+    order = list(place_of.values()) if raw else [place_of[draw] for draw in screen.best_first() if draw in place_of]
     names = []
     for place, position in enumerate(order, start=1):
         draw = screen.draws[position]

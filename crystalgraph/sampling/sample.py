@@ -218,8 +218,9 @@ class Sampler:
             compositions of the pool and the positions of any space group.
         n_draws: ways to fill a template, of which the discriminator chooses one.
         fast: one pass through the generator, which is faster and less often right.
-        guided: whether, among templates of one formula, those weigh more whose crystals, filled on trial, the
-            discriminator scores high.
+        guided: whether anything but the prior weighs templates: for a formula how familiar they are, for a system how
+            likely something new is to come of them, and among those of one formula the discriminator's score of
+            crystals that they are filled with on trial.
         n_refine: steps that every crystal takes downhill, see ``fill``; by default as ``steps_downhill`` says.
 
     Raises:
@@ -246,7 +247,7 @@ class Sampler:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
         self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
         # Who names a formula asks for its structure, who names a system asks for what is not known.
-        self._recall = formula is not None and not fast
+        self._recall, self._seek_new = formula is not None and not fast, formula is None
         self._min_atoms, self._max_atoms = min_atoms, max_atoms
         self._n_refine = steps_downhill(model, n_refine, fast=fast)
         self.choices = self._choose(elements, formula, space_group_number, explore)
@@ -294,8 +295,10 @@ class Sampler:
         likeliest are tried on, and the others left out.
         """
         weights = self.model.prior.log_weights(templates)
-        if self._recall:
+        if self._guided and self._recall:
             weights = weights + FAMILIARITY_WEIGHT * self.model.memory.familiarity(templates)
+        if self._guided and self._seek_new:
+            weights = weights + self.model.memory.newness(templates)
         weights = weights / self._temperature
         if not self._guided or len(templates) == 0:
             return torch.softmax(weights, 0)

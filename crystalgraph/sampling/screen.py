@@ -28,7 +28,7 @@ from crystalgraph.evaluation.matching import ReferenceIndex
 from crystalgraph.evaluation.symmetry import NOT_FOUND, is_supergroup, space_groups
 from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.structures import to_structures
-from crystalgraph.sampling.rank import rank
+from crystalgraph.sampling.rank import rank_by_formula
 from crystalgraph.sampling.request import GenerationRequest
 
 if TYPE_CHECKING:
@@ -132,7 +132,6 @@ class Screen:
         samples: all samples judged so far, in draw order.
         structures: the kept crystals, in the order in which they were chosen (of a raw run: in draw order).
         draws: position in draw order of each of them.
-        n_passed: how many crystals passed the first two gates so far.
         seconds: stage -> seconds spent in it.
     """
 
@@ -144,15 +143,19 @@ class Screen:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._score = score
         self.draws: list[int] = []
-        self.n_passed = 0
         self._index = ReferenceIndex()
         self._open: dict[int, Crystals] = {}
-        self._passed: defaultdict[str, list[int]] = defaultdict(list)
+        self._passed: list[int] = []
 
     @property
     def n_kept(self) -> int:
         """How many crystals are kept so far."""
         return len(self.structures)
+
+    @property
+    def n_passed(self) -> int:
+        """How many crystals passed the first two gates so far."""
+        return len(self._passed)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -196,25 +199,23 @@ class Screen:
             )
             self.samples.append(decide(sample, crystals[k]))
 
+    def best_first(self) -> list[int]:
+        """The draws that passed the first two gates, by the share of those of their formula that score higher."""
+        passed = [self.samples[draw] for draw in self._passed]
+        order = rank_by_formula([sample.score for sample in passed], [sample.formula for sample in passed])
+        return [self._passed[position] for position in order]
+
     def choose(self, num: int) -> None:
         """Keep more of the crystals that passed the first two gates, the best of each formula first.
-
-        A crystal's turn comes by the share of the passed crystals of its formula that have a higher score, at equal
-        share by its score: scores order crystals of one formula better than formulas.
 
         Args:
             num: crystals to be kept in all; fewer are if too many are copies or of another group.
         """
-        turn: dict[int, float] = {}
-        for draws in self._passed.values():
-            order = rank([self.samples[draw].score for draw in draws])
-            turn |= {draws[position]: place / len(draws) for place, position in enumerate(order)}
-        waiting = sorted(self._open)
-        best_first = [waiting[position] for position in rank([self.samples[draw].score for draw in waiting])]
-        for draw in sorted(best_first, key=lambda draw: turn[draw]):
+        for draw in self.best_first():
             if self.n_kept >= num:
                 return
-            self.samples[draw] = self._decide(self.samples[draw], self._open.pop(draw))
+            if draw in self._open:
+                self.samples[draw] = self._decide(self.samples[draw], self._open.pop(draw))
 
     def close(self) -> None:
         """Give up all that was neither kept nor lost."""
@@ -230,8 +231,7 @@ class Screen:
         if sample.reason:
             return replace(sample, fate=COMPOSITION)
         self._open[sample.draw] = crystal
-        self._passed[sample.formula].append(sample.draw)
-        self.n_passed += 1
+        self._passed.append(sample.draw)
         return sample
 
     def _decide(self, sample: Sample, crystal: Crystals) -> Sample:

@@ -1,6 +1,7 @@
 """What arrangements were seen with: names and distances checked against pymatgen, sums against plain loops."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from crystalgraph.io.conversion import from_structures
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.structures import to_structures
 from crystalgraph.models.bundle import load_model
-from crystalgraph.models.memory import REACH, UNSEEN, Memory, arrangements
+from crystalgraph.models.memory import ALIKE, REACH, UNSEEN, Memory, arrangements
 from crystalgraph.sampling.templates import decorate, element_counts
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements
 from crystalgraph.symmetry.expand import expand
@@ -68,6 +69,32 @@ def test_familiarity_is_the_sum_over_crystals_of_the_arrangement(seen: Templates
             checked += other != elements[k]
         assert float(found[k]) == pytest.approx(math.log(total))
     assert checked > 20
+
+
+def test_newness_is_the_share_of_crystals_alone_in_their_arrangement(seen: Templates) -> None:
+    elements = [tuple(row) for row in ranked_elements(seen).tolist()]
+    crystals = set(zip(arrangements(seen), seen.num_free.tolist(), elements, strict=True))  # equal ones count once
+    members = Counter(name for name, _, _ in crystals)
+    found = memory_of(seen).newness(seen).exp().tolist()
+    for asked in (0, 1, 4, 12):
+        alike = [math.exp(-((math.log((1 + asked) / (1 + n)) / ALIKE) ** 2) / 2) for _, n, _ in crystals]
+        alone = sum(a for a, (name, _, _) in zip(alike, crystals, strict=True) if members[name] == 1)
+        expected = (alone + 0.5) / (sum(alike) + 1)
+        assert found[seen.num_free.tolist().index(asked)] == pytest.approx(expected)
+    assert (memory_of(seen[:0]).newness(seen) == 0).all()
+    assert len(memory_of(seen).newness(seen[:0])) == 0
+
+
+def test_newness_foretells_what_other_crystals_bring() -> None:
+    found = extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 5)]).templates
+    first, rest = found[torch.arange(0, len(found), 2)], found[torch.arange(1, len(found), 2)]
+    memory, known = memory_of(first), set(arrangements(first))
+    foretold = memory.newness(rest).exp()
+    unseen = torch.tensor([name not in known for name in arrangements(rest)]).double()
+    for few, many in ((0, 1), (1, 3), (3, 6), (6, 12), (12, 60)):
+        own = (rest.num_free >= few) & (rest.num_free < many)
+        assert own.sum() > 200
+        assert float(foretold[own].mean()) == pytest.approx(float(unseen[own].mean()), abs=0.1)
 
 
 def test_what_was_never_seen_is_unfamiliar(seen: Templates) -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from crystalgraph.chemistry.system import Formula
 from crystalgraph.report.generation import generation_page, write_generation_report
 
 
@@ -32,6 +33,17 @@ def test_rows_say_what_the_csv_says(page, finished_run):
         assert (shown["name"], shown["formula"], str(shown["place"])) == (row["file"], row["formula"], row["rank"])
         for key, column in (("e_above_hull", "e_above_hull"), ("score", "score"), ("density", "density")):
             assert shown[key] == pytest.approx(float(row[column] or "nan"), rel=1e-5, nan_ok=True)
+
+
+def test_what_is_remembered_is_shown_where_a_formula_was_asked_for(page, finished_run):
+    assert {row["remembered"] for row in page.rows} == {None}
+    request = replace(finished_run.result.request, formula=Formula.parse("NbO2"))
+    page = generation_page(finished_run.folder, finished_run.record, replace(finished_run.result, request=request))
+    by_file = {sample.file: sample.remembered for sample in finished_run.result.samples}
+    assert [row["remembered"] for row in page.rows] == [by_file[row["name"]] for row in page.rows]
+    told = ["remembered" in dict(crystal.facts) for crystal in page.crystals]
+    assert told == [row["remembered"] for row in page.rows]
+    assert 0 < sum(told) < len(told)
 
 
 def test_every_text_is_its_file(page, finished_run):

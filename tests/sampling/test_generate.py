@@ -32,12 +32,24 @@ def test_keeps_what_was_asked_for_and_ranks_it(dealer):
     kept = sorted((s for s in result.samples if s.rank), key=lambda s: s.rank)
     assert [s.rank for s in kept] == [1, 2, 3, 4, 5]
     assert [s.file for s in kept] == result.names
-    assert [s.score for s in kept] == sorted((s.score for s in kept), reverse=True)
     for sample, structure in zip(kept, result.structures, strict=True):
         assert sample.formula == structure.reduced_formula
         assert sample.volume_per_atom == pytest.approx(structure.volume / len(structure))
     assert result.names[0].startswith("0001_")
     assert result.names[-1] == f"0005_{kept[-1].formula}_sg{kept[-1].space_group_found}"
+
+
+def test_the_best_of_each_formula_come_first(dealer):
+    result = work(dealer(), num=8)
+    passed = [s for s in result.samples if s.fate not in ("strict", "composition")]
+
+    def turn(sample):
+        scores = [other.score for other in passed if other.formula == sample.formula]
+        return sum(score > sample.score for score in scores) / len(scores), -sample.score
+
+    kept = sorted((s for s in result.samples if s.rank), key=lambda s: s.rank)
+    assert [turn(s) for s in kept] == sorted(turn(s) for s in kept)
+    assert [s.score for s in kept] != sorted((s.score for s in kept), reverse=True)
 
 
 def test_counts_add_up(dealer):

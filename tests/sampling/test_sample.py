@@ -255,3 +255,15 @@ def test_only_a_formula_is_answered_from_memory(remembering: Model) -> None:
     assert not asked.all()
     assert not fast.any()
     assert not system.any()
+
+
+def test_for_a_system_templates_weigh_more_that_promise_something_new(remembering: Model, model: Model) -> None:
+    free = sampler(model).choices.templates.num_free.double()
+    plain, asked = (sampler(one, guided=False).choices for one in (model, remembering))
+    assert torch.equal(plain.weights, asked.weights)
+    new = sampler(remembering).choices
+    assert torch.equal(new.templates.num_free.double(), free)
+    assert float(new.weights @ free) > 1.3 * float(sampler(model).choices.weights @ free)
+    formula = {NIOBIUM: 1, OXYGEN: 2}
+    one, other = (sampler(m, formula=formula, fast=True).choices.weights for m in (model, remembering))
+    assert torch.equal(one, other)
