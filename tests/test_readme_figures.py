@@ -50,8 +50,8 @@ def at_equal_time() -> list[str]:
 
 def rankings() -> list[str]:
     rows = []
-    names = {"discriminator": "discriminator's score", "single point": "CHGNet before relaxation"}
-    for arm in ("raw", "substitution"):
+    names = {"discriminator": "discriminator's score", "rank": "rank", "single point": "CHGNet before relaxation"}
+    for arm in ("raw", "screened", "substitution"):
         for order, found in result("peers")["arms"][arm]["equal_samples"]["ranking"].items():
             what = names[order]
             numbers = f"{found['spearman']:.2f} | {found['spearman_within_formulas']:.2f}"
@@ -115,7 +115,7 @@ def prediction() -> list[str]:
 
 
 TABLES = {
-    "peers": lambda: [*peers("peers"), *peers("peers_screened")],
+    "peers": lambda: peers("peers"),
     "peers of Ti-O": lambda: peers("peers_tio"),
     "peers of Mg-Mn-O": lambda: peers("peers_mgmno"),
     "rankings": rankings,
