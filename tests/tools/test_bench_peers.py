@@ -77,7 +77,7 @@ def test_a_tiny_run_and_the_same_again(bench, tmp_path):
         assert race["counts"]["entered"] <= 6
         assert len(race["msun"]["per_seed"]) == 2
     table = (tmp_path / "one.md").read_text()
-    assert table.count("| ours, raw |") == 4  # equal samples, two orders, equal time
+    assert table.count("| ours, raw |") == 5  # equal samples, three orders, equal time
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
 
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")}
