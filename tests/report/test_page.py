@@ -16,7 +16,9 @@ from crystalgraph.report.words import (
     HULL_BIAS,
     HULL_MAE,
     KEPT_RANK_CORRELATION,
+    KEPT_RANK_CORRELATION_WITHIN,
     RANK_CORRELATION,
+    RANK_CORRELATION_WITHIN,
     RANKED_CRYSTALS,
     SINGLE_POINT_CORRELATION,
     energy_caveats,
@@ -140,6 +142,8 @@ def test_the_rank_correlations_named_are_those_measured():
     assert {ranking["crystals"] for ranking in found} == {RANKED_CRYSTALS}
     expected = [RANK_CORRELATION, KEPT_RANK_CORRELATION, SINGLE_POINT_CORRELATION]
     assert [ranking["spearman"] for ranking in found] == pytest.approx(expected, abs=5e-3)
+    within = [ranking["spearman_within_formulas"] for ranking in (raw["rank"], kept["rank"])]
+    assert within == pytest.approx([RANK_CORRELATION_WITHIN, KEPT_RANK_CORRELATION_WITHIN], abs=5e-3)
 
 
 def test_other_calculators_and_systems_are_not_judged_by_these_errors():
