@@ -39,7 +39,7 @@ class DataConfig(_Section):
     system: str
     holdout_systems: tuple[str, ...] = ()
     known: str | None = None
-    max_atoms: Positive = 20
+    max_atoms: Positive = 24
     max_sites: Positive = 12
     holdout: Share = 0.1
     holdout_by: Literal["prototype", "formula"] = "prototype"
@@ -205,7 +205,7 @@ def load_config(path: Path) -> Config:
 
 
 def system_config(system: str) -> str:
-    """The text of a config that trains for a system as configs/nbo.toml does for Nb-O.
+    """The text of a config that trains for a system with the standard settings; configs/nbo.toml goes further.
 
     Args:
         system: such as "V-O".

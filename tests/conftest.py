@@ -108,9 +108,10 @@ def cg(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def quick_draws(monkeypatch):
-    """Few templates tried and few steps downhill, for tests of what runs and not of what comes out."""
+    """Few templates tried, ways to fill them and steps downhill, for tests of what runs and not of what comes out."""
     monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 100)
     monkeypatch.setattr("crystalgraph.sampling.sample.REFINE_STEPS", 2)
+    monkeypatch.setattr("crystalgraph.sampling.sample.N_DRAWS", 2)
 
 
 @pytest.fixture

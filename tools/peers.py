@@ -36,7 +36,7 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.sampling.composition import composition_filter
 from crystalgraph.sampling.generate import search
 from crystalgraph.sampling.request import MAX_NUM, GenerationRequest
-from crystalgraph.sampling.sample import N_DRAWS, Sampler
+from crystalgraph.sampling.sample import Sampler
 from crystalgraph.sampling.screen import Screen
 from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.symmetry.enumerate import is_possible
@@ -314,7 +314,7 @@ class ScreenedSamples:
     def __init__(self, model: Model, system: ChemicalSystem, seed: int) -> None:
         request = GenerationRequest(system=system, num=MAX_NUM, max_atoms=MAX_ATOMS, seed=seed)
         rng = torch.Generator().manual_seed(seed)
-        self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS, n_draws=N_DRAWS)
+        self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS)
         self._screen = Screen(request, composition_filter(request), model.score)
         self._taken = 0
 

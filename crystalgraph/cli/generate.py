@@ -102,7 +102,7 @@ def generate(
         bool,
         typer.Option(
             "--fast",
-            help="Draw each crystal in one go: one pass, no best of four (which --raw never has), no steps downhill.",
+            help="Draw each crystal in one go: one pass, no best of sixteen, no steps downhill.",
         ),
     ] = False,
     refine: Annotated[

@@ -37,7 +37,7 @@ def train(
         Path | None, typer.Argument(help="TOML file, for instance configs/nbo.toml.", show_default=False)
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="Instead of a config: train for this system as the shipped model was for Nb-O.")
+        str | None, typer.Option(help="Instead of a config: train for this system, with the standard settings.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/train-NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from crystalgraph.sampling.generate import RunResult
     from crystalgraph.sampling.screen import Sample
 
-LEARNED_ATOMS = 20
+LEARNED_ATOMS = 24
 """Largest primitive cell that the shipped model learned from."""
 
 WIDEST_E_HULL = 2.0

@@ -70,7 +70,7 @@ MADE_CAVEAT = "Valid, new and metastable say nothing about whether a crystal can
 
 SCOPE_CAVEAT = "Disorder, magnetism and surfaces are not described."
 
-SIZE_CAVEAT = "Cells of at most 20 atoms were learned from; for larger ones nothing was measured."
+SIZE_CAVEAT = "Cells of at most 24 atoms were learned from; for larger ones nothing was measured."
 
 PICTURE_CAVEAT = (
     "Pictures show the conventional cell where one is found, with every atom where the file has it. Bonds and "

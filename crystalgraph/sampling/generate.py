@@ -110,7 +110,7 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
     Raises:
         InputError: if no crystal can satisfy the request; the message names what is possible.
     """
-    from crystalgraph.sampling.sample import N_DRAWS, Sampler
+    from crystalgraph.sampling.sample import Sampler
 
     source = Sampler(
         model,
@@ -121,7 +121,6 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
         max_atoms=request.max_atoms,
         temperature=request.temperature,
         explore=request.explore,
-        n_draws=1 if request.raw or request.fast else N_DRAWS,
         fast=request.fast,
         n_refine=request.refine,
     )

@@ -27,8 +27,9 @@ from crystalgraph.symmetry.template import Templates
 #: Crystals expanded together; larger batches gain nothing on a CPU.
 BATCH = 128
 
-#: Ways to fill a template, of which the discriminator chooses one.
-N_DRAWS = 4
+#: Ways to fill a template, of which the discriminator chooses one. Of 200 held-out templates one choice among 1, 4, 16
+#: and 64 is the real crystal for 0.39, 0.50, 0.55 and 0.57; sixteen take half as long again as one.
+N_DRAWS = 16
 
 #: Steps that a crystal takes downhill with a model that has learned energies.
 REFINE_STEPS = 20
@@ -216,7 +217,8 @@ class Sampler:
         temperature: of the choice of templates: below 1 likely ones come even earlier, above 1 unlikely ones too.
         explore: share of the draws that go to templates which no crystal of the pool has, put together from the
             compositions of the pool and the positions of any space group.
-        n_draws: ways to fill a template, of which the discriminator chooses one.
+        n_draws: ways to fill a template, of which the discriminator chooses one; by default ``N_DRAWS``, or one where
+            all is to be fast.
         fast: one pass through the generator, which is faster and less often right.
         guided: whether anything but the prior weighs templates: for a formula how familiar they are, for a system how
             likely something new is to come of them, and among those of one formula the discriminator's score of
@@ -239,13 +241,14 @@ class Sampler:
         max_atoms: int = 20,
         temperature: float = 1.0,
         explore: float = 0.0,
-        n_draws: int = 1,
+        n_draws: int | None = None,
         fast: bool = False,
         guided: bool = True,
         n_refine: int | None = None,
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
-        self._n_draws, self._n_passes = n_draws, 1 if fast else model.generator.n_passes
+        self._n_draws = n_draws or (1 if fast else N_DRAWS)
+        self._n_passes = 1 if fast else model.generator.n_passes
         # Who names a formula asks for its structure, who names a system asks for what is not known.
         self._recall, self._seek_new = formula is not None and not fast, formula is None
         self._min_atoms, self._max_atoms = min_atoms, max_atoms

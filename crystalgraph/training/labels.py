@@ -195,6 +195,7 @@ class Labels:
                 self.model,
                 list(system.atomic_numbers),
                 step_rng(self._seed, 31, self._begin + step),
+                n_draws=1,
                 guided=False,
                 n_refine=self._n_refine,
             )

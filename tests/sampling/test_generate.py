@@ -7,7 +7,6 @@ from crystalgraph.sampling import generate as module
 from crystalgraph.sampling.composition import composition_filter
 from crystalgraph.sampling.generate import generate, run
 from crystalgraph.sampling.request import GenerationRequest
-from crystalgraph.sampling.sample import N_DRAWS
 from crystalgraph.sampling.screen import GATES, KEPT, Screen
 
 ROUND, PATIENCE = 32, 3
@@ -147,11 +146,8 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         "seed": 7,
         "temperature": 2.0,
         "explore": 0.5,
-        "n_draws": 1,
         "fast": True,
         "n_refine": 5,
     }
     generate(dealer("rutile"), replace(request, fast=False))
-    assert (asked["n_draws"], asked["fast"]) == (N_DRAWS, False)
-    generate(dealer("rutile"), replace(request, fast=False, raw=True))
-    assert asked["n_draws"] == 1
+    assert not asked["fast"]

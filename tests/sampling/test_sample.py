@@ -15,7 +15,7 @@ from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.sampling.sample import REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
+from crystalgraph.sampling.sample import N_DRAWS, REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.wyckoff import wyckoff_table
@@ -107,18 +107,18 @@ def test_steps_downhill_need_energies(model: Model) -> None:
 
 def test_forms_of_a_draw(model: Model) -> None:
     templates = sampler(model, guided=False).draw(30).template_key
-    forms = {"plain": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
+    forms = {"usual": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
     drawn = {name: sampler(model, guided=False, **form).draw(30) for name, form in forms.items()}
     for samples in drawn.values():
         assert samples.template_key == templates
     different = {samples.crystals.frac_coords.sum().item() for samples in drawn.values()}
     assert len(different) == len(forms)
-    rng = torch.Generator().manual_seed(0)
-    source = sampler(model, guided=False)
-    source.rng = rng
-    chosen = source.choices.templates[source._next(30)]
-    again = fill(model, chosen, rng, n_passes=1).crystals
-    assert torch.equal(drawn["fast"].crystals.frac_coords, again.frac_coords)
+    for form, settings in {"usual": {"n_draws": N_DRAWS}, "fast": {"n_passes": 1}}.items():
+        source = sampler(model, guided=False)
+        source.rng = torch.Generator().manual_seed(0)
+        chosen = source.choices.templates[source._next(30)]
+        again = fill(model, chosen, source.rng, recall=False, **settings).crystals
+        assert torch.equal(drawn[form].crystals.frac_coords, again.frac_coords)
 
 
 def test_formula_group_and_size_hold(model: Model) -> None:
