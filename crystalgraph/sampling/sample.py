@@ -28,7 +28,7 @@ from crystalgraph.symmetry.template import Templates
 BATCH = 128
 
 #: Ways to fill a template, of which the discriminator chooses one. Of 200 held-out templates one choice among 1, 4, 16
-#: and 64 is the real crystal for 0.39, 0.50, 0.55 and 0.57; sixteen take half as long again as one.
+#: and 64 is the real crystal for 0.39, 0.50, 0.55 and 0.57; drawing takes twice as long with sixteen as with one.
 N_DRAWS = 16
 
 #: Steps that a crystal takes downhill with a model that has learned energies.
