@@ -23,4 +23,4 @@ def small_dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def small_corpus(small_dataset: Dataset) -> Corpus:
-    return prepare(small_dataset, DataConfig(system="Nb-O", max_sites=8))
+    return prepare(small_dataset, DataConfig(system="Nb-O", max_atoms=20, max_sites=8))
