@@ -16,6 +16,7 @@ from crystalgraph.report.notation import group_text
 from crystalgraph.report.page import MAX_CRYSTALS, MAX_ROWS, Column, Crystal, Gate, Page, Version, write_page
 from crystalgraph.report.words import (
     GATE_MEANING,
+    LEARNED_ATOMS,
     MADE_CAVEAT,
     PATTERN_CAVEAT,
     PICTURE_CAVEAT,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from crystalgraph.sampling.funnel import Outcome
     from crystalgraph.sampling.generate import RunResult
     from crystalgraph.sampling.screen import Sample
-
-LEARNED_ATOMS = 24
-"""Largest primitive cell that the shipped model learned from."""
 
 WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""

@@ -70,7 +70,10 @@ MADE_CAVEAT = "Valid, new and metastable say nothing about whether a crystal can
 
 SCOPE_CAVEAT = "Disorder, magnetism and surfaces are not described."
 
-SIZE_CAVEAT = "Cells of at most 24 atoms were learned from; for larger ones nothing was measured."
+LEARNED_ATOMS = 24
+"""Largest primitive cell that the shipped model learned from."""
+
+SIZE_CAVEAT = f"Cells of at most {LEARNED_ATOMS} atoms were learned from; for larger ones nothing was measured."
 
 PICTURE_CAVEAT = (
     "Pictures show the conventional cell where one is found, with every atom where the file has it. Bonds and "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crystalgraph.models.bundle import load_model
 from crystalgraph.report import page as module
 from crystalgraph.report.page import Column, Crystal, Gate, Page, Version, render
 from crystalgraph.report.words import (
@@ -17,6 +18,7 @@ from crystalgraph.report.words import (
     HULL_MAE,
     KEPT_RANK_CORRELATION,
     KEPT_RANK_CORRELATION_WITHIN,
+    LEARNED_ATOMS,
     RANK_CORRELATION,
     RANK_CORRELATION_WITHIN,
     RANKED_CRYSTALS,
@@ -144,6 +146,10 @@ def test_the_rank_correlations_named_are_those_measured():
     assert [ranking["spearman"] for ranking in found] == pytest.approx(expected, abs=5e-3)
     within = [ranking["spearman_within_formulas"] for ranking in (raw["rank"], kept["rank"])]
     assert within == pytest.approx([RANK_CORRELATION_WITHIN, KEPT_RANK_CORRELATION_WITHIN], abs=5e-3)
+
+
+def test_the_largest_cell_named_is_that_learned_from():
+    assert load_model("nbo").record["config"]["data"]["max_atoms"] == LEARNED_ATOMS
 
 
 def test_other_calculators_and_systems_are_not_judged_by_these_errors():
