@@ -281,7 +281,7 @@ def shape_spread(system: ChemicalSystem) -> torch.Tensor:
 
 
 class RawSamples:
-    """What our generator draws, nothing dropped.
+    """What our generator draws, nothing chosen or dropped.
 
     Args:
         model: the model.
@@ -291,7 +291,7 @@ class RawSamples:
 
     def __init__(self, model: Model, system: ChemicalSystem, seed: int) -> None:
         rng = torch.Generator().manual_seed(seed)
-        self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS)
+        self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS, n_draws=1)
 
     def draw(self, n: int) -> list[Structure]:
         """The next n crystals."""

@@ -81,7 +81,8 @@ def generate(
     raw: Annotated[
         int | None,
         typer.Option(
-            "--raw", help="Instead of --num: exactly so many samples as the generator makes them, nothing dropped."
+            "--raw",
+            help="Instead of --num: exactly so many samples as the generator makes them, nothing chosen or dropped.",
         ),
     ] = None,
     relax: Annotated[
@@ -102,7 +103,8 @@ def generate(
         bool,
         typer.Option(
             "--fast",
-            help="Draw each crystal in one go: one pass, no best of sixteen, no steps downhill.",
+            help="Draw each crystal in one go: one pass, no best of sixteen (which --raw never has), no steps "
+            "downhill.",
         ),
     ] = False,
     refine: Annotated[

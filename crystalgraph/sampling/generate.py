@@ -121,6 +121,7 @@ def generate(model: Model, request: GenerationRequest, progress: Callable[[Progr
         max_atoms=request.max_atoms,
         temperature=request.temperature,
         explore=request.explore,
+        n_draws=1 if request.raw else None,
         fast=request.fast,
         n_refine=request.refine,
     )

@@ -146,8 +146,11 @@ def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
         "seed": 7,
         "temperature": 2.0,
         "explore": 0.5,
+        "n_draws": None,
         "fast": True,
         "n_refine": 5,
     }
     generate(dealer("rutile"), replace(request, fast=False))
-    assert not asked["fast"]
+    assert (asked["n_draws"], asked["fast"]) == (None, False)
+    generate(dealer("rutile"), replace(request, raw=True))
+    assert asked["n_draws"] == 1
