@@ -199,7 +199,7 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path) -> list[Arm]:
             )
             arms.append(one_pass)
         arms.append(Arm(name=name, draw=lambda rng, m=model, t=given.templates: fill(m, t, rng).crystals))
-    critics = {"best of 4 by the critic": "adversarial", "best of 4 by energy": "model"}
+    critics = {f"best of {N_DRAWS} by the critic": "adversarial", f"best of {N_DRAWS} by energy": "model"}
     for name, folder in critics.items():
         model = load_model(runs / "nbo" / folder)
         arms.append(
