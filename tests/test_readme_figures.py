@@ -79,8 +79,7 @@ def raw() -> list[str]:
 
 def heldout() -> list[str]:
     rows = []
-    shipped = next(arm for arm in result("heldout_shipped")["arms"] if arm["arm"] == "shipped")
-    for arm in [*result("heldout")["arms"], shipped]:
+    for arm in [*result("heldout_shipped")["arms"], *result("heldout")["arms"]]:
         matches = [
             f"{arm[what]:.2f} {interval(*arm[f'{what}_interval'])}"
             for what in ("match_1", "match_20", "simple_match_1", "simple_match_20")

@@ -4,7 +4,7 @@
 
 trains what is missing under --runs (configs/nbo.toml and its two controls, about an hour on 2 cores), then measures
 all arms in the same way and writes JSON and a Markdown table. With --shipped only the shipped weights are measured,
-in a quarter of an hour, also on the compounds of the systems that were held out, and with CHGNet's energies: how much
+in 25 minutes, also on the compounds of the systems that were held out, and with CHGNet's energies: how much
 higher than the real crystal the lowest of twelve draws lies, none of them relaxed.
 
 Each arm fills one crystal's template for each held-out prototype that has a free parameter. Figures are also given for
