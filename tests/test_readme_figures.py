@@ -113,6 +113,10 @@ def prediction() -> list[str]:
     return [line for line in (ROOT / "tools" / "results" / "prediction.md").read_text().splitlines() if "(0." in line]
 
 
+def splits() -> list[str]:
+    return (ROOT / "tools" / "results" / "splits.md").read_text().splitlines()[2:]
+
+
 TABLES = {
     "peers": lambda: peers("peers"),
     "peers of Ti-O": lambda: peers("peers_tio"),
@@ -122,6 +126,7 @@ TABLES = {
     "rediscovery": rediscovery,
     "prediction": prediction,
     "heldout": heldout,
+    "splits": splits,
     "speed": speed,
 }
 

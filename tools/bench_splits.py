@@ -2,7 +2,7 @@
 
     python tools/bench_splits.py --runs runs --out tools/results/splits.json
 
-trains the generator of configs/splits.toml once for each split, a quarter of an hour on 2 cores each, and fills one
+trains the generator of configs/splits.toml once for each split, 17 minutes on 2 cores each, and fills one
 crystal's template of each held-out prototype, as tools/bench_heldout.py does, whose figures are of one split, with and
 without relatives in the training crystals. What has been trained under --runs is not trained again.
 """
