@@ -48,7 +48,7 @@ from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import Corpus, TemplateSet, prepare, systems_left_out
+from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.heldout import one_per_prototype
 from crystalgraph.training.run import Silent, train
 
@@ -147,13 +147,16 @@ def of_held_out_systems(data: DataConfig) -> Cases:
 
 
 def shipped_arms(templates: Templates) -> list[Arm]:
-    """The shipped weights, as ``cg-generate`` uses them, last, and with less."""
+    """The shipped weights, as ``cg-generate`` uses them, last, and with less; no training crystal is recalled."""
     model = load_model("nbo")
-    n_refine = steps_downhill(model)
+
+    def arm(name: str, **settings: int) -> Arm:
+        return Arm(name=name, draw=lambda rng: fill(model, templates, rng, recall=False, **settings).crystals)
+
     return [
-        Arm(name="shipped, fast", draw=lambda rng: fill(model, templates, rng, n_passes=1, recall=False).crystals),
-        Arm(name="shipped, not refined", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS).crystals),
-        Arm(name="shipped", draw=lambda rng: fill(model, templates, rng, n_draws=N_DRAWS, n_refine=n_refine).crystals),
+        arm("shipped, fast", n_passes=1),
+        arm("shipped, not refined", n_draws=N_DRAWS),
+        arm("shipped", n_draws=N_DRAWS, n_refine=steps_downhill(model)),
     ]
 
 
@@ -279,6 +282,8 @@ def main() -> None:
     torch.set_num_threads(2)
     config = load_config(CONFIGS / "nbo.toml")
     corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=2)
+    if options.shipped and load_model("nbo").record["held_out"] != held_out_checksum(corpus):
+        raise SystemExit("the shipped weights were trained on another split than that of configs/nbo.toml")
     cases = one_per_prototype(corpus.heldout, options.seed)
 
     def measured(arm: Arm, given: Cases, related: torch.Tensor | None = None) -> dict[str, Any]:

@@ -29,6 +29,20 @@ def test_compounds_of_held_out_systems(module) -> None:
     assert sum(same) >= 0.9 * len(same)
 
 
+def test_shipped_arms_recall_no_training_crystal(module, monkeypatch) -> None:
+    cases = module.of_held_out_systems(DataConfig(system="Nb-O"))
+    templates = cases.templates[torch.arange(6)]
+    model = module.load_model("nbo")
+    monkeypatch.setattr(module, "load_model", lambda _: model)
+    asked: list[int] = []
+    recall = model.memory.recall
+    monkeypatch.setattr(model.memory, "recall", lambda *given: asked.append(1) or recall(*given))
+    assert recall(templates, model.generator.element_volume.cpu(), torch.Generator()).known.any()
+    for arm in module.shipped_arms(templates):
+        assert len(arm.draw(torch.Generator().manual_seed(1))) == len(templates)
+    assert not asked
+
+
 def test_gap_is_that_of_the_lowest_valid_draw(module, monkeypatch, toy_calculator) -> None:
     monkeypatch.setattr(module, "CHGNET", toy_calculator)
     truth = module.of_held_out_systems(DataConfig(system="Nb-O")).truth[torch.arange(4)]
