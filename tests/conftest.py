@@ -11,11 +11,11 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.config import parse_config
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.geometry.lattice import code_from_lattice
-from crystalgraph.io.structures import from_structures
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.training.config import parse_config
 from crystalgraph.training.corpus import TemplateSet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,9 +109,9 @@ def cg(tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def quick_draws(monkeypatch):
     """Few templates tried, ways to fill them and steps downhill, for tests of what runs and not of what comes out."""
-    monkeypatch.setattr("crystalgraph.sampling.sample.N_TRIED", 100)
-    monkeypatch.setattr("crystalgraph.sampling.sample.REFINE_STEPS", 2)
-    monkeypatch.setattr("crystalgraph.sampling.sample.N_DRAWS", 2)
+    monkeypatch.setattr("crystalgraph.sampling.sampler.N_TRIED", 100)
+    monkeypatch.setattr("crystalgraph.sampling.sampler.REFINE_STEPS", 2)
+    monkeypatch.setattr("crystalgraph.sampling.sampler.N_DRAWS", 2)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def short_training(monkeypatch, tmp_path):
         }
         return config.model_copy(update=changes)
 
-    monkeypatch.setattr("crystalgraph.training.run.parse_config", shortened)
+    monkeypatch.setattr("crystalgraph.runs.train.parse_config", shortened)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_wheel_holds_code_data_and_weights(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph").rglob("*.py")}
     tables = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "symmetry").glob("*.npz")}
-    tables |= {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "relax").glob("*.json")}
+    tables |= {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "known").glob("*.json")}
     tables |= {
         str(path.relative_to(ROOT))
         for end in ("css", "html", "js")
@@ -89,7 +89,7 @@ def test_wheel_holds_code_data_and_weights(wheel):
     assert inside == code | tables | weights | data | {"crystalgraph/py.typed"}
     assert "crystalgraph/datasets/corpus/crystals.npz" in inside
     assert "crystalgraph/weights/nbo/model.safetensors" in inside
-    assert "crystalgraph/relax/nbo.json" in inside
+    assert "crystalgraph/known/nbo.json" in inside
     assert "crystalgraph/report/report.js" in inside
 
 

@@ -10,23 +10,28 @@ import crystalgraph
 PACKAGE = Path(crystalgraph.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
-ALLOWED = {
-    "errors": set(),
-    "config": {"errors"},
-    "geometry": {"errors", "config", "chemistry", "crystals"},
-    "chemistry": {"errors", "config", "crystals"},
-    "crystals": {"errors", "config"},
-    "symmetry": {"errors", "config", "geometry", "chemistry", "crystals"},
-    "graphs": {"errors", "config", "geometry", "chemistry", "crystals", "io"},
-    "io": {"errors", "config", "geometry", "chemistry", "crystals"},
-    "relax": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "io"},
-    "evaluation": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io", "relax"},
-    "models": {"errors", "config", "geometry", "chemistry", "crystals", "symmetry", "graphs", "io"},
-}
-ALLOWED["sampling"] = {*ALLOWED["models"], "models", "relax", "evaluation"}
-ALLOWED["training"] = {*ALLOWED["sampling"], "sampling"}
-ALLOWED["report"] = {*ALLOWED["sampling"], "sampling"}
-ALLOWED["cli"] = {*ALLOWED["training"], "training", "sampling", "report"}
+ORDER = [
+    "errors",
+    "progress",
+    "geometry",
+    "chemistry",
+    "crystals",
+    "symmetry",
+    "io",
+    "graphs",
+    "relax",
+    "known",
+    "models",
+    "sampling",
+    "screening",
+    "evaluation",
+    "training",
+    "report",
+    "runs",
+    "cli",
+]
+
+ALLOWED = {room: set(ORDER[:place]) for place, room in enumerate(ORDER)}
 
 SLOW_TO_IMPORT = {"torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "ase", "spglib"}
 

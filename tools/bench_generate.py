@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from pyxtal import pyxtal
 
-from crystalgraph.crystals import Crystals
-from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.atomic import write_json
-from crystalgraph.io.structures import from_structures
 from crystalgraph.models.bundle import load_model
-from crystalgraph.sampling.sample import Sampler
+from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.symmetry.enumerate import is_possible
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 

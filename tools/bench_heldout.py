@@ -28,29 +28,29 @@ import numpy as np
 import torch
 
 from crystalgraph.chemistry.membership import is_within
-from crystalgraph.config import DataConfig, load_config, read_config
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
-from crystalgraph.evaluation.matching import ReferenceIndex, match_any
 from crystalgraph.evaluation.rates import Rate
-from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import to_structures
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import Workers, single_points
-from crystalgraph.sampling.sample import N_DRAWS, fill, steps_downhill
+from crystalgraph.runs.train import Silent, train
+from crystalgraph.sampling.sampler import N_DRAWS, fill, steps_downhill
 from crystalgraph.symmetry.decorate import number_of_species, species_rank
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.batches import step_rng
+from crystalgraph.training.config import DataConfig, load_config, read_config
 from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.heldout import one_per_prototype
-from crystalgraph.training.run import Silent, train
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

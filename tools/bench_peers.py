@@ -35,25 +35,25 @@ from pymatgen.core import Structure
 from ranking import ranking_figures
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.space_groups import space_groups
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement, judge
-from crystalgraph.evaluation.known import Reference, default_reference, load_reference, reduced_compositions
-from crystalgraph.evaluation.matching import ReferenceIndex, match_any
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Rate
 from crystalgraph.evaluation.rows import Row, not_relaxable, pick
-from crystalgraph.evaluation.symmetry import space_groups
-from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.atomic import write_json, write_text
-from crystalgraph.io.run_folder import versions
-from crystalgraph.io.structures import from_structures
+from crystalgraph.io.provenance import versions
+from crystalgraph.known.reference import Reference, default_reference, load_reference, reduced_compositions
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.pool import Workers, relax_many, single_points
-from crystalgraph.relax.references import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.relax.relaxer import Relaxation, RelaxSettings, structure_from_record, structure_record
-from crystalgraph.sampling.funnel import SINGLE_POINT, FunnelSettings, run_funnel
-from crystalgraph.sampling.rank import rank_by_formula
+from crystalgraph.screening.funnel import SINGLE_POINT, FunnelSettings, run_funnel
+from crystalgraph.screening.rank import rank_by_formula
 
 ROUND = 100
 """Crystals that enter the funnel together in the comparison at equal CPU time."""

@@ -42,22 +42,22 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from crystalgraph.chemistry.elements import mendeleev_numbers
-from crystalgraph.config import Config
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import TIME_LIMIT, ReferenceIndex, TimeUp, cpu_limit, searchable
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.matching import TIME_LIMIT, ReferenceIndex, TimeUp, cpu_limit, searchable
 from crystalgraph.evaluation.rates import Rate
-from crystalgraph.evaluation.validity import strict_validity
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.run_folder import versions
-from crystalgraph.io.structures import to_structures
+from crystalgraph.io.provenance import versions
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.models.memory import arrangements
-from crystalgraph.sampling.rank import rank
-from crystalgraph.sampling.sample import Sampler
+from crystalgraph.models.prototypes import arrangements
+from crystalgraph.sampling.sampler import Sampler
+from crystalgraph.screening.rank import rank
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from crystalgraph.training.batches import step_rng
+from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import TemplateSet, held_out_checksum, prepare
 
 N_DRAWN = 100

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from bench_heldout import CONFIGS, Printer, has_relatives
 
-from crystalgraph.config import parse_config, read_config
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
-from crystalgraph.sampling.sample import fill
+from crystalgraph.runs.train import train
+from crystalgraph.sampling.sampler import fill
 from crystalgraph.training.batches import step_rng
+from crystalgraph.training.config import parse_config, read_config
 from crystalgraph.training.corpus import held_out_checksum, prepare
 from crystalgraph.training.heldout import one_per_prototype
-from crystalgraph.training.run import train
 
 #: Which cases a rate is over.
 GROUPS = ("all", "related", "unrelated")

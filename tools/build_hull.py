@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.evaluation.matching import matches
+from crystalgraph.crystals.matching import matches
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dft_hull
-from crystalgraph.io.run_folder import versions
-from crystalgraph.relax.calculator import calculator_identity
-from crystalgraph.relax.hull import EnergyError, Hull, HullError, Phase, hull_error
-from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.references import (
+from crystalgraph.io.provenance import versions
+from crystalgraph.known.reference_hull import (
     ELEMENT_ENERGY,
     REFERENCE_SETTINGS,
     SHIPPED,
@@ -33,6 +30,9 @@ from crystalgraph.relax.references import (
     read_shipped,
     reference_hull,
 )
+from crystalgraph.relax.calculator import calculator_identity
+from crystalgraph.relax.hull import EnergyError, Hull, HullError, Phase, hull_error
+from crystalgraph.relax.pool import Workers, relax_many
 from crystalgraph.relax.relaxer import Relaxation, relaxation_key
 
 RESULTS = Path(__file__).resolve().parent / "results" / "hull_nbo.json"

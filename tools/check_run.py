@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystalgraph.evaluation.matching import MatchLog, group_equal
-from crystalgraph.evaluation.validity import strict_validity
-from crystalgraph.io.structures import read_structures, to_structures
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import MatchLog, group_equal
+from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.io.reading import read_structures
 
 
 def check(folder: Path) -> list[tuple[str, str, bool]]:

@@ -3,7 +3,7 @@
     python tools/measure_funnel.py --system Nb-O --num 300 --workers 2 --out tools/results/funnel.json
 
 Screened samples are relaxed without giving any up, and the energy of every step is kept. Then the rules of
-`crystalgraph.sampling.funnel` are applied on paper: how many of the crystals that end at most 0.1 eV/atom above the
+`crystalgraph.screening.funnel` are applied on paper: how many of the crystals that end at most 0.1 eV/atom above the
 hull would the choice by single points and the abort thresholds have lost, and which share of the energy evaluations
 would they have saved? The rules were chosen on other crystals, so that these figures are fair. Finished relaxations are
 kept under ``--work``; the same command goes on after a kill.
@@ -28,12 +28,12 @@ from trajectories import follow
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.atomic import write_json
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import Hull
-from crystalgraph.relax.references import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.relax.relaxer import METASTABLE, RelaxSettings, relaxation_key
-from crystalgraph.sampling.funnel import ABORT, choose
+from crystalgraph.screening.funnel import ABORT, choose
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
 """The abort thresholds are also tried with these factors."""

@@ -18,12 +18,13 @@ import pandas as pd
 import torch
 from pymatgen.core import Structure
 
+from crystalgraph.crystals.conversion import from_structures, to_structures
+from crystalgraph.crystals.matching import ReferenceIndex, group_equal, match_any
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.known import load_reference, reduced_compositions
-from crystalgraph.evaluation.matching import ReferenceIndex, group_equal, match_any
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import from_structures, read_structures, to_structures
+from crystalgraph.io.reading import read_structures
+from crystalgraph.known.reference import load_reference, reduced_compositions
 
 
 def volume_error(structures: list[Structure]) -> tuple[float, int]:

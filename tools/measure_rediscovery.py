@@ -4,7 +4,7 @@
     python tools/measure_rediscovery.py runs/rediscovery --out tools/results/rediscovery.json
 
 Known are the phases with all elements of the system, in the shipped data; a crystal is one of them where
-`crystalgraph.evaluation.matching` says so. *Learned from* are the very crystals that the run's model was trained on:
+`crystalgraph.crystals.matching` says so. *Learned from* are the very crystals that the run's model was trained on:
 those of the config in its record, without the system, the held-out systems and the held-out prototypes.
 """
 
@@ -21,17 +21,18 @@ import pandas as pd
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.config import Config
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import match_all
+from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.known import Reference, default_reference, load_reference, templates_seen
-from crystalgraph.evaluation.matching import match_all
-from crystalgraph.evaluation.symmetry import space_groups
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.run_folder import RELAXED_FOLDER
-from crystalgraph.io.structures import read_structures, to_structures
+from crystalgraph.io.reading import read_structures
+from crystalgraph.io.run_layout import RELAXED_FOLDER
+from crystalgraph.known.reference import Reference, default_reference, load_reference, templates_seen
 from crystalgraph.relax.relaxer import METASTABLE
-from crystalgraph.sampling.funnel import RELAXED
+from crystalgraph.screening.funnel import RELAXED
+from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import prepare
 
 

@@ -21,11 +21,11 @@ from peers import make_arm
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.evaluation.rows import not_relaxable, pick
 from crystalgraph.io.atomic import write_json
-from crystalgraph.io.run_folder import versions
+from crystalgraph.io.provenance import versions
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, known_phases, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.references import REFERENCE_SETTINGS, known_phases, reference_hull
 from crystalgraph.relax.relaxer import METASTABLE, Relaxation, RelaxSettings
 
 RESULTS = Path(__file__).resolve().parent / "results" / "relaxer.json"

@@ -27,17 +27,17 @@ from crystalgraph.chemistry.elements import (
 )
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals import Crystals
-from crystalgraph.evaluation.matching import ReferenceIndex
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import ReferenceIndex
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import to_structures
 from crystalgraph.models.bundle import Model
-from crystalgraph.sampling.composition import composition_filter
-from crystalgraph.sampling.generate import search
-from crystalgraph.sampling.request import MAX_NUM, GenerationRequest
-from crystalgraph.sampling.sample import Sampler
-from crystalgraph.sampling.screen import Screen
+from crystalgraph.sampling.sampler import Sampler
+from crystalgraph.screening.composition import composition_filter
+from crystalgraph.screening.request import MAX_NUM, GenerationRequest
+from crystalgraph.screening.screen import Screen
+from crystalgraph.screening.search import search
 from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.symmetry.enumerate import is_possible
 from crystalgraph.symmetry.extract import extract

@@ -18,7 +18,7 @@ from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
-    from crystalgraph.io.counts import Counts
+    from crystalgraph.crystals.counts import Counts
     from crystalgraph.io.datasets import Dataset
     from crystalgraph.io.entries import Found
     from crystalgraph.io.importing import Imported
@@ -88,7 +88,7 @@ def info(
 
     The exit code is 1 if the card gives others.
     """
-    from crystalgraph.io.counts import count_crystals
+    from crystalgraph.crystals.counts import count_crystals
     from crystalgraph.io.datasets import load_dataset
 
     dataset = load_dataset(name)
@@ -191,8 +191,8 @@ def _pages(query: Query, kept: Path, *, resume: bool, told: Told) -> Iterator[An
 
 
 def _write(found: Found, out: Path, *, title: str | None, keep_copies: bool, told: Told) -> Imported:
-    from crystalgraph.evaluation.matching import group_equal
-    from crystalgraph.evaluation.symmetry import space_groups
+    from crystalgraph.crystals.matching import group_equal
+    from crystalgraph.crystals.space_groups import space_groups
     from crystalgraph.io.importing import write_import
 
     equal = None if keep_copies else group_equal

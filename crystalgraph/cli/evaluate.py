@@ -15,7 +15,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.report.words import METRIC_MEANING
 
 if TYPE_CHECKING:
-    from crystalgraph.evaluation.evaluate import Evaluation
+    from crystalgraph.runs.evaluate import Evaluation
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -66,10 +66,10 @@ def evaluate(
     if resume and out is None:
         raise InputError("--resume needs the folder of the interrupted run; name it with --out")
 
-    from crystalgraph.evaluation.evaluate import EvaluationRequest
-    from crystalgraph.evaluation.evaluate import evaluate as judge_files
-    from crystalgraph.io.run_folder import free_name
+    from crystalgraph.io.atomic import free_name
     from crystalgraph.report.evaluation import write_evaluation_report
+    from crystalgraph.runs.evaluate import EvaluationRequest
+    from crystalgraph.runs.evaluate import evaluate as judge_files
 
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry has its reason in the table
     request = EvaluationRequest(

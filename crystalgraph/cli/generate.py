@@ -16,9 +16,9 @@ from crystalgraph.report.words import GATE_MEANING, STAGE_MEANING
 
 if TYPE_CHECKING:
     from crystalgraph.models.bundle import Model
-    from crystalgraph.sampling.funnel import Funnel
-    from crystalgraph.sampling.generate import Progress, RunResult
-    from crystalgraph.sampling.request import GenerationRequest
+    from crystalgraph.screening.funnel import Funnel
+    from crystalgraph.screening.request import GenerationRequest
+    from crystalgraph.screening.search import Progress, RunResult
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -124,8 +124,8 @@ def generate(
     Leaves a folder with the structures, candidates.csv (a row for every sample drawn, with its fate), run.json, and
     report.html to look at. With --relax also the relaxed structures, under the same names.
     """
-    from crystalgraph.io.run_folder import check_free, free_name
-    from crystalgraph.sampling.request import GenerationRequest
+    from crystalgraph.io.atomic import check_free, free_name
+    from crystalgraph.screening.request import GenerationRequest
 
     if num is not None and raw is not None:
         raise InputError("--num and --raw exclude each other; --raw keeps every sample, --num only distinct good ones")
@@ -185,7 +185,7 @@ def _prepare_funnel(
     request: GenerationRequest, limit: int, calculator: str, workers: int, folder: Path, *, show: bool
 ) -> Funnel:
     """All that can be refused is refused here, before anything is drawn."""
-    from crystalgraph.sampling.funnel import Funnel, FunnelSettings
+    from crystalgraph.screening.funnel import Funnel, FunnelSettings
 
     settings = FunnelSettings(calculator=calculator, limit=limit, seed=request.seed)
     with stage_bars(show=show) as progress:
@@ -213,13 +213,14 @@ def _work(
     from time import perf_counter
 
     from crystalgraph.cli.device import usable_device
-    from crystalgraph.io.run_folder import versions, write_run
+    from crystalgraph.io.provenance import versions
     from crystalgraph.models.bundle import load_model
     from crystalgraph.report.generation import write_generation_report
-    from crystalgraph.sampling.composition import as_record
-    from crystalgraph.sampling.generate import generate, with_relaxed
-    from crystalgraph.sampling.sample import steps_downhill
-    from crystalgraph.sampling.screen import COLUMNS
+    from crystalgraph.runs.folder import write_run
+    from crystalgraph.sampling.sampler import steps_downhill
+    from crystalgraph.screening.composition import as_record
+    from crystalgraph.screening.screen import COLUMNS
+    from crystalgraph.screening.search import generate, with_relaxed
 
     start = perf_counter()
     model = load_model(model_name).to(usable_device(device))
@@ -231,7 +232,7 @@ def _work(
     relaxation: dict[str, Any] = {}
     outcomes: dict[int, dict[str, Any]] = {}
     if funnel is not None:
-        from crystalgraph.sampling.funnel import Outcome
+        from crystalgraph.screening.funnel import Outcome
 
         with stage_bars(show=show) as told:
             found = funnel.run(result.structures, told)
@@ -272,7 +273,7 @@ def _work(
 
 
 def _formats(text: str) -> list[str]:
-    from crystalgraph.io.run_folder import FORMATS
+    from crystalgraph.runs.folder import FORMATS
 
     chosen = [name.strip().lower() for name in text.split(",")]
     if unknown := [name for name in chosen if name not in FORMATS]:
@@ -351,7 +352,7 @@ def _report(result: RunResult, folder: Path, record: dict[str, Any]) -> None:
 def _lowest(result: RunResult) -> str:
     """The energies of the relaxed crystals in a few words."""
     from crystalgraph.relax.relaxer import METASTABLE
-    from crystalgraph.sampling.funnel import RELAXED
+    from crystalgraph.screening.funnel import RELAXED
 
     energies = [o.e_above_hull for o in result.outcomes.values() if o.relax_fate == RELAXED]
     if not energies:

@@ -16,7 +16,7 @@ from crystalgraph.errors import InputError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from crystalgraph.training.run import Watcher
+    from crystalgraph.runs.train import Watcher
 
 #: Steps from one line to the next, at most, where nothing can be redrawn.
 LINE_EVERY = 250
@@ -50,7 +50,7 @@ def train(
     cg-generate --model takes.
     """
     from crystalgraph.chemistry.system import ChemicalSystem
-    from crystalgraph.config import read_config, system_config
+    from crystalgraph.training.config import read_config, system_config
 
     if (config is None) == (system is None):
         raise InputError("name either a config, such as configs/nbo.toml, or a system, such as --system V-O")
@@ -60,7 +60,7 @@ def train(
         name = str(ChemicalSystem.parse(str(system)))
         text = system_config(name)
     from crystalgraph.cli.device import usable_device
-    from crystalgraph.training.run import train as train_models
+    from crystalgraph.runs.train import train as train_models
 
     folder = out or Path("runs") / f"train-{name}"
     with _watcher(show=not quiet) as watcher:

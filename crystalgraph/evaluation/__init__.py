@@ -1,1 +1,1 @@
-"""Verdicts on crystals: validity, matching, symmetry."""
+"""Verdicts on sets of crystals, and the metrics made of them."""

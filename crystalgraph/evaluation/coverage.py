@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from crystalgraph.chemistry.features import SITE_FEATURES, magpie_features, site_fingerprint
 from crystalgraph.chemistry.system import Formula
-from crystalgraph.evaluation.matching import TimeUp, cpu_limit, searchable
+from crystalgraph.crystals.matching import TimeUp, cpu_limit, searchable
 from crystalgraph.evaluation.rates import Absent, Metric, Number, rate
 from crystalgraph.io.atomic import write_json
 

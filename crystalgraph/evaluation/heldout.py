@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crystalgraph.crystals import Crystals
-from crystalgraph.evaluation.matching import ReferenceIndex
-from crystalgraph.evaluation.validity import strict_validity
-from crystalgraph.io.structures import to_structures
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.validity import strict_validity
 
 Draw = Callable[[int], Crystals]
 """Called with the number of the draw; fills every template once, in order."""

@@ -14,7 +14,7 @@ Words, kept apart (every metric has its line here):
 * **SUN** / **MSUN**: stable / metastable, unique among the relaxed, and novel after relaxation. ``of_relaxed`` divides
   by the crystals given to the relaxer. ``of_budget`` divides by all inputs: where only a random part of the eligible
   crystals was relaxed, it is the rate of that part times the share of inputs that are eligible. (More relaxations find
-  more copies, so this estimate errs on the high side.) Per CPU-hour: see `crystalgraph.evaluation.evaluate`.
+  more copies, so this estimate errs on the high side.) Per CPU-hour: see `crystalgraph.runs.evaluate`.
 * **rmsd**: root mean square displacement from given to relaxed, Å, over the pairs that match; with their share.
 * **Rediscovery**: known compounds of the whole system that some input equals. Where the matcher cannot tell two known
   phases apart, the one of the same space group counts, else the first.
@@ -35,20 +35,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.matching import MatchLog, group_equal, match_all, match_any, rms_displacements
+from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
+from crystalgraph.crystals.validity import densities
 from crystalgraph.evaluation.coverage import coverage, property_distances
-from crystalgraph.evaluation.known import (
+from crystalgraph.evaluation.rates import Absent, BudgetRate, Metric, Number, Rate, rate, records
+from crystalgraph.evaluation.rows import Inputs, Row, first_verdicts
+from crystalgraph.known.reference import (
     COMPUTED,
     EXPERIMENTAL,
     Reference,
     reduced_compositions,
     templates_seen,
 )
-from crystalgraph.evaluation.matching import MatchLog, group_equal, match_all, match_any, rms_displacements
-from crystalgraph.evaluation.rates import Absent, BudgetRate, Metric, Number, Rate, rate, records
-from crystalgraph.evaluation.rows import Inputs, Row, first_verdicts
-from crystalgraph.evaluation.symmetry import NOT_FOUND, space_groups
-from crystalgraph.evaluation.validity import densities
-from crystalgraph.io.conversion import from_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -12,8 +12,8 @@ import numpy as np
 from crystalgraph.chemistry.filter import charge_neutral
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
-from crystalgraph.evaluation.validity import strict_validity
-from crystalgraph.io.conversion import from_structures
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.validity import strict_validity
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset, OnDiskDataset, SQLiteDatabase
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.errors import InputError
-from crystalgraph.graphs.periodic import PeriodicGraph
 from crystalgraph.graphs.source import CrystalSource, Source, Targets, read_source
 
 _CHUNK = 1024

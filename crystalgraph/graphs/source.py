@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import searchable_cells
 
@@ -116,7 +116,7 @@ def _open(source: Source) -> _Found:
 
 def _open_path(source: str | os.PathLike[str]) -> _Found:
     from crystalgraph.io.datasets import CARD, dataset_names, load_dataset
-    from crystalgraph.io.structures import read_structures
+    from crystalgraph.io.reading import read_structures
 
     if source in dataset_names() or (Path(source) / CARD).is_file():
         dataset = load_dataset(source)
@@ -130,7 +130,7 @@ def _open_path(source: str | os.PathLike[str]) -> _Found:
 
 
 def _open_list(source: Sequence[Structure] | Sequence[Atoms]) -> _Found:
-    from crystalgraph.io.conversion import atoms_fault, from_atoms, from_structures, structure_fault
+    from crystalgraph.crystals.conversion import atoms_fault, from_atoms, from_structures, structure_fault
 
     ase = len(source) > 0 and hasattr(source[0], "get_scaled_positions")
     fault: Callable[[Any], str | None] = atoms_fault if ase else structure_fault

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written beside their place under another name, then moved onto it."""
+"""Files and folders appear whole or not at all: written beside their place under another name, then moved onto it."""
 
 from __future__ import annotations
 
@@ -74,3 +74,28 @@ def new_folder(out: Path) -> Iterator[Path]:
             raise InputError(f"output {out} came to exist meanwhile; name another with --out") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(out: Path) -> None:
+    """Make sure that a run folder can be made, before any work is done.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        InputError: if something of that name exists, or its parent cannot be a folder.
+    """
+    if out.exists() or out.is_symlink():
+        raise InputError(f"output {out} already exists; name another folder with --out, or remove it")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"cannot make {out}: {parent} is not a folder one can write to; name another with --out")
+
+
+def free_name(out: Path) -> Path:
+    """The folder, or with the first number that makes it new: a default must not be in the user's way."""
+    number, free = 1, out
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = out.with_name(f"{out.name}-{number}")
+    return free

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.counts import count_crystals
 from crystalgraph.io.atomic import write_bytes, write_json, write_text
-from crystalgraph.io.counts import count_crystals
 from crystalgraph.io.datasets import CARD, CRYSTALS
 
 Arrays = dict[str, NDArray[Any]]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import InputError
 
 CARD, CRYSTALS, DFT_HULL = "card.json", "crystals.npz", "dft_hull.json"

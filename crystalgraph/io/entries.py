@@ -9,8 +9,8 @@ from typing import Any
 
 from pymatgen.core import Structure
 
-from crystalgraph.crystals import Crystals
-from crystalgraph.io.conversion import from_structures, structure_fault
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import from_structures, structure_fault
 from crystalgraph.io.optimade import Answer, Query
 from crystalgraph.io.reading import own_names, read_structures
 from crystalgraph.io.tables import structure_from_optimade

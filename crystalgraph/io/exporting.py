@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.core import Structure
 
+from crystalgraph.crystals.conversion import from_structures, to_atoms, to_structures
 from crystalgraph.errors import InputError
-from crystalgraph.io.atomic import new_folder, write_bytes
-from crystalgraph.io.conversion import from_structures, to_atoms, to_structures
+from crystalgraph.io.atomic import check_free, new_folder, write_bytes
 from crystalgraph.io.datasets import CARD, dataset_names, load_dataset
 from crystalgraph.io.reading import own_names, read_structures
-from crystalgraph.io.run_folder import RELAXED_FILE, check_free
+from crystalgraph.io.run_layout import RELAXED_FILE
 from crystalgraph.io.tables import require_pyarrow
 from crystalgraph.io.writing import write_structures
 

@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from crystalgraph.chemistry.elements import covalent_radii
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import neighbor_list, searchable_cells
-from crystalgraph.io.atomic import new_folder
-from crystalgraph.io.conversion import to_structures
+from crystalgraph.io.atomic import check_free, new_folder
+from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.dataset_folder import Arrays, smallest, structure_arrays, write_dataset
 from crystalgraph.io.datasets import dataset_names
 from crystalgraph.io.entries import NOT_STATED, Found, Progress, plural
-from crystalgraph.io.run_folder import check_free, table
 from crystalgraph.io.tables import ID_COLUMNS
 
 SpaceGroups = Callable[[Sequence[Structure]], Sequence[int]]
 """Gives the space group number of each structure, 0 where there is none."""
 
 GroupEqual = Callable[[Sequence[Structure]], NDArray[np.int64]]
-"""Labels each structure by the first one that it is equal to; see `crystalgraph.evaluation.matching.group_equal`."""
+"""Labels each structure by the first one that it is equal to; see `crystalgraph.crystals.matching.group_equal`."""
 
 REJECTED = "rejected.csv"
 """Where a dataset keeps what was left out of it, with the reasons."""
@@ -156,7 +156,7 @@ def write_import(
     rows = [{"id": name, "reason": why} for name, why in rejected.items()]
     with new_folder(out) as folder:
         write_dataset(folder, arrays, texts=texts, meanings=meanings, record=record)
-        (folder / REJECTED).write_text(table(rows, ("id", "reason")), encoding="utf-8")
+        (folder / REJECTED).write_text(csv_text(rows, ("id", "reason")), encoding="utf-8")
     return imported
 
 

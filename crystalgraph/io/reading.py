@@ -23,12 +23,12 @@ import numpy as np
 from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import from_structures, structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.io.cif import cif_parts
-from crystalgraph.io.conversion import from_structures, structure_fault
+from crystalgraph.io.run_layout import EXTXYZ_FILE
 from crystalgraph.io.tables import ID_COLUMNS, ase_parts, csv_parts, parquet_parts, structure_from_atoms
-from crystalgraph.io.writing import EXTXYZ_FILE
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all): files of a folder, or crystals of a single file."""

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.core import Element, Structure
 
+from crystalgraph.crystals.conversion import atoms_fault
 from crystalgraph.errors import InputError
 from crystalgraph.io.cif import cif_parts
-from crystalgraph.io.conversion import atoms_fault
 
 if TYPE_CHECKING:
     from ase import Atoms

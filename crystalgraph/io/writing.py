@@ -12,14 +12,13 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
+from crystalgraph.crystals.conversion import from_structures, to_atoms
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_text
-from crystalgraph.io.conversion import from_structures, to_atoms
+from crystalgraph.io.run_layout import EXTXYZ_FILE
 
 FORMATS = ("cif", "poscar", "extxyz")
 """Formats that `write_structures` writes."""
-
-EXTXYZ_FILE = "candidates.extxyz"
 
 
 def write_structures(

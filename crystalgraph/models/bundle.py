@@ -14,14 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.io.atomic import write_bytes, write_json
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
-from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.models.prototypes import Memory
 from crystalgraph.symmetry.template import Templates
 
 WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing, global_mean_pool
 
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
-from crystalgraph.crystals import Crystals
-from crystalgraph.graphs.periodic import PeriodicGraph, nth_distance
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.periodic_graph import PeriodicGraph, nth_distance
 from crystalgraph.models.layers import GaussianBasis, mlp
 
 N_SPACE_GROUPS = 230

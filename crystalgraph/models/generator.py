@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from crystalgraph.chemistry.elements import DESCRIPTORS, MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.nearest import image_distances, image_vectors, rough_distances
 from crystalgraph.geometry.lattice import crystal_system, lattice_from_code, project_strain
-from crystalgraph.geometry.nearest import image_distances, image_vectors, rough_distances
 from crystalgraph.models.layers import GaussianBasis, mlp, pool
 from crystalgraph.symmetry.expand import Orbits
 from crystalgraph.symmetry.template import Templates

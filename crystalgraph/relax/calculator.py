@@ -1,8 +1,9 @@
 """Where energies come from: CHGNet with the weights of its wheel, or any ASE calculator named by an import path.
 
 CHGNet was trained on Materials Project energies with the MP2020 corrections in them (see
-``crystalgraph.relax.references``), so its energies are on that scale. It runs on the CPU: batches gain nothing there,
-and one process a core is the fastest way through many crystals.
+`crystalgraph.known.reference_hull`), so its energies are on that scale. It runs on the CPU: batches gain nothing
+there, and one process a core is the fastest way through many crystals.
+
 
 Reference:
     B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023) (CHGNet).

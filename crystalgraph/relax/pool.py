@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
-from crystalgraph.io.conversion import structure_fault
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.relaxer import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
 from crystalgraph.relax.worker import Task

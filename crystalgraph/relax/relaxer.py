@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 from threadpoolctl import threadpool_limits
 
+from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import neighbor_list, searchable_cells
-from crystalgraph.io.conversion import structure_fault
 from crystalgraph.relax.calculator import CHGNET, ENERGY_RANGE, calculator_identity, make_calculator
 
 if TYPE_CHECKING:

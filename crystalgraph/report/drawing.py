@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalgraph.evaluation.symmetry import SYMPREC
+from crystalgraph.crystals.space_groups import SYMPREC
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -8,9 +8,9 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.evaluation.evaluate import RELAXED, ROWS
 from crystalgraph.evaluation.judge import METASTABLE
 from crystalgraph.evaluation.rates import Absent, Metric, Number
+from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.generation import WIDEST_E_HULL
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
@@ -37,8 +37,8 @@ from crystalgraph.report.words import (
 )
 
 if TYPE_CHECKING:
-    from crystalgraph.evaluation.evaluate import Evaluation
     from crystalgraph.evaluation.rows import Row
+    from crystalgraph.runs.evaluate import Evaluation
 
 COLUMNS = (
     Column(key="place", label="#", meaning="lowest above the hull first, then as given"),
@@ -225,9 +225,9 @@ def _crystal(folder: Path, row: Row, evaluation: Evaluation, sources: Mapping[st
 
     given, versions = evaluation.inputs[row.name], []
     if row.relaxed_file and (structure := evaluation.relaxations[row.name].structure) is not None:
-        file = folder / RELAXED / f"{row.relaxed_file}.cif"
+        file = folder / RELAXED_FOLDER / f"{row.relaxed_file}.cif"
         text = file.read_bytes().decode()
-        versions.append(Version(label="relaxed", structure=structure, file=f"{RELAXED}/{file.name}", text=text))
+        versions.append(Version(label="relaxed", structure=structure, file=f"{RELAXED_FOLDER}/{file.name}", text=text))
     if not isinstance(given, str):
         drawn = given if row.valid_strict else None
         text, file_name = _source_text(sources.get(row.name))

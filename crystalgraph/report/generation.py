@@ -8,7 +8,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.io.run_folder import EXTENSION, RELAXED_FOLDER
+from crystalgraph.io.run_layout import EXTENSION, RELAXED_FOLDER
 from crystalgraph.relax.relaxer import METASTABLE
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
@@ -27,13 +27,13 @@ from crystalgraph.report.words import (
     energy_caveats,
     sentence,
 )
-from crystalgraph.sampling.funnel import RELAXED
+from crystalgraph.screening.funnel import RELAXED
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.sampling.funnel import Outcome
-    from crystalgraph.sampling.generate import RunResult
-    from crystalgraph.sampling.screen import Sample
+    from crystalgraph.screening.funnel import Outcome
+    from crystalgraph.screening.screen import Sample
+    from crystalgraph.screening.search import RunResult
 
 WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""

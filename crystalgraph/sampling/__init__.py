@@ -1,1 +1,1 @@
-"""From a request to ranked candidates."""
+"""From templates to raw crystals: which are drawn, and how they are filled."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crystalgraph.crystals import Crystals, ranges
+from crystalgraph.crystals.batch import Crystals, ranges
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 

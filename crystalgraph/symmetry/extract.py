@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import CrystalgraphError
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystalgraph.crystals import ranges
+from crystalgraph.crystals.batch import ranges
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 
 

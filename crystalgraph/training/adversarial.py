@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from crystalgraph.config import AdversarialConfig
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.geometry.neighbors import searchable_cells
-from crystalgraph.graphs.periodic import PeriodicGraph
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Sites, State
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.config import AdversarialConfig
 from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.descent import MAX_GRADIENT, update_average
 from crystalgraph.training.losses import distance_profile, roles

@@ -17,8 +17,7 @@ from torch import Tensor
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.config import DataConfig
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import CrystalgraphError
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.datasets import Dataset
@@ -26,6 +25,7 @@ from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
+from crystalgraph.training.config import DataConfig
 
 
 @dataclass(frozen=True, kw_only=True)

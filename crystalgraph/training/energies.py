@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from crystalgraph.config import EnergiesConfig
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.energy_model import heights
 from crystalgraph.models.generator import Generator
-from crystalgraph.models.heights import heights
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.descent import descend
 from crystalgraph.training.labels import Labelled, Labels
 from crystalgraph.training.threads import Threads

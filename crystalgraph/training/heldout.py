@@ -10,8 +10,8 @@ import torch
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.models.bundle import Model
-from crystalgraph.sampling.sample import N_DRAWS as N_WAYS
-from crystalgraph.sampling.sample import fill, steps_downhill
+from crystalgraph.sampling.sampler import N_DRAWS as N_WAYS
+from crystalgraph.sampling.sampler import fill, steps_downhill
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.corpus import TemplateSet
 

@@ -20,19 +20,19 @@ from torch import Tensor
 
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
-from crystalgraph.config import EnergiesConfig
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.validity import strict_validity
-from crystalgraph.io.structures import to_structures
+from crystalgraph.known.reference_hull import ELEMENT_ENERGY, known_phases
 from crystalgraph.models.bundle import Model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, single_points
-from crystalgraph.relax.references import ELEMENT_ENERGY, known_phases
-from crystalgraph.sampling.sample import REFINE_STEPS, Sampler
+from crystalgraph.sampling.sampler import REFINE_STEPS, Sampler
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, restore_module
+from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.corpus import TemplateSet
 
 if TYPE_CHECKING:

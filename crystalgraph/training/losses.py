@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crystalgraph.geometry.nearest import image_distances, image_vectors
+from crystalgraph.crystals.nearest import image_distances, image_vectors
 from crystalgraph.models.generator import Sites, State
 
 #: Nearest distances compared for each ordered pair of species.

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import torch
 
-from crystalgraph.crystals import Crystals
-from crystalgraph.models.memory import Memory
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.models.prototypes import Memory
 from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates

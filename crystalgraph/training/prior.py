@@ -16,12 +16,12 @@ import copy
 import torch
 from torch import Tensor
 
-from crystalgraph.config import PriorConfig
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.config import PriorConfig
 from crystalgraph.training.descent import descend
 from crystalgraph.training.threads import Threads
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from crystalgraph.chemistry.elements import covalent_radii, max_common_oxidation_state
-from crystalgraph.evaluation.matching import ReferenceIndex, group_equal, match_any
-from crystalgraph.io.structures import to_structures
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import ReferenceIndex, group_equal, match_any
 from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.training.corpus import TemplateSet
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from crystalgraph.config import WarmStartConfig
-from crystalgraph.crystals import ranges
+from crystalgraph.crystals.batch import ranges
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Noise, Sites, State
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
+from crystalgraph.training.config import WarmStartConfig
 from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.descent import descend
 from crystalgraph.training.losses import LossTerms, Profile, distance_profile, reconstruction_loss, roles

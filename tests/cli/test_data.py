@@ -15,8 +15,9 @@ from crystalgraph.cli import data
 from crystalgraph.cli.errors import run
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import dataset_folder, load_dataset
-from crystalgraph.io.run_folder import write_run
-from crystalgraph.io.structures import read_structures, write_structures
+from crystalgraph.io.reading import read_structures
+from crystalgraph.io.writing import write_structures
+from crystalgraph.runs.folder import write_run
 
 
 def test_help_imports_nothing_heavy_and_shows_examples():

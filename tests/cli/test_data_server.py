@@ -15,8 +15,8 @@ import pytest
 from pymatgen.io.optimade import OptimadeStructureAdapter
 
 from crystalgraph.cli.data import EXAMPLES
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import to_structures
 
 COMMAND = [sys.executable, "-m", "crystalgraph.cli.data"]
 N_ENTRIES, PAGE = 200, 10

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.io.structures import write_structures
+from crystalgraph.io.writing import write_structures
 
 HEAVY = ("torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "scipy", "ase")
 ROCK_SALT = Structure.from_spacegroup(225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

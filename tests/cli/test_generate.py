@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from crystalgraph.errors import InputError
-from crystalgraph.io.structures import read_structures
+from crystalgraph.io.reading import read_structures
 
 HEAVY = ("torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "scipy")
 
@@ -20,10 +20,10 @@ def cg_generate(cg, dealer, monkeypatch):
     def call(*arguments, names=()):
         model = dealer(*names)
         monkeypatch.setattr("crystalgraph.models.bundle.load_model", lambda _: model)
-        monkeypatch.setattr("crystalgraph.sampling.sample.Sampler", lambda *_, **__: model)
+        monkeypatch.setattr("crystalgraph.sampling.sampler.Sampler", lambda *_, **__: model)
         return cg("cg-generate", *arguments)
 
-    monkeypatch.setattr("crystalgraph.sampling.generate.ROUND", 32)
+    monkeypatch.setattr("crystalgraph.screening.search.ROUND", 32)
     return call
 
 
@@ -154,7 +154,7 @@ def test_a_request_nothing_fits_is_one_line_and_code_2(cg_generate, monkeypatch,
     def refuse(*_, **__):
         raise InputError("nothing fits; possible sizes are 21 atoms")
 
-    monkeypatch.setattr("crystalgraph.sampling.generate.run", refuse)
+    monkeypatch.setattr("crystalgraph.screening.search.run", refuse)
     assert cg_generate("-n", 5, "--out", "run") == (2, "", "error: nothing fits; possible sizes are 21 atoms\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -221,7 +221,7 @@ def test_interrupted_command_leaves_nothing(cg_generate, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crystalgraph.io.structures.write_structures", interrupt)
+    monkeypatch.setattr("crystalgraph.io.writing.write_structures", interrupt)
     assert cg_generate("-n", 2, "--out", "run", "--quiet")[0] == 130
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +229,7 @@ def test_interrupted_command_leaves_nothing(cg_generate, monkeypatch, tmp_path):
 @pytest.fixture
 def relaxing(cg_generate, toy_calculator, flat_hull, monkeypatch):
     """Run the command with a pair potential, in worker processes, and a hull that lies at zero everywhere."""
-    monkeypatch.setattr("crystalgraph.sampling.funnel.reference_hull", flat_hull)
+    monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
     return lambda *arguments, **options: cg_generate("--calculator", toy_calculator, *arguments, **options)
 
 
@@ -254,9 +254,9 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     assert energies == sorted(energies)
     assert {row["relax_fate"] for row in table if not row["rank"]} <= {""}
     names = [row["file"] for row in relaxed]
-    relaxed_files = sorted(path.stem for path in (folder / "structures_relaxed").glob("*.cif"))
+    relaxed_files = sorted(path.stem for path in (folder / "relaxed").glob("*.cif"))
     assert relaxed_files == names
-    assert len(list((folder / "structures_relaxed").glob("*.vasp"))) == len(names)
+    assert len(list((folder / "relaxed").glob("*.vasp"))) == len(names)
     frames = read_structures(folder / "relaxed.extxyz").names
     assert [name.split("#")[1] for name in frames] == names
     assert sorted(path.stem for path in (folder / "structures").glob("*.cif")) == [row["file"] for row in kept]
@@ -273,13 +273,13 @@ def test_relaxed_run_does_not_depend_on_workers_or_on_a_kill(relaxing, monkeypat
     arguments = ("-n", 6, "--relax", 3, "--quiet")
     assert relaxing(*arguments, "--out", "one")[0] == 0
     with monkeypatch.context() as patch:
-        patch.setattr("crystalgraph.io.structures.write_structures", kill)
+        patch.setattr("crystalgraph.io.writing.write_structures", kill)
         assert relaxing(*arguments, "--workers", 2, "--out", "two")[0] == 130
     finished = sorted((tmp_path / "two.partial" / "relaxations").iterdir())
     assert finished
     before = {path: path.stat().st_mtime_ns for path in finished}
     with monkeypatch.context() as patch:
-        patch.setattr("crystalgraph.io.structures.write_structures", kill)
+        patch.setattr("crystalgraph.io.writing.write_structures", kill)
         assert relaxing(*arguments, "--out", "two")[0] == 130
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "two.partial" / "relaxations").iterdir()} == before
     assert relaxing(*arguments, "--out", "two")[0] == 0

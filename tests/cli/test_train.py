@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from crystalgraph.config import parse_config, system_config
+from crystalgraph.training.config import parse_config, system_config
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def stand_in(monkeypatch):
             watcher.step({"loss": 1.25, "validity": 0.75})
         return out / "model"
 
-    monkeypatch.setattr("crystalgraph.training.run.train", train)
+    monkeypatch.setattr("crystalgraph.runs.train.train", train)
     return called
 
 

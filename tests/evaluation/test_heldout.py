@@ -2,7 +2,7 @@
 
 import torch
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.io.datasets import load_dataset
 

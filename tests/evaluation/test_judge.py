@@ -8,11 +8,11 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.evaluation.judge import Judgement, judge
-from crystalgraph.evaluation.known import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Number, Rate
 from crystalgraph.evaluation.rows import COLUMNS, not_relaxable, pick
-from crystalgraph.io.conversion import from_structures
+from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.relaxer import Relaxation
 

@@ -11,12 +11,12 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from torch_geometric.data import InMemoryDataset, OnDiskDataset
 from torch_geometric.loader import DataLoader
 
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.errors import InputError
 from crystalgraph.graphs import dataset as dataset_module
 from crystalgraph.graphs.dataset import CrystalGraphDataset, OnDiskCrystalGraphDataset, to_periodic_graph
-from crystalgraph.graphs.periodic import PeriodicGraph
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import from_structures
 from crystalgraph.models.discriminator import Discriminator
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -10,10 +10,10 @@ import pytest
 from pymatgen.core import Composition, Element
 from pymatgen.symmetry.groups import SpaceGroup
 
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.counts import count_crystals
 from crystalgraph.errors import InputError
-from crystalgraph.io.counts import count_crystals
 from crystalgraph.io.datasets import dataset_folder, dataset_names, load_dataset, load_dft_hull
-from crystalgraph.io.structures import to_structures
 
 ORIGINS = {
     "mpts_52/test": 8_090,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crystalgraph.io.structures import read_structures
+from crystalgraph.io.reading import read_structures
 
 AXES = ("a", "b", "c", "alpha", "beta", "gamma")
 RUTILE_OPERATIONS = (

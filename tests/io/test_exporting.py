@@ -13,6 +13,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
 
+from crystalgraph.crystals.conversion import from_structures, to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.exporting import (
@@ -24,8 +25,8 @@ from crystalgraph.io.exporting import (
     right_handed,
     select,
 )
-from crystalgraph.io.run_folder import write_run
-from crystalgraph.io.structures import from_structures, read_structures, to_structures
+from crystalgraph.io.reading import read_structures
+from crystalgraph.runs.folder import write_run
 
 RUTILE = Structure.from_spacegroup(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
 # A helix of one hand only, so that a mirror image would be another crystal.

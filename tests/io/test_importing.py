@@ -10,17 +10,17 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.counts import count_crystals
+from crystalgraph.crystals.matching import group_equal
+from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.known import load_reference
-from crystalgraph.evaluation.matching import group_equal
-from crystalgraph.evaluation.symmetry import space_groups
 from crystalgraph.graphs.dataset import CrystalGraphDataset
-from crystalgraph.io.counts import count_crystals
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.entries import from_files
 from crystalgraph.io.exporting import export, select
 from crystalgraph.io.importing import MAX_SITES, check_out, write_import
-from crystalgraph.io.structures import to_structures
+from crystalgraph.known.reference import load_reference
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CSCL = Structure.from_spacegroup("Pm-3m", Lattice.cubic(2.6), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

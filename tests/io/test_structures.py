@@ -10,19 +10,13 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import from_atoms, from_structures, to_atoms, to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.run_folder import write_run
-from crystalgraph.io.structures import (
-    FORMATS,
-    from_atoms,
-    from_structures,
-    read_structures,
-    to_atoms,
-    to_structures,
-    write_structures,
-)
+from crystalgraph.io.reading import read_structures
+from crystalgraph.io.writing import FORMATS, write_structures
+from crystalgraph.runs.folder import write_run
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 PEROVSKITE = Structure.from_spacegroup(

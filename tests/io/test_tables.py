@@ -18,8 +18,8 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.optimade import OptimadeStructureAdapter
 
-from crystalgraph.io.conversion import structure_fault
-from crystalgraph.io.structures import read_structures, to_structures
+from crystalgraph.crystals.conversion import structure_fault, to_structures
+from crystalgraph.io.reading import read_structures
 from crystalgraph.io.tables import structure_from_optimade
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])

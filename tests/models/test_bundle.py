@@ -12,8 +12,8 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
-from crystalgraph.models.memory import Memory
 from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.models.prototypes import Memory
 from crystalgraph.symmetry.extract import extract
 
 

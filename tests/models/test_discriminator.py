@@ -3,9 +3,9 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.graphs.periodic import PeriodicGraph
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import from_structures
 from crystalgraph.models.discriminator import Discriminator, envelope
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -4,8 +4,8 @@ import pytest
 import spglib
 import torch
 
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import to_structures
 from crystalgraph.models.generator import Generator, Sites
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates

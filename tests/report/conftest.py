@@ -7,16 +7,16 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.evaluation.evaluate import EvaluationRequest, evaluate
-from crystalgraph.io.run_folder import write_run
-from crystalgraph.io.structures import write_structures
-from crystalgraph.relax.references import reference_hull
+from crystalgraph.io.writing import write_structures
+from crystalgraph.known.reference_hull import reference_hull
 from crystalgraph.report.evaluation import write_evaluation_report
 from crystalgraph.report.generation import write_generation_report
-from crystalgraph.sampling.funnel import RELAXED, Outcome
-from crystalgraph.sampling.generate import RunResult
-from crystalgraph.sampling.request import GenerationRequest
-from crystalgraph.sampling.screen import COLUMNS, Sample
+from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
+from crystalgraph.runs.folder import write_run
+from crystalgraph.screening.funnel import RELAXED, Outcome
+from crystalgraph.screening.request import GenerationRequest
+from crystalgraph.screening.screen import COLUMNS, Sample
+from crystalgraph.screening.search import RunResult
 
 ENERGIES = (0.012, 0.05, 0.09, 0.3)
 """eV/atom above the hull of the first crystals; the others are not relaxed."""

@@ -182,7 +182,7 @@ def test_a_click_in_the_hull_selects_the_structure(browser, finished_run, size):
         browser.mouse("click")
         browser.wait(f"return document.querySelector('tr[aria-selected=true]').dataset.row === '{row}'")
         assert browser.run("return document.getElementById('structure-name').textContent") == names[row]
-        text = (finished_run.folder / "structures_relaxed" / f"{names[row]}.cif").read_text()
+        text = (finished_run.folder / "relaxed" / f"{names[row]}.cif").read_text()
         assert browser.run("return document.getElementById('text').textContent") == text
 
 
@@ -245,7 +245,7 @@ def test_what_is_downloaded_is_the_file(browser, finished_run, judged):
     name = f"{finished_run.result.names[0]}.cif"
     found = browser.download()
     assert found.name == name
-    assert found.read_bytes() == (finished_run.folder / "structures_relaxed" / name).read_bytes()
+    assert found.read_bytes() == (finished_run.folder / "relaxed" / name).read_bytes()
 
     browser.open(judged.folder / "report.html")
     row = browser.column("name").index(judged.hostile.stem)

@@ -3,9 +3,9 @@ import json
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.evaluation.evaluate import EvaluationRequest, evaluate
-from crystalgraph.io.structures import write_structures
+from crystalgraph.io.writing import write_structures
 from crystalgraph.report.evaluation import evaluation_page, write_evaluation_report
+from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
 
 
 @pytest.fixture(scope="module")

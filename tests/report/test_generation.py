@@ -103,7 +103,7 @@ def test_the_same_run_gives_the_same_bytes(finished_run):
 
 
 def test_without_cifs_the_poscar_is_shown(finished_run, tmp_path):
-    from crystalgraph.io.structures import write_structures
+    from crystalgraph.io.writing import write_structures
 
     write_structures(finished_run.result.structures, finished_run.result.names, tmp_path / "structures", "poscar")
     page = generation_page(tmp_path, finished_run.record, finished_run.result, finished_run.hull)

@@ -3,8 +3,8 @@
 import spglib
 import torch
 
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.geometry.lattice import crystal_system, lattice_from_code
-from crystalgraph.io.structures import to_structures
 from crystalgraph.symmetry.expand import Orbits, expand
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table

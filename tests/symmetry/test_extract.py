@@ -5,8 +5,8 @@ import spglib
 import torch
 from pymatgen.core.structure_matcher import StructureMatcher
 
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import to_structures
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 

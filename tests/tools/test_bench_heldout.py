@@ -4,11 +4,11 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.config import DataConfig
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.evaluation.heldout import HeldoutResult
-from crystalgraph.io.structures import to_structures
 from crystalgraph.relax.pool import Workers
+from crystalgraph.training.config import DataConfig
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from math import nan
 import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
-from crystalgraph.evaluation.known import Reference
 from crystalgraph.evaluation.rows import Row
-from crystalgraph.io.structures import to_structures
+from crystalgraph.known.reference import Reference
 from crystalgraph.relax.relaxer import Relaxation
 
 

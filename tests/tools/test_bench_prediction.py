@@ -9,11 +9,11 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.config import DataConfig
-from crystalgraph.crystals import Crystals
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import from_structures, to_structures
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import from_structures, to_structures
 from crystalgraph.models.bundle import load_model, save_model
+from crystalgraph.training.config import DataConfig
 from crystalgraph.training.corpus import held_out_checksum, prepare
 
 

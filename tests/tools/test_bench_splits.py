@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crystalgraph.config import parse_config
+from crystalgraph.training.config import parse_config
 from crystalgraph.training.corpus import is_held_out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.sampling.funnel import ABORT
+from crystalgraph.screening.funnel import ABORT
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_nothing_metastable_is_no_division_by_zero(module):
 
 
 def test_every_step_of_a_real_relaxation_is_seen_once(module, toy_calculator, flat_hull, dealer, tmp_path):
-    from crystalgraph.io.structures import to_structures
+    from crystalgraph.crystals.conversion import to_structures
     from crystalgraph.relax.relaxer import RelaxSettings, relax
 
     (structure,) = to_structures(dealer("rutile").draw(1).crystals)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.config import Config, DataConfig
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.known import default_reference, load_reference
-from crystalgraph.io.run_folder import write_run
+from crystalgraph.known.reference import default_reference, load_reference
 from crystalgraph.models.bundle import load_model
+from crystalgraph.runs.folder import write_run
+from crystalgraph.training.config import Config, DataConfig
 from crystalgraph.training.corpus import is_held_out
 
 
@@ -82,5 +82,5 @@ def test_only_what_a_model_was_trained_on_counts_as_learned(module):
 
 
 def test_a_run_without_relaxation_is_refused(module, tmp_path):
-    with pytest.raises(InputError, match="structures_relaxed"):
+    with pytest.raises(InputError, match="relaxed"):
         module.measure(tmp_path)

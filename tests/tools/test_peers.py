@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.evaluation.matching import group_equal, match_any, matches
-from crystalgraph.evaluation.validity import strict_validity
+from crystalgraph.crystals.conversion import from_structures, to_structures
+from crystalgraph.crystals.matching import group_equal, match_any, matches
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import from_structures, to_structures
 from crystalgraph.models.bundle import load_model
 
 NB_O, TI_O, MG_MN_O = (ChemicalSystem.parse(text) for text in ("Nb-O", "Ti-O", "Mg-Mn-O"))

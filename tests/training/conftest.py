@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from crystalgraph.config import DataConfig
 from crystalgraph.io.datasets import Dataset, load_dataset
+from crystalgraph.training.config import DataConfig
 from crystalgraph.training.corpus import Corpus, prepare
 
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from crystalgraph.config import AdversarialConfig
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.training.adversarial import Adversarial, gradient_penalty, shake
+from crystalgraph.training.config import AdversarialConfig
 from crystalgraph.training.corpus import Corpus
 
 

@@ -8,10 +8,10 @@ import torch
 from pymatgen.core import Composition
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.config import DataConfig
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.io.datasets import Dataset, load_dataset
-from crystalgraph.io.structures import to_structures
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.training.config import DataConfig
 from crystalgraph.training.corpus import Corpus, LeakageError, TemplateSet, is_held_out, prepare, refuse_leaks
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from crystalgraph.config import EnergiesConfig
+from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.descent import MAX_GRADIENT, WARM_UP, cosine, descend
 
 RATES = EnergiesConfig(steps=1000, learning_rate=0.5, ema=0.9)

@@ -9,18 +9,18 @@ import torch
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.config import EnergiesConfig
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.validity import strict_validity
-from crystalgraph.io.structures import to_structures
+from crystalgraph.known.reference_hull import known_phases
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.energy_model import UNIT
 from crystalgraph.models.generator import Generator
-from crystalgraph.models.heights import UNIT
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.relax.calculator import make_calculator
 from crystalgraph.relax.pool import Workers
-from crystalgraph.relax.references import known_phases
+from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.labels import Labels, training_systems

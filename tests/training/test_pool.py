@@ -3,7 +3,7 @@
 import torch
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.io.structures import from_structures, to_structures
+from crystalgraph.crystals.conversion import from_structures, to_structures
 from crystalgraph.symmetry.decorate import number_of_species
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.pool import merged_species, template_pool

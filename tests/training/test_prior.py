@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from crystalgraph.config import PriorConfig
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.decorate import number_of_species
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
+from crystalgraph.training.config import PriorConfig
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.pool import template_pool
 from crystalgraph.training.prior import PriorTraining

@@ -3,9 +3,9 @@
 import torch
 from pymatgen.core import Structure
 
-from crystalgraph.evaluation.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import ReferenceIndex, match_any
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.structures import to_structures
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.redecorate import put_elements, redecorate
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from crystalgraph.config import WarmStartConfig
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Sites
 from crystalgraph.training.batches import BUCKET, Batches, step_rng
+from crystalgraph.training.config import WarmStartConfig
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.losses import distance_profile, reconstruction_loss, roles
 from crystalgraph.training.warm_start import WarmStart, choose_noise, real_state, supervised

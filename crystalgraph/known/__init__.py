@@ -1,0 +1,1 @@
+"""Known phases: which count, what they are called, and the hull they span."""

@@ -1,0 +1,317 @@
+"""A whole training run: data, warm start, adversarial phase, log, checkpoints, curves and the finished model."""
+
+from __future__ import annotations
+
+import io
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import joblib
+import pandas as pd
+import torch
+
+from crystalgraph import __version__
+from crystalgraph.chemistry.membership import is_within
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.training.config import Config, parse_config
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.errors import InputError
+from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.io.atomic import write_bytes, write_json, write_text
+from crystalgraph.io.datasets import Dataset, load_dataset
+from crystalgraph.models.bundle import Model, save_model
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.models.prototypes import Memory
+from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.relax.calculator import calculator_identity
+from crystalgraph.relax.pool import Workers
+from crystalgraph.symmetry.template import Templates
+from crystalgraph.training.adversarial import Adversarial
+from crystalgraph.training.batches import step_rng
+from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
+from crystalgraph.training.energies import Energies
+from crystalgraph.training.heldout import N_DRAWS, measure_heldout
+from crystalgraph.training.labels import Labels
+from crystalgraph.training.phases import LOG_EVERY, Log, Phase, Progress, Silent, Watcher
+from crystalgraph.training.pool import remember, template_pool
+from crystalgraph.training.prior import PriorTraining
+from crystalgraph.training.redecorate import Redecorated, redecorate
+from crystalgraph.training.warm_start import WarmStart
+
+#: Held-out templates filled for the live validity.
+N_WATCHED = 96
+
+CONFIG_FILE, CURVES_FILE, HELDOUT_FILE, MODEL_FOLDER = "config.toml", "curves.png", "heldout.json", "model"
+
+
+class CrystalPhase(Phase, Protocol):
+    """A phase that trains what makes or scores crystals."""
+
+    average: Generator
+    scorer: Discriminator
+
+
+def train(text: str, out: Path, *, resume: bool = False, device: str = "cpu", watcher: Watcher | None = None) -> Path:
+    """Train as a config says, and measure the result on the held-out templates.
+
+    Args:
+        text: of the config, TOML, see ``crystalgraph.training.config``.
+        out: run folder; must not exist, or hold an unfinished run of the same config when ``resume`` is set.
+        resume: go on from the last checkpoint, which may have been written on another device.
+        device: where generator and discriminators learn; the same seed gives the same result on "cpu" only.
+        watcher: sees the progress.
+
+    Returns:
+        The folder of the finished model.
+
+    Raises:
+        InputError: if the config is wrong, or the folder does not fit.
+    """
+    config = parse_config(text, "config")
+    watcher = watcher or Silent()
+    if resume and not (out / CONFIG_FILE).is_file():
+        raise InputError(f"nothing to resume in {out}: it holds no {CONFIG_FILE}; leave --resume out to start there")
+    if resume and (out / CONFIG_FILE).read_text() != text:
+        raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
+    if not resume and out.exists():
+        raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
+    if config.energies.systems:
+        calculator_identity(config.energies.calculator)
+    dataset = load_dataset(config.data.dataset)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / CONFIG_FILE, text)
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)  # the phases share their work out to threads of their own
+    torch.use_deterministic_algorithms(device == "cpu")
+    try:
+        return _train(config, dataset, out, device, watcher)
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _train(config: Config, dataset: Dataset, out: Path, device: str, watcher: Watcher) -> Path:
+    started = time.monotonic()
+    watcher.message(f"finding the symmetry of {len(dataset.crystals):,} crystals")
+    n_jobs = joblib.cpu_count()
+    corpus = prepare(dataset, config.data, n_jobs=n_jobs)
+    watcher.message(
+        f"{len(corpus.training):,} crystals to learn from, {len(corpus.heldout):,} held out; left out: "
+        + ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items())
+    )
+    pool = template_pool(corpus.training, n_jobs=n_jobs)
+    memory = remember(corpus.training)
+    torch.manual_seed(config.seed)
+    generator, discriminator, prior = _networks(config)
+    wide = Discriminator(
+        width=config.energies.width,
+        n_layers=config.energies.n_layers,
+        cutoff=config.energies.cutoff,
+        max_neighbors=None,
+    )
+    generator.element_volume.copy_(corpus.element_volume)
+    for network in (generator, discriminator, wide):
+        network.to(device)
+    threads = config.threads if device == "cpu" else 1  # a GPU takes the whole batch at once
+    decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
+    if decorated is not None:
+        corpus = replace(corpus, left_out=corpus.left_out | decorated.left_out)
+        watcher.message(f"{len(decorated.data):,} re-decorated prototypes")
+
+    def in_form(data: TemplateSet) -> TemplateSet:
+        return data.without_symmetry() if config.generator.form == "raw" else data
+
+    training, watched = in_form(corpus.training), in_form(corpus.heldout)
+
+    place = device if device == "cpu" else torch.cuda.get_device_name(device)
+    progress = Progress(out, config.checkpoint_every, watcher, started, place)
+    if config.prior.steps:
+        learned = PriorTraining(prior, corpus.training.templates, pool, config.prior, config.seed, config.threads)
+        progress.run(learned)
+        prior = learned.average
+    makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = [
+        lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, threads)
+    ]
+    if config.redecorated is not None and decorated is not None:
+        second, data = config.redecorated, in_form(decorated.data)
+        makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, threads, "re-decorated"))
+    if config.adversarial.steps:
+        makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
+
+    def bundle(*, knows_energies: bool = False) -> Model:
+        made = _bundle(config, dataset, corpus, pool, memory, generator, discriminator, prior, progress.seconds)
+        if knows_energies:
+            made.record["calculator"] = calculator_identity(config.energies.calculator)
+        return made
+
+    def save(name: str, folder: Path, model: Model) -> None:
+        save_model(model, folder)
+        watcher.message(f"{name} done after {sum(progress.seconds.values()) / 60:.0f} minutes; model in {folder}")
+
+    for number, make in enumerate(makers, start=1):
+        phase = make(generator, discriminator)
+
+        def validity(phase: CrystalPhase = phase) -> float:
+            return _validity(phase.average, watched, config.seed)
+
+        if not progress.run(phase, {"prior": prior}, validity):
+            continue
+        generator, discriminator = phase.average, phase.scorer
+        last = number == len(makers) and not config.energies.systems
+        save(phase.name, out / (MODEL_FOLDER if last else phase.name.replace(" ", "-")), bundle())
+    if config.energies.systems:
+        left_out = systems_left_out(config.data)
+        held_out = corpus.heldout if config.data.holdout_by == "formula" else None
+        labels, settings = None, config.energies
+        with Workers(settings.calculator, config.threads) as workers:
+            for number in range(settings.rounds):
+                model = bundle(knows_energies=number > 0)
+                labels = Labels(
+                    model, corpus.training, settings, left_out, held_out, config.seed, workers, earlier=labels
+                )
+                progress.run(labels, {"prior": prior, "learned": wide})
+                energies = Energies(labels, wide, settings, config.seed, threads, number)
+                progress.run(energies, {"prior": prior})
+                generator, discriminator, wide = energies.average, energies.scorer, energies.scorer
+        save(energies.name, out / MODEL_FOLDER, bundle(knows_energies=True))
+    _draw_curves(progress.log, out / CURVES_FILE)
+    figures = measure_heldout(bundle(knows_energies=config.energies.systems > 0), watched, config.seed)
+    write_json(out / HELDOUT_FILE, figures)
+    if figures["templates"]:
+        first, any_draw = (figures[f"match_{n}"]["value"] for n in (1, N_DRAWS))
+        watcher.message(
+            f"{figures['templates']} held-out templates: strictly valid {figures['strict']:.2f}, equal to the real "
+            f"crystal {first:.2f} with one draw, {any_draw:.2f} with {N_DRAWS}"
+        )
+    return out / MODEL_FOLDER
+
+
+def _redecorated(config: Config, dataset: Dataset, corpus: Corpus) -> Redecorated:
+    """Prototypes with the elements of the system, none equal to a known phase of it."""
+    system, crystals = ChemicalSystem.parse(config.data.system), dataset.crystals
+    known = [crystals[is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)]]
+    if config.data.known is not None:
+        known.append(load_dataset(config.data.known).crystals)
+    index = ReferenceIndex.from_crystals(Crystals.concatenate(known))
+    found = redecorate(corpus.training, list(system.atomic_numbers), index)
+    return replace(found, left_out={f"re-decorated: {reason}": n for reason, n in found.left_out.items()})
+
+
+def _generator_arguments(config: Config) -> dict[str, int]:
+    chosen = config.generator
+    return {
+        "width": chosen.width,
+        "edge_width": chosen.edge_width,
+        "n_stages": chosen.n_stages if chosen.form == "feedback" else 0,
+        "n_blocks": chosen.n_blocks,
+        "n_neighbors": chosen.n_neighbors,
+        "n_passes": chosen.n_passes if chosen.form == "feedback" else 1,
+    }
+
+
+def _prior_arguments(config: Config) -> dict[str, Any]:
+    return {"width": config.prior.width, "hidden": config.prior.hidden}
+
+
+def _networks(config: Config) -> tuple[Generator, Discriminator, TemplatePrior]:
+    return (
+        Generator(**_generator_arguments(config)),
+        Discriminator(width=config.adversarial.width),
+        TemplatePrior(**_prior_arguments(config)),
+    )
+
+
+@torch.no_grad()
+def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
+    """Share of a fixed selection of held-out templates that are filled strictly validly."""
+    if len(heldout) == 0:
+        return float("nan")
+    chosen = torch.randperm(len(heldout), generator=step_rng(seed, 9))[:N_WATCHED]
+    sites = Sites.of(heldout.templates[chosen], dtype=torch.float32, device=generator.radii.device)
+    was_training = generator.training
+    generator.eval()
+    noise = generator.noise(sites, step_rng(seed, 10))
+    crystals = generator.passes(sites, noise, generator.n_passes)[-1].crystals
+    generator.train(was_training)
+    return strict_validity(crystals).valid.double().mean().item()
+
+
+def _draw_curves(log: Log, path: Path) -> None:
+    """Loss and validity against the step, as PNG; dotted lines where phases begin."""
+    from matplotlib.figure import Figure
+
+    frame = pd.DataFrame(log.rows)
+    x = range(LOG_EVERY, LOG_EVERY * len(frame) + 1, LOG_EVERY)
+    shown = [name for name in ("prior", "distance", "volume", "shape", "repulsion", "energy") if name in frame]
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for name in shown:
+        upper.plot(x, frame[name], label=name, linewidth=1.2)
+    upper.set(ylabel="loss terms", yscale="log")
+    upper.legend(frameon=False, ncols=3)
+    if "validity" in frame:
+        known = frame["validity"].notna()
+        lower.plot([v for v, k in zip(x, known, strict=True) if k], frame["validity"][known], "o-", markersize=3)
+    lower.set(xlabel="step", ylabel="strictly valid, held-out templates", ylim=(0, 1.02))
+    begins = frame.index[frame["phase"].ne(frame["phase"].shift())]
+    for k, row in enumerate(begins.tolist()):
+        for axis in (upper, lower):
+            axis.axvline(LOG_EVERY * row, color="grey", linestyle=":", linewidth=1)
+        height = 0.03 + 0.07 * (k % 2)  # short phases stand close
+        name = f" {frame['phase'][row]}"
+        lower.text(LOG_EVERY * row, height, name, transform=lower.get_xaxis_transform(), color="grey")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_bytes(path, buffer.getvalue())
+
+
+def _bundle(
+    config: Config,
+    dataset: Dataset,
+    corpus: Corpus,
+    pool: Templates,
+    memory: Memory,
+    generator: Generator,
+    discriminator: Discriminator,
+    prior: TemplatePrior,
+    seconds: dict[str, float],
+) -> Model:
+    record = {
+        "name": config.name,
+        "command": "cg-train " + shlex.join(sys.argv[1:]),
+        "config": config.model_dump(),
+        "generator": _generator_arguments(config),
+        "discriminator": discriminator.arguments,
+        "prior": _prior_arguments(config),
+        "left_out": corpus.left_out,
+        "n_training": len(corpus.training),
+        "n_held_out": len(corpus.heldout),
+        "held_out": held_out_checksum(corpus),
+        "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
+        "minutes": {place: round(spent / 60, 1) for place, spent in seconds.items()},
+        "threads": config.threads,
+        "versions": {
+            "crystalgraph": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torch-geometric", "moyopy", "numpy")},
+        },
+    }
+    return Model(
+        name=config.name,
+        generator=generator.eval(),
+        discriminator=discriminator.eval(),
+        prior=prior.eval(),
+        pool=pool,
+        memory=memory,
+        record=record,
+        checksum="",
+    )

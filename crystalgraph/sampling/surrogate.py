@@ -1,0 +1,85 @@
+"""Move crystals downhill in the energy that a discriminator has learned, along what their templates leave free.
+
+Forces move the first atom of each orbit, pulled back through the operator of its site, and strains are projected on
+what the crystal system allows, as in the generator: the space group holds at every step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.geometry.lattice import lattice_from_code, project_strain
+from crystalgraph.geometry.neighbors import searchable_cells
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.energy_model import Heights, heights
+from crystalgraph.models.generator import Sites, State
+
+#: Å for each eV/Å, and strain for each eV/atom: the inverse of usual force constants and elastic moduli.
+STEP, STRAIN_STEP = 0.06, 0.015
+
+#: Largest move of a step, Å, and largest strain.
+MAX_MOVE, MAX_STRAIN = 0.1, 0.02
+
+#: Bound on the neighbours of an atom in a crystal that is worth following; that of real ones is a few hundred.
+MAX_NEIGHBORS = 1000
+
+#: Share of the last move that is made again.
+MOMENTUM = 0.5
+
+
+def refine(discriminator: Discriminator, sites: Sites, state: State, n_steps: int) -> State:
+    """Take some steps downhill.
+
+    Args:
+        discriminator: has learned energies; on the device of the sites.
+        sites: the templates.
+        state: the crystals to set out from.
+        n_steps: how many.
+
+    Returns:
+        The crystals after the last step; one that is not strictly valid then, or has not come to lie lower, is left as
+        it was.
+    """
+    if n_steps == 0:
+        return state
+    first = found = _heights(discriminator, sites, state)
+    now, velocity, strain_velocity = state, torch.zeros_like(state.u), torch.zeros_like(state.lattice)
+    for _ in range(n_steps):
+        velocity = _bounded(MOMENTUM * velocity + STEP * found.forces[sites.orbits.representative], MAX_MOVE)
+        strain_velocity = _bounded(MOMENTUM * strain_velocity - STRAIN_STEP * found.strain_energy, MAX_STRAIN)
+        now = _moved(sites, now, velocity, strain_velocity)
+        found = _heights(discriminator, sites, now)
+    lower = found.e_above_hull < first.e_above_hull
+    valid = strict_validity(now.crystals.to(device="cpu", dtype=torch.float64)).valid
+    return now.where(lower & valid.to(lower.device), sites, state)
+
+
+def _heights(discriminator: Discriminator, sites: Sites, state: State) -> Heights:
+    """Heights and their slopes; infinite and flat where atoms have absurdly many neighbours."""
+    crystals = state.crystals
+    cells = crystals.lattice, crystals.frac_coords, crystals.num_atoms
+    fine = searchable_cells(*cells, discriminator.cutoff, max_candidates=MAX_NEIGHBORS)
+    found = heights(discriminator, discriminator.graph(crystals, searchable=fine), sites.space_group_number)
+    return Heights(
+        e_above_hull=found.e_above_hull.masked_fill(~fine, torch.inf),
+        forces=found.forces.nan_to_num(0, 0, 0),
+        strain_energy=found.strain_energy.nan_to_num(0, 0, 0),
+    )
+
+
+def _bounded(move: Tensor, largest: float) -> Tensor:
+    """Vectors, or matrices, shortened to a length."""
+    length = move.flatten(1).norm(dim=1).clamp_min(largest)
+    return move * (largest / length).view(-1, *[1] * (move.dim() - 1))
+
+
+def _moved(sites: Sites, state: State, move: Tensor, strain: Tensor) -> State:
+    """The first atoms of the orbits moved, Å, and the cells strained."""
+    frac = torch.linalg.solve_ex(state.lattice.transpose(1, 2)[sites.batch], move).result
+    change_u = torch.einsum("nij,nj->ni", sites.pseudo_inverse, frac) * sites.free
+    change_volume, change_shape = project_strain(sites.system, strain)
+    log_volume, shape, u = state.log_volume + change_volume, state.shape + change_shape, state.u + change_u
+    lattice = lattice_from_code(sites.system, log_volume, shape)
+    return State(log_volume=log_volume, shape=shape, lattice=lattice, u=u, crystals=sites.orbits.expand(lattice, u))

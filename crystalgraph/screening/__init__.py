@@ -1,0 +1,1 @@
+"""From a request to ranked candidates: draw, screen, relax, rank."""

@@ -1,0 +1,143 @@
+"""A whole run in small: what it writes, and that a killed run ends as if nothing had happened."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from crystalgraph.errors import InputError
+from crystalgraph.models.bundle import load_model
+from crystalgraph.runs.train import Silent, train
+
+CONFIG = """
+name = "small"
+threads = 1
+checkpoint_every = 10
+[data]
+system = "Nb-O"
+max_atoms = 3
+[generator]
+form = "FORM"
+width = 16
+n_stages = 2
+n_passes = 2
+[prior]
+steps = 12
+batch_size = 8
+width = 16
+[warm_start]
+steps = 24
+batch_size = 8
+n_draws = 2
+[adversarial]
+steps = 16
+batch_size = 6
+width = 16
+head_start = 4
+[energies]
+systems = 8
+rounds = 2
+samples = 4
+calculator = "toy_potential:make"
+steps = 8
+batch_size = 4
+width = 16
+"""
+
+
+class Killed(Exception):
+    """Stands for a signal that nothing can catch."""
+
+
+class Killer(Silent):
+    """Stops a run after some steps, wherever it is."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self, values: dict[str, float]) -> None:  # noqa: ARG002 - the protocol's
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+FEEDBACK = CONFIG.replace("FORM", "feedback")
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: str) -> None:
+    assert toy_calculator in FEEDBACK
+    whole = load_model(train(FEEDBACK, tmp_path / "whole"))
+    for part, steps in enumerate((11, 17, 18, 15, 13, 13, 11)):  # killed in each phase once
+        with pytest.raises(Killed):
+            train(FEEDBACK, tmp_path / "parts", resume=part > 0, watcher=Killer(steps))
+    parts = load_model(train(FEEDBACK, tmp_path / "parts", resume=True))
+    assert parts.checksum == whole.checksum
+    assert (tmp_path / "parts" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("toy_calculator")
+def test_files_and_record_of_a_run(tmp_path: Path) -> None:
+    folder = train(FEEDBACK, tmp_path / "run")
+    log = pd.read_csv(tmp_path / "run" / "log.csv")
+    assert log["step"].tolist() == [10, 12, 10, 20, 24, 10, 16, 8, 8, 8, 8]
+    assert log["phase"].tolist()[7:] == ["labels", "energies"] * 2
+    assert log["prior"].notna().tolist() == [True, True, *[False] * 9]
+    assert log["validity"][2:7].between(0, 1).all()
+    assert log["fooled"].notna().sum() == 2
+    assert log["labelled"][[7, 9]].gt(1).all()
+    assert log[["energy", "force", "strain"]].notna().sum().tolist() == [2, 2, 2]
+    models = {name: load_model(tmp_path / "run" / name) for name in ("adversarial", "model")}
+    assert [model.knows_energies for model in models.values()] == [False, True]
+    for part in ("generator", "prior"):
+        before, after = (getattr(model, part) for model in models.values())
+        for one, other in zip(before.parameters(), after.parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((tmp_path / "run" / "heldout.json").read_text())
+    assert figures["templates"] > 3
+    assert 0 <= figures["match_1"]["value"] <= figures["match_20"]["value"] <= 1
+    record = json.loads((folder / "model.json").read_text())
+    assert record["left_out"]["in the asked system Nb-O"] > 20
+    assert {"command", "config", "dataset", "minutes", "versions"} <= set(record)
+    model = load_model(folder)
+    assert len(set(model.pool.names())) == len(model.pool) > 100
+
+
+@pytest.mark.parametrize("form", ["plain", "raw"])
+def test_controls_train_too(tmp_path: Path, form: str) -> None:
+    alone = CONFIG.replace("FORM", form).split("[adversarial]")[0]
+    alone += "[adversarial]\nsteps = 0\n[energies]\nsystems = 0\n"
+    alone = alone.replace("steps = 12", "steps = 0", 1)
+    model = load_model(train(alone, tmp_path / "run"))
+    assert len(model.generator.stages) == 0
+    assert model.prior.log_weights(model.pool).std() < 0.2  # untrained: all nearly as likely
+
+
+def test_bad_requests(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        train(FEEDBACK, tmp_path / "taken")
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(FEEDBACK, tmp_path / "taken", resume=True)
+    (tmp_path / "taken" / "config.toml").write_text("other")
+    with pytest.raises(InputError, match="another config"):
+        train(FEEDBACK, tmp_path / "taken", resume=True)
+    with pytest.raises(InputError, match="no_such_module"):
+        train(FEEDBACK.replace("toy_potential:make", "no_such_module:make"), tmp_path / "new")
+    with pytest.raises(InputError, match=r"generator\.width"):
+        train(FEEDBACK.replace("width = 16", "width = -1", 1), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("toy_calculator")
+def test_redecorated_prototypes_are_a_second_stage(tmp_path: Path) -> None:
+    stage = "[redecorated]\nsteps = 6\nbatch_size = 4\n[adversarial]"
+    text = FEEDBACK.replace("[adversarial]", stage).replace("max_atoms = 3", 'max_atoms = 2\nknown = "nbo"')
+    folder = train(text, tmp_path / "run")
+    phases = pd.read_csv(tmp_path / "run" / "log.csv")["phase"].unique().tolist()
+    assert phases == ["prior", "warm start", "re-decorated", "adversarial", "labels", "energies"]
+    left_out = json.loads((folder / "model.json").read_text())["left_out"]
+    assert left_out["re-decorated: equal to a known phase"] >= 1

@@ -1,0 +1,269 @@
+"""Draws: the request holds by construction, every template comes once before any comes twice, seeds repeat."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.errors import InputError
+from crystalgraph.geometry.lattice import code_from_lattice
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.models.bundle import Model
+from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.models.generator import Generator
+from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.models.prototypes import Memory
+from crystalgraph.sampling.sampler import N_DRAWS, REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
+from crystalgraph.sampling.templates import element_counts
+from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.wyckoff import wyckoff_table
+
+NIOBIUM, OXYGEN = 41, 8
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """An untrained model: what is promised here does not depend on weights."""
+    torch.manual_seed(0)
+    dataset = load_dataset("corpus")
+    pool = extract(dataset.crystals[torch.arange(0, 37_855, 60)]).templates
+    return Model(
+        name="untrained",
+        generator=Generator(width=16, n_stages=1, n_passes=2).eval(),
+        discriminator=Discriminator(width=8).eval(),
+        prior=TemplatePrior(width=8).eval(),
+        pool=pool,
+        memory=Memory(pool[:0], torch.zeros(0), torch.zeros(0, 5), torch.zeros(0, 3)),
+        record={},
+        checksum="",
+    )
+
+
+def sampler(model: Model, seed: int = 0, **asked: object) -> Sampler:
+    return Sampler(model, [NIOBIUM, OXYGEN], torch.Generator().manual_seed(seed), **asked)
+
+
+def test_every_template_is_drawn_once_before_any_is_drawn_twice(model: Model) -> None:
+    source = sampler(model)
+    n = len(source.choices)
+    seen = Counter(key for size in (7, n - 7) for key in source.draw(size).template_key)
+    assert len(seen) == n
+    assert set(seen.values()) == {1}
+    assert set(Counter(source.draw(n).template_key).values()) == {1}
+
+
+def test_same_seed_same_crystals_whatever_the_steps(model: Model) -> None:
+    first, again, other = sampler(model), sampler(model), sampler(model, seed=1)
+    one, two = first.draw(20), again.draw(20)
+    assert torch.equal(one.crystals.frac_coords, two.crystals.frac_coords)
+    assert torch.equal(one.crystals.lattice, two.crystals.lattice)
+    assert one.template_key == two.template_key
+    assert other.draw(20).template_key != one.template_key
+
+
+def test_the_best_valid_draw_is_kept(model: Model) -> None:
+    templates = sampler(model).choices.templates
+    groups = templates.space_group_number
+    rng = torch.Generator().manual_seed(5)
+    draws = [fill(model, templates, rng, n_draws=1).crystals for _ in range(3)]
+    best = fill(model, templates, torch.Generator().manual_seed(5), n_draws=3).crystals
+    scores, valid = (
+        torch.stack([judged(d) for d in draws])
+        for judged in (lambda d: model.score(d, groups), lambda d: strict_validity(d).valid)
+    )
+    scores = scores.masked_fill(~valid | scores.isnan(), -torch.inf)
+    assert set(scores.argmax(0).tolist()) == {0, 1, 2}
+    for k in range(len(templates)):
+        equal = [
+            torch.equal(best[k].lattice, d[k].lattice) & torch.equal(best[k].frac_coords, d[k].frac_coords)
+            for d in draws
+        ]
+        assert any(equal)
+        assert scores[equal.index(True), k] >= scores[:, k].max() - 1e-4  # rounding decides between equal draws
+
+
+def test_refined_is_what_refine_makes_of_it(model: Model) -> None:
+    """Each chunk's crystals, whatever their order, are those of the same noise moved downhill."""
+    templates = sampler(model).choices.templates[:10]
+    plain, refined = (fill(model, templates, torch.Generator().manual_seed(1), n_refine=n).crystals for n in (0, 3))
+    assert torch.equal(plain.atomic_numbers, refined.atomic_numbers)
+    lower = model.score(refined, templates.space_group_number) - model.score(plain, templates.space_group_number)
+    moved = (plain.lattice != refined.lattice).flatten(1).any(1)
+    assert moved.any()
+    assert (lower[moved] > 0).all()
+    assert (lower[~moved] == 0).all()
+
+
+def test_steps_downhill_need_energies(model: Model) -> None:
+    assert steps_downhill(model) == steps_downhill(model, 0) == 0
+    with pytest.raises(InputError, match="learned no energies"):
+        sampler(model, n_refine=5)
+    knowing = replace(model, record={"calculator": {}})
+    assert steps_downhill(knowing) == REFINE_STEPS
+    assert (steps_downhill(knowing, fast=True), steps_downhill(knowing, 7, fast=True)) == (0, 7)
+
+
+def test_forms_of_a_draw(model: Model) -> None:
+    templates = sampler(model, guided=False).draw(30).template_key
+    forms = {"usual": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
+    drawn = {name: sampler(model, guided=False, **form).draw(30) for name, form in forms.items()}
+    for samples in drawn.values():
+        assert samples.template_key == templates
+    different = {samples.crystals.frac_coords.sum().item() for samples in drawn.values()}
+    assert len(different) == len(forms)
+    for form, settings in {"usual": {"n_draws": N_DRAWS}, "fast": {"n_passes": 1}}.items():
+        source = sampler(model, guided=False)
+        source.rng = torch.Generator().manual_seed(0)
+        chosen = source.choices.templates[source._next(30)]
+        again = fill(model, chosen, source.rng, recall=False, **settings).crystals
+        assert torch.equal(drawn[form].crystals.frac_coords, again.frac_coords)
+
+
+def test_formula_group_and_size_hold(model: Model) -> None:
+    source = sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=15, max_atoms=14)
+    samples = source.draw(60)
+    counts = element_counts(source.choices.templates, [NIOBIUM, OXYGEN])
+    assert (5 * counts[:, 0] == 2 * counts[:, 1]).all()
+    assert (samples.space_group_number == 15).all()
+    assert samples.crystals.num_atoms.max() <= 14
+    assert ((samples.crystals.frac_coords >= 0) & (samples.crystals.frac_coords <= 1)).all()
+
+
+def test_one_size_of_cell_can_be_asked_for(model: Model) -> None:
+    asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}, "min_atoms": 12, "max_atoms": 12}
+    assert set(sampler(model, **asked).draw(30).crystals.num_atoms.tolist()) == {12}
+    with pytest.raises(InputError, match="no template for NbO2 with 13 to 14 atoms"):
+        sampler(model, **asked | {"min_atoms": 13, "max_atoms": 14})
+
+
+def test_what_cannot_be_is_refused_and_what_can_be_is_named(model: Model) -> None:
+    with pytest.raises(InputError, match="possible sizes are 21"):
+        sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=225, max_atoms=14)
+    with pytest.raises(InputError, match="does not fit space group 230"):
+        sampler(model, formula={NIOBIUM: 1, OXYGEN: 1}, space_group_number=230, max_atoms=8)
+
+
+def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
+    temperatures = 0.5, 1.0, 4.0
+    cold, plain, hot = (sampler(model, temperature=value, guided=False).choices.weights for value in temperatures)
+    assert torch.allclose(cold, plain.square() / plain.square().sum())
+    assert cold.max() > plain.max() > hot.max()
+    logs = model.prior.log_weights(sampler(model, guided=False).choices.templates)
+    assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_templates_that_score_high_on_trial_weigh_more(
+    model: Model, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """A score that only depends on the group multiplies weights by a power of e, and no formula gains by it."""
+
+    def score(_model: Model, _crystals: object, space_group_number: torch.Tensor) -> torch.Tensor:
+        return space_group_number / 100
+
+    monkeypatch.setattr(Model, "score", score)
+    monkeypatch.setattr("crystalgraph.sampling.sampler.N_TRIED", 40)
+    form = {"temperature": temperature}
+    plain, guided = sampler(model, guided=False, **form).choices, sampler(model, **form).choices
+    templates = guided.templates
+    assert templates.names() == plain.templates.names()
+    tried = guided.weights > 0
+    assert tried.sum() == 40
+    assert plain.weights[tried].min() >= plain.weights[~tried].max()
+    valid = strict_validity(fill(model, templates, torch.Generator().manual_seed(3)).crystals).valid
+    sure = tried & valid & templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
+    raised = (guided.weights / plain.weights).log() - TRIAL_WEIGHT * templates.space_group_number / 100 / temperature
+    ratio = element_counts(templates, [NIOBIUM, OXYGEN]).double()
+    ratio = ratio[:, 0] / ratio[:, 1]
+    spread = [raised[sure & (ratio == of)] for of in ratio[sure].unique()]
+    assert max(map(len, spread)) > 2
+    assert all(gains.max() - gains.min() < 1e-6 for gains in spread)
+    share = plain.weights * tried / plain.weights[tried].sum()
+    for of in ratio[tried].unique():
+        assert guided.weights[ratio == of].sum().item() == pytest.approx(share[ratio == of].sum().item())
+    assert len(sampler(model).draw(100)) == 100  # also of those that were not tried
+
+
+@pytest.mark.parametrize("asked", [{}, {"space_group_number": 62}, {"formula": {NIOBIUM: 1, OXYGEN: 2}}])
+def test_exploring_goes_where_no_crystal_of_the_pool_is(model: Model, asked: dict[str, object]) -> None:
+    known = set(sampler(model).choices.templates.names())
+    some, all_new = (sampler(model, explore=share, **asked) for share in (0.3, 1.0))
+    names = some.choices.templates.names()
+    assert len(set(names)) == len(names)
+    is_new = torch.tensor([name not in known for name in names])
+    assert some.choices.weights[is_new].sum().item() == pytest.approx(0.3)
+    drawn = all_new.draw(40)
+    assert len(drawn) == 40
+    assert not known & set(drawn.template_key)
+    assert drawn.crystals.num_atoms.max() <= 20
+    if "space_group_number" in asked:
+        assert (drawn.space_group_number == 62).all()
+    if "formula" in asked:
+        niobium, oxygen = element_counts(all_new.choices.templates, [NIOBIUM, OXYGEN]).T
+        assert (oxygen == 2 * niobium).all()
+
+
+def test_exploring_one_formula_in_one_group(model: Model) -> None:
+    asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}, "space_group_number": 14, "max_atoms": 12}
+    plain, new = (set(sampler(model, **asked, explore=share).choices.templates.names()) for share in (0.0, 0.8))
+    assert plain <= new
+
+
+@pytest.fixture(scope="module")
+def remembering(model: Model) -> Model:
+    """The same model, with the crystals of its pool in memory."""
+    crystals = load_dataset("corpus").crystals[torch.arange(0, 37_855, 60)]
+    found = extract(crystals)
+    return replace(model, memory=Memory(found.templates, *code_from_lattice(found.lattice), found.u))
+
+
+def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, model: Model) -> None:
+    templates = sampler(model, guided=False).choices.templates
+    seed = torch.Generator().manual_seed
+    plain = fill(model, templates, seed(2))
+    filled = fill(remembering, templates, seed(2))
+    fast = fill(remembering, templates, seed(2), recall=False)
+    assert not plain.remembered.any()
+    assert not fast.remembered.any()
+    assert torch.equal(fast.crystals.frac_coords, plain.crystals.frac_coords)
+    assert 0 < filled.remembered.sum() < len(templates)
+    assert strict_validity(filled.crystals).valid[filled.remembered].all()
+    groups, chosen = templates.space_group_number, filled.remembered
+    generated = strict_validity(plain.crystals).valid & chosen
+    assert (model.score(filled.crystals, groups) > model.score(plain.crystals, groups))[generated].all()
+    assert torch.equal(filled.crystals[~chosen].frac_coords, plain.crystals[~chosen].frac_coords)
+    rng = seed(2)
+    fill(model, templates, rng)  # draws the same noise
+    recalled = remembering.memory.recall(templates, model.generator.element_volume, rng)
+    assert recalled.known[chosen].all()
+    per_cell = wyckoff_table().centring[templates.space_group_number].det() / templates.num_atoms
+    wanted, found = recalled.log_volume.exp() * per_cell, filled.crystals.volume / filled.crystals.num_atoms
+    equal = torch.isclose(found, wanted, rtol=1e-4)
+    assert equal[filled.remembered].all()
+    assert not equal[~filled.remembered].any()
+
+
+def test_only_a_formula_is_answered_from_memory(remembering: Model) -> None:
+    formula = {NIOBIUM: 1, OXYGEN: 2}
+    asked, fast, system = (
+        sampler(remembering, guided=False, **form).draw(100).remembered
+        for form in ({"formula": formula}, {"formula": formula, "fast": True}, {})
+    )
+    assert asked.any()
+    assert not asked.all()
+    assert not fast.any()
+    assert not system.any()
+
+
+def test_for_a_system_templates_weigh_more_that_promise_something_new(remembering: Model, model: Model) -> None:
+    free = sampler(model).choices.templates.num_free.double()
+    plain, asked = (sampler(one, guided=False).choices for one in (model, remembering))
+    assert torch.equal(plain.weights, asked.weights)
+    new = sampler(remembering).choices
+    assert torch.equal(new.templates.num_free.double(), free)
+    assert float(new.weights @ free) > 1.3 * float(sampler(model).choices.weights @ free)
+    formula = {NIOBIUM: 1, OXYGEN: 2}
+    one, other = (sampler(m, formula=formula, fast=True).choices.weights for m in (model, remembering))
+    assert torch.equal(one, other)
