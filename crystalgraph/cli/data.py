@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,13 +18,10 @@ from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from crystalgraph.crystals.counts import Counts
-    from crystalgraph.io.datasets import Dataset
-    from crystalgraph.io.entries import Found
+    from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.io.importing import Imported
     from crystalgraph.io.optimade import Answer, Query
-
-Told: TypeAlias = "Callable[[str, int, int], None] | None"
-"""Where progress goes, see `stage_bars`."""
+    from crystalgraph.progress import Progress
 
 EXAMPLES = {
     "list": ("cg-data list",),
@@ -93,7 +89,7 @@ def info(
 
     dataset = load_dataset(name)
     counts = count_crystals(dataset.crystals, dataset.columns)
-    disagreeing = _disagreeing(counts, dataset.card.get("counts", {}))
+    disagreeing = _disagreeing(counts, dataset.source.card.get("counts", {}))
     if as_json:
         print(json.dumps(_report(dataset, counts, disagreeing), indent=2, ensure_ascii=False))
     else:
@@ -147,15 +143,15 @@ def import_crystals(
         raise InputError("where should the dataset go? Name a new folder with --out")
 
     from crystalgraph.io.entries import from_files, from_optimade
-    from crystalgraph.io.importing import check_out
+    from crystalgraph.io.importing import check_out, write_import
     from crystalgraph.io.optimade import Query
 
     check_out(out)
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry is in group 1
-    with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as told:
+    with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as progress:
         if source is not None:
-            found = from_files(source, licence=licence, attribution=attribution, progress=told)
-            imported = _write(found, out, title=name, keep_copies=keep_copies, told=told)
+            entries = from_files(source, licence=licence, attribution=attribution, progress=progress)
+            imported = write_import(entries, out, title=name, keep_copies=keep_copies, progress=progress)
         else:
             query = Query(
                 url=optimade or "",
@@ -164,9 +160,9 @@ def import_crystals(
                 page_limit=page_limit,
                 pause=pause,
             )
-            with _pages(query, out.with_name(f"{out.name}.partial"), resume=resume, told=told) as answer:
-                found = from_optimade(query, answer, licence=licence, attribution=attribution)
-                imported = _write(found, out, title=name, keep_copies=keep_copies, told=told)
+            with _pages(query, out.with_name(f"{out.name}.partial"), resume=resume, progress=progress) as answer:
+                entries = from_optimade(query, answer, licence=licence, attribution=attribution)
+                imported = write_import(entries, out, title=name, keep_copies=keep_copies, progress=progress)
     if as_json:
         from dataclasses import asdict
 
@@ -176,27 +172,18 @@ def import_crystals(
 
 
 @contextmanager
-def _pages(query: Query, kept: Path, *, resume: bool, told: Told) -> Iterator[Answer]:
+def _pages(query: Query, kept: Path, *, resume: bool, progress: Progress | None) -> Iterator[Answer]:
     """What a server gives; the pages are kept until the block that writes them elsewhere has ended."""
     from shutil import rmtree
 
     from crystalgraph.io.optimade import fetch
 
-    answer = fetch(query, kept, resume=resume, progress=None if told is None else partial(told, "fetch"))
+    answer = fetch(query, kept, resume=resume, progress=progress)
     if not answer.entries:
         rmtree(kept)
         raise InputError(f"{query.base} has no entry for the filter {query.filter!r}; try another")
     yield answer
     rmtree(kept)
-
-
-def _write(found: Found, out: Path, *, title: str | None, keep_copies: bool, told: Told) -> Imported:
-    from crystalgraph.crystals.matching import group_equal
-    from crystalgraph.crystals.space_groups import space_groups
-    from crystalgraph.io.importing import write_import
-
-    equal = None if keep_copies else group_equal
-    return write_import(found, out, space_groups=space_groups, group_equal=equal, title=title, progress=told)
 
 
 @app.command("export", epilog=_epilog("export"))
@@ -237,10 +224,9 @@ def export_crystals(
     if fmt is not None:
         export(selection, fmt, out)
     else:
-        with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as told:
-            watch = None if told is None else partial(told, "inputs")
-            failures, remarks = export_vasp(selection, out, input_set=input_set, progress=watch)
-    left_out = selection.left_out | failures
+        with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as progress:
+            failures, remarks = export_vasp(selection, out, input_set=input_set, progress=progress)
+    left_out = selection.failures | failures
     written = len(selection) - len(failures)
     if as_json:
         report = {"out": str(out), "written": written, "left_out": left_out, "remarks": remarks}
@@ -267,16 +253,16 @@ def _disagreeing(counts: Counts, card: Counts) -> list[str]:
     ]
 
 
-def _report(dataset: Dataset, counts: Counts, disagreeing: list[str]) -> dict[str, Any]:
+def _report(dataset: CrystalTable, counts: Counts, disagreeing: list[str]) -> dict[str, Any]:
     return {
-        "name": dataset.name,
-        "title": dataset.card["title"],
-        "sha256": dataset.card["sha256"],
+        "name": dataset.source.name,
+        "title": dataset.source.card["title"],
+        "sha256": dataset.source.card["sha256"],
         "counts": counts,
         "agrees_with_card": not disagreeing,
         "disagreeing": disagreeing,
-        "columns": dataset.card["columns"],
-        "sources": dataset.card["sources"],
+        "columns": dataset.source.card["columns"],
+        "sources": dataset.source.card["sources"],
     }
 
 
@@ -288,8 +274,8 @@ def _print_imported(imported: Imported, out: Path) -> None:
     _print_lines(f"written to {out}, with its card in README.md and what was left out in rejected.csv")
 
 
-def _print_report(dataset: Dataset, counts: Counts, disagreeing: list[str]) -> None:
-    _print_lines(f"{dataset.name}: {dataset.card['title']}", dataset.card["description"], "")
+def _print_report(dataset: CrystalTable, counts: Counts, disagreeing: list[str]) -> None:
+    _print_lines(f"{dataset.source.name}: {dataset.source.card['title']}", dataset.source.card["description"], "")
     rows = [
         (group if first else "", name, f"{count:,}")
         for group, names in counts.items()
@@ -299,9 +285,9 @@ def _print_report(dataset: Dataset, counts: Counts, disagreeing: list[str]) -> N
     _print_lines("")
     _print_table(
         ("source", "licence", "attribution"),
-        [(source["name"], source["licence"], source["attribution"]) for source in dataset.card["sources"]],
+        [(source["name"], source["licence"], source["attribution"]) for source in dataset.source.card["sources"]],
     )
-    _print_lines("", *(f"SHA-256 of {file}, checked: {code}" for file, code in dataset.card["sha256"].items()))
+    _print_lines("", *(f"SHA-256 of {file}, checked: {code}" for file, code in dataset.source.card["sha256"].items()))
     if disagreeing:
         _print_lines("The card does NOT agree with the data:", *disagreeing)
     else:

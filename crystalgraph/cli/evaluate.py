@@ -67,26 +67,26 @@ def evaluate(
         raise InputError("--resume needs the folder of the interrupted run; name it with --out")
 
     from crystalgraph.io.atomic import free_name
-    from crystalgraph.report.evaluation import write_evaluation_report
-    from crystalgraph.runs.evaluate import EvaluationRequest
-    from crystalgraph.runs.evaluate import evaluate as judge_files
+    from crystalgraph.runs.evaluate import evaluate as run_evaluation
 
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry has its reason in the table
-    request = EvaluationRequest(
-        path=path,
-        system=system,
-        reference=reference,
-        training=training,
-        relax=relax,
-        pick=pick,
-        seed=seed,
-        coverage=coverage,
-        calculator=calculator,
-    )
     folder = out or free_name(Path("runs") / f"evaluate-{Path(path).resolve().stem}")
-    with stage_bars(show=not (quiet or as_json)) as watch:
-        evaluation = judge_files(request, folder, workers=workers, resume=resume, watch=watch)
-    write_evaluation_report(folder, evaluation)
+    with stage_bars(show=not (quiet or as_json)) as progress:
+        evaluation = run_evaluation(
+            path,
+            system=system,
+            reference=reference,
+            training=training,
+            relax=relax,
+            pick=pick,
+            seed=seed,
+            coverage=coverage,
+            calculator=calculator,
+            workers=workers,
+            out=folder,
+            resume=resume,
+            progress=progress,
+        )
     if as_json:
         import json
 

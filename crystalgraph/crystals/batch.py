@@ -118,6 +118,16 @@ class Crystals:
         return torch.repeat_interleave(self.ptr[:-1][crystals], counts) + ranges(counts)
 
     @staticmethod
+    def empty() -> Crystals:
+        """A batch of no crystal, float64."""
+        return Crystals(
+            lattice=torch.zeros(0, 3, 3, dtype=torch.float64),
+            frac_coords=torch.zeros(0, 3, dtype=torch.float64),
+            atomic_numbers=torch.zeros(0, dtype=torch.long),
+            num_atoms=torch.zeros(0, dtype=torch.long),
+        )
+
+    @staticmethod
     def concatenate(batches: Sequence[Crystals]) -> Crystals:
         """Join batches in order.
 

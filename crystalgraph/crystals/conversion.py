@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,11 @@ def from_structures(structures: Sequence[Structure]) -> Crystals:
     for position, structure in enumerate(structures):
         if fault := structure_fault(structure):
             raise InputError(f"structure {position} cannot be used: {fault}; leave it out")
+    return crystals_of(structures)
+
+
+def crystals_of(structures: Sequence[Structure]) -> Crystals:
+    """Convert structures that were found sound already, see `structure_fault`; otherwise as `from_structures`."""
     return _crystals(
         [structure.lattice.matrix for structure in structures],
         [structure.frac_coords for structure in structures],
@@ -44,7 +50,7 @@ def from_structures(structures: Sequence[Structure]) -> Crystals:
 def to_structures(crystals: Crystals) -> list[Structure]:
     """Convert to pymatgen structures; the order of sites and the coordinates are kept as they are."""
     return [
-        Structure(Lattice(lattice), [Element.from_Z(int(z)) for z in atomic_numbers], frac_coords)
+        Structure(Lattice(lattice), [elements()[z] for z in atomic_numbers.tolist()], frac_coords)
         for lattice, frac_coords, atomic_numbers in _arrays(crystals)
     ]
 
@@ -79,6 +85,12 @@ def to_atoms(crystals: Crystals) -> list[Atoms]:
         Atoms(numbers=atomic_numbers, scaled_positions=frac_coords, cell=lattice, pbc=True)
         for lattice, frac_coords, atomic_numbers in _arrays(crystals)
     ]
+
+
+@lru_cache(maxsize=1)
+def elements() -> dict[int, Element]:
+    """The elements by atomic number, 1 to 118."""
+    return {z: Element.from_Z(z) for z in range(1, 119)}
 
 
 def _crystals(lattices: Sequence[Any], frac_coords: Sequence[Any], atomic_numbers: Sequence[Any]) -> Crystals:

@@ -40,12 +40,15 @@ def count_crystals(crystals: Crystals, columns: dict[str, NDArray[Any]]) -> Coun
     if "kind" in columns and known is not None and known.dtype == bool:
         counts["kind"] = _values(columns["kind"])
         counts["experimentally known"] = _values(columns["kind"][known])
-    energies = {"formation_energy_per_atom": "a formation energy", "e_form": "a formation energy"}
-    energies["e_above_hull"] = "an energy above hull"
+    energies = {
+        "a formation energy": ("formation_energy_per_atom", "e_form", "dft_formation_energy"),
+        "an energy above hull": ("e_above_hull", "dft_e_above_hull"),
+    }
+    stated = {what: next((name for name in names if name in columns), "") for what, names in energies.items()}
     counts["energy"] = {
         f"with {what}": _sum(np.isfinite(columns[name]))
-        for name, what in energies.items()
-        if name in columns and columns[name].dtype.kind in "iuf"
+        for what, name in stated.items()
+        if name and columns[name].dtype.kind in "iuf"
     }
     counts["source"] = _values(columns["source"])
     counts["licence"] = _values(columns["licence"])

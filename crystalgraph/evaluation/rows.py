@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,11 @@ import numpy as np
 from crystalgraph.chemistry.filter import charge_neutral
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
-from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.crystals.validity import strict_validity
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-Inputs = Mapping[str, "Structure | str"]
-"""Name -> crystal, or the reason why there is none, in input order."""
 
 MAX_RELAXED_ATOMS = 200
 """Larger crystals are not relaxed: one of 400 atoms takes longer than a hundred of the usual size."""
@@ -27,56 +25,17 @@ MAX_RELAXED_ATOMS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """All verdicts on one input; the columns of ``structures.csv``. None stands for "not judged".
+    """All verdicts on one input: a row of ``structures.csv``, whose columns are in `crystalgraph.io.columns`.
 
-    The words are defined in `crystalgraph.evaluation.judge`.
-
-    Attributes:
-        name: of the input.
-        formula: reduced.
-        num_atoms: as given.
-        in_system: whether all its elements belong to the system.
-        valid_cdvae: as defined there.
-        valid_strict: as defined there.
-        charge_neutral: as defined there.
-        min_reduced_distance: shortest distance over the sum of covalent radii.
-        density: g/cm³.
-        volume_per_atom: Å³.
-        space_group: number found with 0.1 Å; None where none is found.
-        unique: whether it is the first of its equals.
-        copy_of: name of the input it is equal to.
-        novel: whether it equals no known phase.
-        known_phase: the one it equals.
-        new: whether it is novel and equals no crystal learned from.
-        training_crystal: the one it equals.
-        relaxation: how its relaxation ended; empty where it was not relaxed.
-        n_steps: of the relaxation.
-        initial_energy: eV/atom.
-        energy: eV/atom after relaxation.
-        e_above_hull: eV/atom.
-        stable: e_above_hull <= 0.
-        metastable: e_above_hull <= 0.1 eV/atom.
-        rmsd: Å from given to relaxed; None where the two do not match.
-        relaxed_volume_per_atom: Å³.
-        relaxed_space_group: as ``space_group``.
-        relaxed_unique: whether it is the lowest in energy of its equals.
-        relaxed_copy_of: name of the lowest.
-        relaxed_novel: as ``novel``.
-        relaxed_known_phase: as ``known_phase``.
-        relaxed_new: as ``new``.
-        relaxed_training_crystal: as ``training_crystal``.
-        sun: stable, unique and novel, all after relaxation.
-        msun: metastable, unique and novel, all after relaxation.
-        reason: why it is not judged further; empty where nothing is wrong.
-        relaxed_file: name of its files after relaxation, without ending.
+    None stands for "not judged". The words are defined in `crystalgraph.evaluation.metrics`.
     """
 
     name: str
     formula: str = ""
     num_atoms: int | None = None
     in_system: bool | None = None
-    valid_cdvae: bool = False
-    valid_strict: bool = False
+    cdvae_valid: bool = False
+    strictly_valid: bool = False
     charge_neutral: bool | None = None
     min_reduced_distance: float = nan
     density: float = nan
@@ -88,9 +47,9 @@ class Row:
     known_phase: str = ""
     new: bool | None = None
     training_crystal: str = ""
-    relaxation: str = ""
+    relax_status: str = ""
     n_steps: int | None = None
-    initial_energy: float = nan
+    energy_unrelaxed: float = nan
     energy: float = nan
     e_above_hull: float = nan
     stable: bool | None = None
@@ -107,56 +66,87 @@ class Row:
     sun: bool | None = None
     msun: bool | None = None
     reason: str = ""
-    relaxed_file: str = ""
+    file: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+"""Header of ``structures.csv``."""
 
 
-def first_verdicts(inputs: Inputs, system: ChemicalSystem) -> tuple[list[dict[str, Any]], dict[str, Formula]]:
-    """Rows, as dictionaries, filled as far as no comparison is needed; and the formula of each crystal."""
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What can be said of each input without comparing it with another.
+
+    Attributes:
+        table: the inputs.
+        system: what they should consist of.
+        rows: one for each input, in the order of the table, filled as far as no comparison is needed; the judge fills
+            in the rest of a copy.
+        formulas: of each crystal, by id.
+    """
+
+    table: CrystalTable
+    system: ChemicalSystem
+    rows: dict[str, dict[str, Any]]
+    formulas: dict[str, Formula]
+
+    @property
+    def eligible(self) -> list[str]:
+        """Inputs that may be relaxed.
+
+        Read, made of elements of the system, strictly valid, and of at most 200 atoms. Copies and known phases are
+        eligible: nothing but validity may decide, so that rates can be carried over to all.
+        """
+        return [name for name, row in self.rows.items() if not row["reason"]]
+
+    @property
+    def comparable(self) -> list[str]:
+        """Inputs that are compared with others: strictly valid and made of elements of the system."""
+        return [name for name, row in self.rows.items() if row["strictly_valid"] and row["in_system"]]
+
+    @cached_property
+    def structures(self) -> dict[str, Structure]:
+        """The crystals by id."""
+        return dict(zip(self.table.ids, self.table.structures, strict=True))
+
+
+def first_verdicts(table: CrystalTable, system: ChemicalSystem) -> Verdicts:
+    """Judge each input by itself.
+
+    Args:
+        table: crystals, and the reason for each that could not be read.
+        system: what they should consist of.
+    """
     empty = {field.name: field.default for field in fields(Row) if field.name != "name"}
-    rows = {name: {"name": name, **empty} for name in inputs}
-    structures = {name: value for name, value in inputs.items() if not isinstance(value, str)}
-    for name, value in inputs.items():
-        if isinstance(value, str):
-            rows[name]["reason"] = value
-    if not structures:
-        return list(rows.values()), {}
-    crystals = from_structures(list(structures.values()))
+    rows = {name: {"name": name, **empty, "reason": table.failures.get(name, "")} for name in table.order}
+    crystals = table.crystals
     validity = strict_validity(crystals)
     in_system = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)
-    formulas = {name: Formula.from_atomic_numbers(s.atomic_numbers) for name, s in structures.items()}
-    for k, (name, structure) in enumerate(structures.items()):
-        formula, reason = formulas[name], validity.reasons[k]
+    atoms = crystals.atomic_numbers.split(crystals.num_atoms.tolist())
+    formulas = {
+        name: Formula.from_atomic_numbers(numbers.tolist()) for name, numbers in zip(table.ids, atoms, strict=True)
+    }
+    for k, (name, formula) in enumerate(formulas.items()):
+        num_atoms, reason = int(crystals.num_atoms[k]), validity.reasons[k]
         if not in_system[k]:
             foreign = [symbol for symbol, _ in formula.counts if symbol not in system.elements]
             outside = f"outside the system {system}: {', '.join(foreign)} has no reference"
             reason = f"{outside}; {reason}" if reason else outside
-        elif not reason and len(structure) > MAX_RELAXED_ATOMS:
-            reason = f"not relaxed: {len(structure)} atoms, at most {MAX_RELAXED_ATOMS} are"
+        elif not reason and num_atoms > MAX_RELAXED_ATOMS:
+            reason = f"not relaxed: {num_atoms} atoms, at most {MAX_RELAXED_ATOMS} are"
         rows[name].update(
             formula=str(formula),
-            num_atoms=len(structure),
+            num_atoms=num_atoms,
             in_system=bool(in_system[k]),
-            valid_cdvae=bool(validity.cdvae_valid[k]),
-            valid_strict=bool(validity.valid[k]),
+            cdvae_valid=bool(validity.cdvae_valid[k]),
+            strictly_valid=bool(validity.valid[k]),
             charge_neutral=charge_neutral(formula),
             min_reduced_distance=float(validity.min_reduced_distance[k]),
             density=float(validity.density[k]),
             volume_per_atom=float(validity.volume_per_atom[k]),
             reason=reason,
         )
-    return list(rows.values()), formulas
-
-
-def not_relaxable(inputs: Inputs, system: ChemicalSystem) -> dict[str, str]:
-    """Why each input is not eligible for relaxation; empty for those that are.
-
-    Eligible is what could be read, is made of elements of the system, is strictly valid, and has at most 200 atoms.
-    Copies and known phases are eligible: nothing but validity may decide, so that rates can be carried over to all.
-    """
-    return {row["name"]: row["reason"] for row in first_verdicts(inputs, system)[0]}
+    return Verdicts(table=table, system=system, rows=rows, formulas=formulas)
 
 
 def pick(names: Sequence[str], k: int, how: str, seed: int) -> list[str]:

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +30,9 @@ from torch_geometric.data import Data, InMemoryDataset, OnDiskDataset, SQLiteDat
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.errors import InputError
-from crystalgraph.graphs.source import CrystalSource, Source, Targets, read_source
+from crystalgraph.graphs.targets import Targets, TargetTable, with_targets
+from crystalgraph.io.atomic import new_folder
+from crystalgraph.io.load import CrystalSource
 
 _CHUNK = 1024
 """Crystals turned into graphs at a time."""
@@ -46,11 +46,12 @@ class CrystalGraphDataset(InMemoryDataset):
     Building takes about 0.1 ms a crystal, so nothing is cached on disk.
 
     Args:
-        source: where the crystals are; see ``read_source``.
+        source: where the crystals are; see `crystalgraph.io.load.load`.
         cutoff: longest edge, Å.
         max_neighbors: cap on the neighbours of an atom, in whole distance shells, or None; see
             ``PeriodicGraph.build``. Give the cutoff and cap of the model that is to read the graphs.
-        targets: what becomes ``y``; see ``read_source``. A crystal without a value is left out and counted.
+        targets: what becomes ``y``; see `crystalgraph.graphs.targets.with_targets`. A crystal without a value is left
+            out and counted.
         dtype: floating-point type of ``pos``, ``cell`` and ``y``.
         transform: applied to each item when it is asked for.
 
@@ -64,7 +65,7 @@ class CrystalGraphDataset(InMemoryDataset):
 
     def __init__(
         self,
-        source: Source,
+        source: CrystalSource,
         *,
         cutoff: float = 5.0,
         max_neighbors: int | None = None,
@@ -73,16 +74,17 @@ class CrystalGraphDataset(InMemoryDataset):
         transform: Callable[[Data], Any] | None = None,
     ) -> None:
         super().__init__(None, transform)
-        read = read_source(source, cutoff=cutoff, targets=targets)
+        labelled = with_targets(source, cutoff=cutoff, targets=targets)
         self.cutoff, self.max_neighbors = cutoff, max_neighbors
-        self.failures, self.target_names = read.failures, read.target_names
-        parts = list(_tables(read, cutoff, max_neighbors, dtype))
+        self.failures, self.target_names = labelled.table.failures, labelled.names
+        parts = list(_graph_tables(labelled, cutoff, max_neighbors, dtype))
         stacked = {key: torch.cat([p.values[key] for p in parts], _stacking_axis(key)) for key in parts[0].values}
         counts = {key: torch.cat([p.counts[key] for p in parts]) for key in parts[0].counts}
-        name = read.names if len(read.names) > 1 else read.names[0]
+        ids = labelled.table.ids
+        name = ids if len(ids) > 1 else ids[0]
         self._data = Data(**stacked, name=name)
         self.slices = {key: torch.nn.functional.pad(torch.cumsum(n, 0), (1, 0)) for key, n in counts.items()}
-        self.slices["name"] = torch.arange(len(read.names) + 1)
+        self.slices["name"] = torch.arange(len(ids) + 1)
 
 
 class OnDiskCrystalGraphDataset(OnDiskDataset):
@@ -115,7 +117,7 @@ class OnDiskCrystalGraphDataset(OnDiskDataset):
     def create(
         cls,
         root: str | os.PathLike[str],
-        source: Source,
+        source: CrystalSource,
         *,
         cutoff: float = 5.0,
         max_neighbors: int | None = None,
@@ -133,31 +135,25 @@ class OnDiskCrystalGraphDataset(OnDiskDataset):
         folder = Path(root)
         if folder.exists():
             raise InputError(f"{str(folder)!r} exists and is not overwritten; remove it or name another folder")
-        read = read_source(source, cutoff=cutoff, targets=targets)
+        labelled = with_targets(source, cutoff=cutoff, targets=targets)
         meta = {
-            "n_crystals": len(read.names),
+            "n_crystals": len(labelled.table),
             "cutoff": cutoff,
             "max_neighbors": max_neighbors,
             "dtype": str(dtype).removeprefix("torch."),
-            "target_names": read.target_names,
-            "failures": read.failures,
+            "target_names": labelled.names,
+            "failures": labelled.table.failures,
         }
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-        try:
+        with new_folder(folder) as partial:
             (partial / _META).write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             (partial / _DATABASE).parent.mkdir()
-            schema = _schema(dtype, len(read.target_names))
+            schema = _schema(dtype, len(labelled.names))
             database, start = SQLiteDatabase(os.fspath(partial / _DATABASE), cls.__name__, schema), 0
-            for part in _tables(read, cutoff, max_neighbors, dtype):
-                rows = [row | {"name": read.names[start + k]} for k, row in enumerate(part.rows())]
+            for part in _graph_tables(labelled, cutoff, max_neighbors, dtype):
+                rows = [row | {"name": labelled.table.ids[start + k]} for k, row in enumerate(part.rows())]
                 database.multi_insert(range(start, start + len(rows)), rows)
                 start += len(rows)
             database.close()
-            partial.chmod(0o755)  # mkdtemp's folders are private
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return cls(folder, transform)
 
     def serialize(self, data: Data) -> dict[str, Any]:
@@ -190,7 +186,7 @@ def to_periodic_graph(data: Data) -> PeriodicGraph:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class _GraphTable:
     """Some crystals' graphs, each field in one tensor, with the share of each crystal."""
 
     values: dict[str, Tensor]
@@ -207,9 +203,11 @@ def _stacking_axis(key: str) -> int:
     return 1 if key == "edge_index" else 0
 
 
-def _tables(source: CrystalSource, cutoff: float, max_neighbors: int | None, dtype: torch.dtype) -> Iterator[_Table]:
-    for start in range(0, len(source.crystals), _CHUNK):
-        crystals = source.crystals[start : start + _CHUNK]
+def _graph_tables(
+    labelled: TargetTable, cutoff: float, max_neighbors: int | None, dtype: torch.dtype
+) -> Iterator[_GraphTable]:
+    for start in range(0, len(labelled.table), _CHUNK):
+        crystals = labelled.table.crystals[start : start + _CHUNK]
         graph = PeriodicGraph.build(crystals, cutoff, max_neighbors)
         order = torch.argsort(graph.edge_index[1], stable=True)
         first_atom = crystals.ptr[graph.edge_batch[order]]
@@ -224,9 +222,9 @@ def _tables(source: CrystalSource, cutoff: float, max_neighbors: int | None, dty
         one = torch.ones_like(crystals.num_atoms)
         atoms, edges = crystals.num_atoms, torch.bincount(graph.edge_batch, minlength=len(crystals))
         counts = dict(zip(values, (atoms, atoms, one, edges, edges, one), strict=True))
-        if source.target_names:
-            values["y"], counts["y"] = source.targets[start : start + _CHUNK].to(dtype), one
-        yield _Table(values=values, counts=counts)
+        if labelled.names:
+            values["y"], counts["y"] = labelled.values[start : start + _CHUNK].to(dtype), one
+        yield _GraphTable(values=values, counts=counts)
 
 
 def _schema(dtype: torch.dtype, n_targets: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.table import CrystalTable, Source
 from crystalgraph.errors import InputError
 
 CARD, CRYSTALS, DFT_HULL = "card.json", "crystals.npz", "dft_hull.json"
 
+MP_SCALE = "MP PBE(+U), corrected"
+"""What the column ``energy_scale`` says of energies on the scale of the Materials Project (MP2020)."""
+
 #: Arrays of ``crystals.npz`` that are not one value a crystal, or that go into `Crystals`.
-_NOT_COLUMNS = ("lattice", "frac_coords", "atomic_numbers", "duplicates")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """Crystals with what is known about each, and the card that says where they come from.
-
-    Attributes:
-        name: name of the folder.
-        crystals: all crystals, float64; fractional coordinates in [0, 1).
-        columns: one value per crystal each, (n_crystals,); the card explains them. A text the source does not
-            give is empty, a number NaN.
-        duplicates: ids of entries that were merged into a crystal, all crystals one after the other,
-            (columns["n_duplicates"].sum(),).
-        card: content of ``card.json``: sources, licences, counts, columns, checksums.
-    """
-
-    name: str
-    crystals: Crystals
-    columns: dict[str, NDArray[Any]]
-    duplicates: NDArray[np.str_]
-    card: dict[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.crystals)
+_NOT_COLUMNS = ("id", "num_atoms", "lattice", "frac_coords", "atomic_numbers", "duplicates")
 
 
 def dataset_names() -> list[str]:
@@ -52,14 +31,15 @@ def dataset_names() -> list[str]:
     return sorted(card.parent.name for card in shipped_folder().glob(f"*/{CARD}"))
 
 
-def load_dataset(name: str | os.PathLike[str]) -> Dataset:
+def load_dataset(name: str | os.PathLike[str]) -> CrystalTable:
     """Load a dataset and check it against the checksum on its card.
 
     Args:
         name: a shipped dataset, see `dataset_names`, or the folder of one.
 
     Returns:
-        The whole dataset in memory.
+        The whole dataset in memory, in the columns that its card explains and in those of
+        `crystalgraph.crystals.table`. ``duplicates`` are the ids of entries that were merged into each crystal.
 
     Raises:
         InputError: if there is no such dataset, a file of it is missing, or its checksum is not the card's.
@@ -78,7 +58,49 @@ def load_dataset(name: str | os.PathLike[str]) -> Dataset:
         num_atoms=torch.from_numpy(data["num_atoms"].astype(np.int64)),
     )
     columns = {key: values for key, values in data.items() if key not in _NOT_COLUMNS}
-    return Dataset(name=folder.name, crystals=crystals, columns=columns, duplicates=data["duplicates"], card=card)
+    ends = np.cumsum(data["n_duplicates"].astype(np.int64))[:-1]
+    merged = np.empty(len(crystals), dtype=object)
+    for position, ids in enumerate(np.split(data["duplicates"], ends)):
+        merged[position] = ids.tolist()
+    return CrystalTable(
+        crystals=crystals,
+        ids=data["id"].tolist(),
+        columns=canonical(columns, folder.name) | {"duplicates": merged},
+        source=Source(name=folder.name, sha256=card["sha256"][CRYSTALS], card=card),
+    )
+
+
+def canonical(columns: dict[str, NDArray[Any]], dataset: str) -> dict[str, NDArray[Any]]:
+    """Columns as stored, with those of `crystalgraph.crystals.table` in their places or beside them.
+
+    An energy is taken for DFT's on the scale of the Materials Project where the dataset states it for the entry, in
+    ``energy_scale``, or, as "nbo", for all of them.
+
+    Args:
+        columns: as stored.
+        dataset: name of the dataset.
+    """
+    columns = dict(columns)
+    if dataset == "nbo" and "e_form" in columns:
+        columns["dft_formation_energy"], columns["dft_e_above_hull"] = (
+            columns.pop("e_form"),
+            columns.pop("e_above_hull"),
+        )
+    elif "energy_scale" in columns:
+        on_scale = columns["energy_scale"] == MP_SCALE
+        for name in ("formation_energy_per_atom", "e_above_hull"):
+            if name in columns:
+                columns[_DFT_NAME[name]] = np.where(on_scale, columns[name], np.nan)
+    if "experimentally_known" in columns:
+        columns["experimental"] = columns["experimentally_known"].astype(np.int8)
+    elif "theoretical" in columns:
+        flag = columns["theoretical"]
+        columns["experimental"] = np.select([flag == 0, flag == 1], [1, 0], -1).astype(np.int8)
+    return columns
+
+
+#: Columns of energies as stored -> what they are called where they are on the scale of the Materials Project.
+_DFT_NAME = {"formation_energy_per_atom": "dft_formation_energy", "e_above_hull": "dft_e_above_hull"}
 
 
 def load_dft_hull() -> dict[str, Any]:
@@ -94,6 +116,13 @@ def load_dft_hull() -> dict[str, Any]:
     folder = dataset_folder("nbo")
     content: dict[str, Any] = json.loads(_read_checked(folder / DFT_HULL, read_card("nbo")))
     return content
+
+
+def is_dataset(source: object) -> bool:
+    """Whether something names a dataset: a shipped one by its name, any by its folder. A `Path` is never a name."""
+    if isinstance(source, str) and source in dataset_names():
+        return True
+    return isinstance(source, str | os.PathLike) and (Path(source) / CARD).is_file()
 
 
 def read_card(name: str | os.PathLike[str]) -> dict[str, Any]:

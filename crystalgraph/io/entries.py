@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pymatgen.core import Structure
-
-from crystalgraph.crystals.batch import Crystals
-from crystalgraph.crystals.conversion import from_structures, structure_fault
+from crystalgraph.crystals.conversion import structure_fault
+from crystalgraph.crystals.table import NOT_STATED, CrystalTable, Source
 from crystalgraph.io.optimade import Answer, Query
-from crystalgraph.io.reading import own_names, read_structures
+from crystalgraph.io.reading import own_ids, read_structures
 from crystalgraph.io.tables import structure_from_optimade
+from crystalgraph.progress import Progress
 
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, in all)."""
-
-NOT_STATED = "not stated"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Entries of a source, before they are looked at.
-
-    Attributes:
-        name: of the source.
-        crystals: those that are crystals, float64; None if there are none.
-        ids: what the source calls them, all different.
-        properties: what else it says about each.
-        rejected: id -> reason, for the entries that gave no crystal.
-        taken_from: where the entries come from, in words.
-        licence: of entries that do not say their own.
-        attribution: whom to name.
-        gaps: what a reader of the card must know.
-        record: the same for programs.
-    """
-
-    name: str
-    crystals: Crystals | None
-    ids: list[str]
-    properties: list[dict[str, Any]]
-    rejected: dict[str, str]
-    taken_from: str
-    licence: str = NOT_STATED
-    attribution: str = NOT_STATED
-    gaps: list[str] = field(default_factory=list)
-    record: dict[str, Any] = field(default_factory=dict)
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 def from_files(
     path: Path, *, licence: str | None = None, attribution: str | None = None, progress: Progress | None = None
-) -> Found:
-    """Entries of a file or folder, see `crystalgraph.io.reading.read_structures`.
+) -> CrystalTable:
+    """Entries of a file or folder, see `crystalgraph.io.reading.read_structures`, under the ids that the files give.
 
     Args:
         path: file or folder.
@@ -64,23 +31,25 @@ def from_files(
     Raises:
         InputError: if the path does not exist, or nothing there is of a known kind.
     """
-    told = None if progress is None else lambda done, total: progress("read", done, total)
-    result = read_structures(path, progress=told)
-    prefix = f"{result.files[0].stem}#" if len(result.files) == 1 else ""
-    return Found(
+    table = read_structures(path, progress=progress)
+    files, name = table.source.files, path.resolve().name
+    prefix = f"{files[0].stem}#" if len(files) == 1 else ""
+    own = own_ids(table)
+    failures = {failure.removeprefix(prefix): reason for failure, reason in table.failures.items()}
+    source = replace(
+        table.source,
         name=path.resolve().stem,
-        crystals=result.crystals,
-        ids=own_names(result),
-        properties=result.properties,
-        rejected={name.removeprefix(prefix): reason for name, reason in result.failures.items()},
-        taken_from=f"{path.resolve().name} ({plural(len(result.files), 'file')})",
+        taken_from=f"{name} ({plural(len(files), 'file')})",
         licence=licence or NOT_STATED,
         attribution=attribution or NOT_STATED,
-        record={"files": {"name": path.resolve().name, "n_files": len(result.files), "sha256": result.checksum()}},
+        record={"files": {"name": name, "n_files": len(files), "sha256": table.source.sha256}},
     )
+    return replace(table, ids=own, failures=failures, order=[], source=source)
 
 
-def from_optimade(query: Query, answer: Answer, *, licence: str | None = None, attribution: str | None = None) -> Found:
+def from_optimade(
+    query: Query, answer: Answer, *, licence: str | None = None, attribution: str | None = None
+) -> CrystalTable:
     """Entries of an OPTIMADE server.
 
     Args:
@@ -89,10 +58,9 @@ def from_optimade(query: Query, answer: Answer, *, licence: str | None = None, a
         licence: instead of the one that the server states.
         attribution: instead of the server's name for itself.
     """
-    structures: list[Structure] = []
-    ids: list[str] = []
+    structures: dict[str, Structure] = {}
     properties: list[dict[str, Any]] = []
-    rejected: dict[str, str] = {}
+    failures: dict[str, str] = {}
     for entry in answer.entries:
         name, attributes = str(entry["id"]), entry.get("attributes") or {}
         try:
@@ -101,40 +69,35 @@ def from_optimade(query: Query, answer: Answer, *, licence: str | None = None, a
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             fault = " ".join(str(error).split())[:200] or type(error).__name__
         if fault:
-            rejected[name] = fault
+            failures[name] = fault
             continue
-        structures.append(structure)
-        ids.append(name)
+        structures[name] = structure
         properties.append({key: attributes.get(key) for key in query.properties})
     provider = answer.provider
     name = str(provider.get("name") or query.base)
-    said = ". ".join(str(provider[key]) for key in ("description", "homepage") if provider.get(key))
+    described = ". ".join(str(provider[key]) for key in ("description", "homepage") if provider.get(key))
     gaps = []
     if answer.announced is not None and answer.announced != len(answer.entries):
         gaps.append(f"The server announced {answer.announced:,} entries and gave {len(answer.entries):,}.")
     if answer.repeated:
         gaps.append(f"{plural(answer.repeated, 'entry', 'entries')} came more than once; the first of each was taken.")
     asked = f"filter `{query.filter}`" if query.filter else "no filter"
-    return Found(
+    record = {
+        "url": query.base,
+        "filter": query.filter,
+        "properties": list(query.properties),
+        "retrieved": answer.retrieved,
+        "provider": provider,
+    }
+    source = Source(
         name=name,
-        crystals=from_structures(structures) if structures else None,
-        ids=ids,
-        properties=properties,
-        rejected=rejected,
         taken_from=f"OPTIMADE server {query.base}, {asked}" + (f", {answer.retrieved}" if answer.retrieved else ""),
         licence=licence or answer.licences or NOT_STATED,
-        attribution=attribution or (f"{name}: {said}" if said else name),
-        gaps=gaps,
-        record={
-            "optimade": {
-                "url": query.base,
-                "filter": query.filter,
-                "properties": list(query.properties),
-                "retrieved": answer.retrieved,
-                "provider": provider,
-            }
-        },
+        attribution=attribution or (f"{name}: {described}" if described else name),
+        gaps=tuple(gaps),
+        record={"optimade": record},
     )
+    return CrystalTable.of_structures(structures, source=source, properties=properties, failures=failures)
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.core import Structure
 
-from crystalgraph.crystals.conversion import from_structures, to_atoms, to_structures
+from crystalgraph.crystals.conversion import to_atoms
+from crystalgraph.crystals.table import CrystalTable, plain
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free, new_folder, write_bytes
-from crystalgraph.io.datasets import CARD, dataset_names, load_dataset
-from crystalgraph.io.reading import own_names, read_structures
+from crystalgraph.io.datasets import is_dataset
+from crystalgraph.io.load import load
+from crystalgraph.io.reading import own_ids
 from crystalgraph.io.run_layout import RELAXED_FILE
 from crystalgraph.io.tables import require_pyarrow
 from crystalgraph.io.writing import write_structures
+from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp.sets import VaspInputSet
-
-Progress = Callable[[int, int], None]
-"""Called with (crystals done, crystals in all)."""
 
 #: What can be written; a folder with a file each, or one file with all.
 _FOLDER_FORMATS, _FILE_FORMATS = ("cif", "poscar"), ("extxyz", "ase-db", "json", "parquet")
@@ -42,56 +42,36 @@ _FOLDER_FORMATS, _FILE_FORMATS = ("cif", "poscar"), ("extxyz", "ase-db", "json",
 EXPORT_FORMATS = (*_FOLDER_FORMATS, *_FILE_FORMATS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Crystals to hand over.
-
-    Attributes:
-        structures: in the order of the source.
-        names: a name for each, all different.
-        columns: what is known about each: numbers, flags, texts, lists of texts.
-        left_out: name -> reason, for what the source holds but could not be read.
-    """
-
-    structures: list[Structure]
-    names: list[str]
-    columns: list[dict[str, Any]]
-    left_out: dict[str, str]
-
-    def __len__(self) -> int:
-        return len(self.structures)
-
-
-def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), relaxed: bool = False) -> Selection:
-    """Crystals of a dataset, of a run folder, or of structure files.
+def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), relaxed: bool = False) -> CrystalTable:
+    """Crystals of a dataset, of a run folder, or of structure files, under the ids that their files give.
 
     Args:
         source: a shipped dataset, the folder of one, a run folder, a structure file, or a folder of them.
         top: the first so many; those of a run are ranked.
-        ids: instead of that, those with these ids (of a dataset) or names (of files).
+        ids: instead of that, those with these ids.
         relaxed: of a run, the relaxed structures instead of those drawn.
+
+    Returns:
+        The crystals, and the reason for everything that could not be read.
 
     Raises:
         InputError: if there is no such source, or it does not hold what is asked for.
     """
     if top is not None and (ids or top < 1):
         raise InputError(f"--top {top}: give a number of crystals, 1 or more, and no --ids beside it")
-    is_dataset = source in dataset_names() or (Path(source) / CARD).is_file()
-    if is_dataset and relaxed:
+    if relaxed and is_dataset(source):
         raise InputError(f"--relaxed is for run folders, and {source!r} is a dataset; leave it out")
-    found = _of_dataset(source, top, ids) if is_dataset else _of_files(Path(source), relaxed=relaxed)
-    if unknown := [name for name in ids if name not in found.names]:
+    if relaxed and not (Path(source) / RELAXED_FILE).is_file():
+        raise InputError(f"{source!r} holds no {RELAXED_FILE}; name a run folder made with --relax and extxyz")
+    table = load(Path(source) / RELAXED_FILE if relaxed else source)
+    table = replace(table, ids=own_ids(table), order=[])
+    if unknown := [name for name in ids if name not in table.ids]:
         raise InputError(f"{source!r} holds no crystal {unknown[0]!r}; `cg-data export SOURCE --format json` lists all")
-    positions = [found.names.index(name) for name in ids] if ids else range(len(found))[:top]
-    return Selection(
-        structures=[found.structures[k] for k in positions],
-        names=[found.names[k] for k in positions],
-        columns=[found.columns[k] for k in positions],
-        left_out=found.left_out,
-    )
+    positions = [table.ids.index(name) for name in ids] if ids else list(range(len(table)))[:top]
+    return replace(table[positions], failures=table.failures, order=[])
 
 
-def export(selection: Selection, fmt: str, out: Path) -> None:
+def export(selection: CrystalTable, fmt: str, out: Path) -> None:
     """Write the crystals in one format.
 
     ``cif`` and ``poscar`` make a folder with a file each; ``extxyz``, ``ase-db``, ``json`` (pymatgen's, one entry a
@@ -108,7 +88,7 @@ def export(selection: Selection, fmt: str, out: Path) -> None:
     if fmt not in EXPORT_FORMATS:
         raise InputError(f"--format {fmt!r} is not known; give one of {', '.join(EXPORT_FORMATS)}")
     _check(selection, out)
-    names = file_names(selection.names)
+    names = file_names(selection.ids)
     if fmt in _FOLDER_FORMATS:
         with new_folder(out) as folder:
             write_structures([right_handed(s) for s in selection.structures], names, folder, fmt)
@@ -118,7 +98,7 @@ def export(selection: Selection, fmt: str, out: Path) -> None:
 
 
 def export_vasp(
-    selection: Selection, out: Path, *, input_set: str = "MPRelaxSet", progress: Progress | None = None
+    selection: CrystalTable, out: Path, *, input_set: str = "MPRelaxSet", progress: Progress | None = None
 ) -> tuple[dict[str, str], dict[str, int]]:
     """Write VASP's INCAR, KPOINTS and POSCAR of each crystal, and the names of its potentials in a POTCAR.spec.
 
@@ -141,9 +121,10 @@ def export_vasp(
     make = _input_set(input_set)
     failures: dict[str, str] = {}
     remarks: dict[str, int] = {}
+    report = at_stage(progress, "inputs")
     with new_folder(out) as folder:
         for done, (name, structure) in enumerate(
-            zip(file_names(selection.names), selection.structures, strict=True), start=1
+            zip(file_names(selection.ids), selection.structures, strict=True), start=1
         ):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -155,8 +136,7 @@ def export_vasp(
                     inputs.write_input(folder / name)
             for text in {str(w.message) for w in caught if w.category.__name__ == "BadInputSetWarning"}:
                 remarks[text] = remarks.get(text, 0) + 1
-            if progress is not None:
-                progress(done, len(selection))
+            report(done, len(selection))
         if len(failures) == len(selection):
             name, reason = next(iter(failures.items()))
             raise InputError(f"{input_set} can be made for none of {len(failures)} crystals; {name}: {reason}")
@@ -183,81 +163,41 @@ def file_names(names: Sequence[str]) -> list[str]:
     return list(free)
 
 
-def _check(selection: Selection, out: Path) -> None:
+def _check(selection: CrystalTable, out: Path) -> None:
     if not len(selection):
-        reason = next(iter(selection.left_out.items()), None)
+        reason = next(iter(selection.failures.items()), None)
         raise InputError("there is no crystal to export" + (f"; {reason[0]}: {reason[1]}" if reason else ""))
     check_free(out)
 
 
-def _of_dataset(source: str, top: int | None, ids: Sequence[str]) -> Selection:
-    dataset = load_dataset(source)
-    names = dataset.columns["id"].tolist()
-    # Only what is asked for becomes structures: a whole corpus of them fills the memory.
-    wanted = set(ids)
-    rows = [k for k, name in enumerate(names) if name in wanted] if ids else list(range(len(names)))[:top]
-    ends = np.cumsum(dataset.columns["n_duplicates"].astype(np.int64))
-    columns = [
-        {key: _plain(values[k]) for key, values in dataset.columns.items() if key not in ("id", "num_atoms")}
-        | {"duplicates": dataset.duplicates[ends[k] - int(dataset.columns["n_duplicates"][k]) : ends[k]].tolist()}
-        for k in rows
-    ]
-    return Selection(
-        structures=to_structures(dataset.crystals[rows]),
-        names=[names[k] for k in rows],
-        columns=columns,
-        left_out={},
-    )
-
-
-def _of_files(path: Path, *, relaxed: bool) -> Selection:
-    if relaxed and not (path / RELAXED_FILE).is_file():
-        raise InputError(f"{str(path)!r} holds no {RELAXED_FILE}; name a run folder made with --relax and extxyz")
-    result = read_structures(path / RELAXED_FILE if relaxed else path)
-    return Selection(
-        structures=[] if result.crystals is None else to_structures(result.crystals),
-        names=own_names(result),
-        columns=result.properties,
-        left_out=result.failures,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A number, flag or text as Python has it, None for what is missing."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if value == "" or (isinstance(value, float) and not np.isfinite(value)) else value
-
-
 def _given(columns: dict[str, Any]) -> dict[str, Any]:
     """The columns that hold a number, a flag or a text."""
-    plain = {key: _plain(value) for key, value in columns.items() if isinstance(value, bool | int | float | str)}
-    return {key: value for key, value in plain.items() if value is not None}
+    return {key: value for key, value in columns.items() if isinstance(value, bool | int | float | str)}
 
 
-def _extxyz(selection: Selection) -> bytes:
+def _extxyz(selection: CrystalTable) -> bytes:
     from io import StringIO
 
     from ase.io.extxyz import write_extxyz
 
-    frames = to_atoms(from_structures(selection.structures))
-    for atoms, name, columns in zip(frames, selection.names, selection.columns, strict=True):
+    frames = to_atoms(selection.crystals)
+    for atoms, name, columns in zip(frames, selection.ids, selection.rows(), strict=True):
         atoms.info = {"name": name} | {re.sub(r"\W", "_", key): value for key, value in _given(columns).items()}
     buffer = StringIO()
     write_extxyz(buffer, frames)
     return buffer.getvalue().encode()
 
 
-def _ase_db(selection: Selection) -> bytes:
+def _ase_db(selection: CrystalTable) -> bytes:
     from ase.db import connect
     from ase.db.core import check
 
-    frames = to_atoms(from_structures(selection.structures))
+    frames = to_atoms(selection.crystals)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about keys that are also formulas
         file = Path(folder) / "crystals.db"
         with connect(file, type="db") as database:
-            for atoms, name, columns in zip(frames, selection.names, selection.columns, strict=True):
+            for atoms, name, columns in zip(frames, selection.ids, selection.rows(), strict=True):
                 pairs: dict[str, Any] = {}
                 data: dict[str, Any] = {}
                 for key, value in {"name": name, **_given(columns)}.items():
@@ -276,25 +216,25 @@ def _ase_db(selection: Selection) -> bytes:
         return file.read_bytes()
 
 
-def _json(selection: Selection) -> bytes:
+def _json(selection: CrystalTable) -> bytes:
     entries = [
         json.dumps({"material_id": name, **_given(columns), "structure": structure.as_dict()}, ensure_ascii=False)
-        for name, columns, structure in zip(selection.names, selection.columns, selection.structures, strict=True)
+        for name, columns, structure in zip(selection.ids, selection.rows(), selection.structures, strict=True)
     ]
     return ("[\n" + ",\n".join(entries) + "\n]\n").encode()
 
 
-def _parquet(selection: Selection) -> bytes:
+def _parquet(selection: CrystalTable) -> bytes:
     require_pyarrow()
     import pyarrow
     from pyarrow import parquet
 
-    crystals = from_structures(selection.structures)
+    crystals = selection.crystals
     ends = crystals.ptr[1:-1].numpy()
-    arrays: dict[str, Any] = {"id": selection.names}
-    for key in dict.fromkeys(key for columns in selection.columns for key in columns):
+    arrays: dict[str, Any] = {"id": selection.ids}
+    for key, values in selection.columns.items():
         if key not in ("id", "lattice", "species", "frac_coords"):
-            arrays[key] = _parquet_column([columns.get(key) for columns in selection.columns])
+            arrays[key] = _parquet_column([plain(value) for value in values])
     arrays |= {
         "n_sites": crystals.num_atoms.numpy(),
         "lattice": list(crystals.lattice.reshape(-1, 9).numpy()),
@@ -308,11 +248,11 @@ def _parquet(selection: Selection) -> bytes:
 
 def _parquet_column(values: list[Any]) -> list[Any]:
     """Values of one type; where types are mixed, texts."""
-    plain = [list(v) if isinstance(v, list | tuple | np.ndarray) else _plain(v) for v in values]
-    kinds = {type(value) for value in plain if value is not None}
+    cells = [list(v) if isinstance(v, list | tuple | np.ndarray) else v for v in values]
+    kinds = {type(cell) for cell in cells if cell is not None}
     if len(kinds) <= 1 or kinds == {int, float}:
-        return plain
-    return [None if value is None else str(value) for value in plain]
+        return cells
+    return [None if cell is None else str(cell) for cell in cells]
 
 
 def _input_set(name: str) -> Callable[[Structure], VaspInputSet]:

@@ -1,15 +1,10 @@
-"""Make a dataset of anybody's crystals: checked, without copies, each loss with its reason, and a card that says so.
-
-What crystals count as equal, and which space group one has, is decided in `crystalgraph.evaluation`; the caller hands
-both in.
-"""
+"""Make a dataset of anybody's crystals: checked, without copies, each loss with its reason, and a card that says so."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +15,20 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from crystalgraph.chemistry.elements import covalent_radii
+from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
-from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.matching import group_equal
+from crystalgraph.crystals.space_groups import space_groups
+from crystalgraph.crystals.table import NOT_STATED, CrystalTable, Source, plain
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import neighbor_list, searchable_cells
 from crystalgraph.io.atomic import check_free, new_folder
 from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.dataset_folder import Arrays, smallest, structure_arrays, write_dataset
 from crystalgraph.io.datasets import dataset_names
-from crystalgraph.io.entries import NOT_STATED, Found, Progress, plural
+from crystalgraph.io.entries import plural
 from crystalgraph.io.tables import ID_COLUMNS
-
-SpaceGroups = Callable[[Sequence[Structure]], Sequence[int]]
-"""Gives the space group number of each structure, 0 where there is none."""
-
-GroupEqual = Callable[[Sequence[Structure]], NDArray[np.int64]]
-"""Labels each structure by the first one that it is equal to; see `crystalgraph.crystals.matching.group_equal`."""
+from crystalgraph.progress import Progress, at_stage
 
 REJECTED = "rejected.csv"
 """Where a dataset keeps what was left out of it, with the reasons."""
@@ -96,21 +89,19 @@ class Imported:
 
 
 def write_import(
-    found: Found,
+    entries: CrystalTable,
     out: Path,
     *,
-    space_groups: SpaceGroups,
-    group_equal: GroupEqual | None,
+    keep_copies: bool = False,
     title: str | None = None,
     progress: Progress | None = None,
 ) -> Imported:
     """Check the entries, merge copies, and write the dataset's folder.
 
     Args:
-        found: the entries.
+        entries: see `crystalgraph.io.entries`.
         out: the folder; it must not exist.
-        space_groups: see `SpaceGroups`.
-        group_equal: see `GroupEqual`; asked about crystals of equal formula and space group only. None keeps copies.
+        keep_copies: whether crystals of equal formula and space group that StructureMatcher calls equal all stay.
         title: of the card.
         progress: called as the work goes on.
 
@@ -121,31 +112,33 @@ def write_import(
         InputError: if the folder exists or cannot be made, or no entry is left.
     """
     check_out(out)
-    faults = [] if found.crystals is None else _faults(found.crystals, progress)
-    rejected = found.rejected | {name: why for name, why in zip(found.ids, faults, strict=True) if why}
-    kept = [position for position, why in enumerate(faults) if not why]
-    if found.crystals is None or not kept:
+    faults = _faults(entries.crystals, progress)
+    rejected = entries.failures | {name: why for name, why in zip(entries.ids, faults, strict=True) if why}
+    kept = entries[[not why for why in faults]]
+    if not len(kept):
         first, why = next(iter(rejected.items()), ("the source", "it is empty"))
-        raise InputError(f"none of {len(rejected)} entries of {found.name!r} can be used; the first, {first}: {why}")
-    arrays, dropped = _without_copies(found, found.crystals[kept], kept, space_groups, group_equal, progress)
+        raise InputError(
+            f"none of {len(rejected)} entries of {entries.source.name!r} can be used; the first, {first}: {why}"
+        )
+    arrays, dropped = _without_copies(kept, keep_copies, progress)
     imported = Imported(
-        n_entries=len(found.ids) + len(found.rejected),
+        n_entries=len(entries.order),
         n_crystals=len(arrays["id"]),
         n_copies=len(kept) - len(arrays["id"]),
         rejected=rejected,
     )
     stated = Counter(zip(arrays["source"].tolist(), arrays["licence"].tolist(), strict=True))
     texts = _card(
-        found,
+        entries.source,
         imported,
-        title or f"Crystals from {found.name}",
+        title or f"Crystals from {entries.source.name}",
         dropped,
         [pair for pair, _ in stated.most_common()],
-        copies_kept=group_equal is None,
+        copies_kept=keep_copies,
     )
     record = {
         "import": {
-            **found.record,
+            **entries.source.record,
             "n_entries": imported.n_entries,
             "n_copies": imported.n_copies,
             "n_rejected": len(rejected),
@@ -171,64 +164,45 @@ def check_out(out: Path) -> None:
     check_free(out)
 
 
-def _without_copies(
-    found: Found,
-    crystals: Crystals,
-    kept: list[int],
-    space_groups: SpaceGroups,
-    group_equal: GroupEqual | None,
-    progress: Progress | None,
-) -> tuple[Arrays, list[str]]:
-    """The arrays of the crystals (the kept ones of the source) without copies; and properties that make no array."""
-    structures = to_structures(crystals)
-    groups = _space_groups(structures, space_groups, progress)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen warns for each element without a tabulated electronegativity
-        formulas = [structure.composition.reduced_formula for structure in structures]
+def _without_copies(kept: CrystalTable, keep_copies: bool, progress: Progress | None) -> tuple[Arrays, list[str]]:
+    """The arrays of the crystals without copies, and columns that make no array."""
+    groups = _space_groups(kept.structures, progress)
+    atoms = kept.crystals.atomic_numbers.split(kept.crystals.num_atoms.tolist())
+    formulas = [str(Formula.from_atomic_numbers(numbers.tolist())) for numbers in atoms]
     labels = np.arange(len(kept))
-    if group_equal is not None:
-        labels = _merge(structures, [*zip(formulas, groups, strict=True)], group_equal, progress)
+    if not keep_copies:
+        labels = _merge(kept.structures, [*zip(formulas, groups, strict=True)], progress)
     is_first = labels == np.arange(len(kept))
-    ids, properties = [found.ids[k] for k in kept], [found.properties[k] for k in kept]
-    merged = {k: _duplicates(properties[k]) for k in np.flatnonzero(is_first).tolist()}
+    earlier = [_duplicates(value) for value in kept.columns.get("duplicates", [None] * len(kept))]
+    merged = {k: earlier[k] for k in np.flatnonzero(is_first).tolist()}
     for position in np.flatnonzero(~is_first).tolist():
-        merged[int(labels[position])] += [ids[position], *_duplicates(properties[position])]
+        merged[int(labels[position])] += [kept.ids[position], *earlier[position]]
     return _arrays(
-        crystals[is_first.tolist()],
-        ids=[ids[k] for k in merged],
+        kept[is_first],
         formulas=[formulas[k] for k in merged],
         groups=[groups[k] for k in merged],
-        properties=[properties[k] for k in merged],
         duplicates=list(merged.values()),
-        found=found,
     )
 
 
 def _arrays(
-    crystals: Crystals,
-    *,
-    ids: list[str],
-    formulas: list[str],
-    groups: list[int],
-    properties: list[dict[str, Any]],
-    duplicates: list[list[str]],
-    found: Found,
+    table: CrystalTable, *, formulas: list[str], groups: list[int], duplicates: list[list[str]]
 ) -> tuple[Arrays, list[str]]:
-    """The arrays of the dataset, and the names of properties that make none."""
-    columns, dropped = _columns(properties, ids)
-    wrapped = crystals.frac_coords.numpy() % 1
+    """The arrays of the dataset, and the names of columns that make none."""
+    columns, dropped = _columns(table)
+    wrapped = table.crystals.frac_coords.numpy() % 1
     arrays = {
-        "id": np.array(ids, dtype=str),
+        "id": np.array(table.ids, dtype=str),
         "formula": np.array(formulas, dtype=str),
         "space_group_number": np.array(groups, dtype=np.uint8),
-        "source": np.array(_stated(properties, "source", found.name), dtype=str),
-        "licence": np.array(_stated(properties, "licence", found.licence), dtype=str),
+        "source": np.array(_stated(table, "source", table.source.name), dtype=str),
+        "licence": np.array(_stated(table, "licence", table.source.licence), dtype=str),
         **columns,
         **structure_arrays(
-            crystals.num_atoms.numpy(),
-            crystals.lattice.numpy(),
+            table.crystals.num_atoms.numpy(),
+            table.crystals.lattice.numpy(),
             np.where(wrapped == 1, 0.0, wrapped),  # a coordinate just below zero is wrapped to one
-            crystals.atomic_numbers.numpy(),
+            table.crystals.atomic_numbers.numpy(),
         ),
         "n_duplicates": smallest(np.array([len(names) for names in duplicates])),
         "duplicates": np.array([name for names in duplicates for name in names], dtype=str),
@@ -239,10 +213,10 @@ def _arrays(
 def _faults(crystals: Crystals, progress: Progress | None) -> list[str]:
     """Why each crystal cannot be used; empty where it can."""
     faults: list[str] = []
+    report = at_stage(progress, "check")
     for start in range(0, len(crystals), _CHUNK):
         faults += _faults_of_few(crystals[start : start + _CHUNK])
-        if progress is not None:
-            progress("check", len(faults), len(crystals))
+        report(len(faults), len(crystals))
     return faults
 
 
@@ -276,48 +250,48 @@ def _faults_of_few(crystals: Crystals) -> list[str]:
     return faults
 
 
-def _space_groups(structures: list[Structure], find: SpaceGroups, progress: Progress | None) -> list[int]:
+def _space_groups(structures: list[Structure], progress: Progress | None) -> list[int]:
     numbers: list[int] = []
+    report = at_stage(progress, "space groups")
     for start in range(0, len(structures), _CHUNK // 10):
         # Where nothing is found, whole translations are still there.
-        numbers += [max(number, 1) for number in find(structures[start : start + _CHUNK // 10])]
-        if progress is not None:
-            progress("space groups", len(numbers), len(structures))
+        numbers += [max(number, 1) for number in space_groups(structures[start : start + _CHUNK // 10])]
+        report(len(numbers), len(structures))
     return numbers
 
 
 def _merge(
-    structures: list[Structure], keys: Sequence[tuple[str, int]], equal: GroupEqual, progress: Progress | None
+    structures: list[Structure], keys: Sequence[tuple[str, int]], progress: Progress | None
 ) -> NDArray[np.int64]:
     """Position of the first crystal that each one is equal to, among those of equal formula and space group."""
     buckets: dict[tuple[str, int], list[int]] = {}
     for position, key in enumerate(keys):
         buckets.setdefault(key, []).append(position)
     labels, done = np.arange(len(structures)), 0
+    report = at_stage(progress, "copies")
     for members in buckets.values():
         if len(members) > 1:
-            labels[members] = np.array(members)[equal([structures[k] for k in members])]
+            labels[members] = np.array(members)[group_equal([structures[k] for k in members])]
         done += len(members)
-        if progress is not None:
-            progress("copies", done, len(structures))
+        report(done, len(structures))
     return labels
 
 
-def _columns(properties: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> tuple[Arrays, list[str]]:
-    """One array a property that is a number, a flag or a text; and the names of those that are not."""
+def _columns(table: CrystalTable) -> tuple[Arrays, list[str]]:
+    """One array a column of numbers, flags or texts; and the names of those that are not."""
     arrays: Arrays = {}
     dropped: list[str] = []
-    for name in dict.fromkeys(key for told in properties for key in told):
+    for name, column in table.columns.items():
         if name in _WORKED_OUT or name in ID_COLUMNS:
             continue
-        values = [_plain(told.get(name)) for told in properties]
-        if all(value is None for value in values) or values == list(ids):
+        values = [plain(value) for value in column]
+        if all(value is None for value in values) or values == table.ids:
             continue
         array = _column(values)
         if array is None:
-            dropped.append(str(name))
+            dropped.append(name)
         else:
-            arrays[re.sub(r"[/\\\x00-\x1f]", "_", str(name))] = array
+            arrays[re.sub(r"[/\\\x00-\x1f]", "_", name)] = array
     return arrays, dropped
 
 
@@ -335,15 +309,8 @@ def _column(values: list[Any]) -> NDArray[Any] | None:
     return None
 
 
-def _plain(value: Any) -> Any:
-    """A number, flag or text as Python has it; None for what is missing; else the value."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if value == "" or (isinstance(value, float) and not np.isfinite(value)) else value
-
-
 def _card(
-    found: Found,
+    source: Source,
     imported: Imported,
     title: str,
     dropped: Sequence[str],
@@ -359,7 +326,7 @@ def _card(
         else f"{plural(imported.n_copies, 'copy', 'copies')} merged: among crystals of equal formula and space group, "
         "the first of those that StructureMatcher (default tolerances) calls equal was kept."
     )
-    gaps = [*found.gaps, "The units of columns taken over from the source are the source's."]
+    gaps = [*source.gaps, "The units of columns taken over from the source are the source's."]
     if dropped:
         gaps.append(f"Not taken over, for they are neither numbers nor short texts: {', '.join(dropped)}.")
     if NOT_STATED in {licence for _, licence in stated}:
@@ -372,9 +339,9 @@ def _card(
     )
     return {
         "title": title,
-        "description": f"{size} from {found.taken_from}. Lengths in angstrom.",
+        "description": f"{size} from {source.taken_from}. Lengths in angstrom.",
         "sources": [
-            {"name": name, "licence": licence, "taken_from": found.taken_from, "attribution": found.attribution}
+            {"name": name, "licence": licence, "taken_from": source.taken_from, "attribution": source.attribution}
             for name, licence in stated
         ],
         "exclusions": f"Left out, with reasons in `{REJECTED}`: {losses}." if losses else "Nothing was left out.",
@@ -384,13 +351,12 @@ def _card(
     }
 
 
-def _stated(properties: Sequence[Mapping[str, Any]], key: str, otherwise: str) -> list[str]:
+def _stated(table: CrystalTable, key: str, otherwise: str) -> list[str]:
     """What each entry says under a key, or what holds for all where they say nothing or too much for a card."""
-    texts = [str(told.get(key) or "") for told in properties]
+    texts = [str(plain(value) or "") for value in table.columns.get(key, [""] * len(table))]
     return [otherwise] * len(texts) if len({*texts}) > _MOST_SOURCES else [text or otherwise for text in texts]
 
 
-def _duplicates(told: Mapping[str, Any]) -> list[str]:
+def _duplicates(merged: Any) -> list[str]:
     """Ids that were merged into a crystal before."""
-    found = told.get("duplicates")
-    return [str(name) for name in found] if isinstance(found, list | tuple | np.ndarray) else []
+    return [str(name) for name in merged] if isinstance(merged, list | tuple | np.ndarray) else []

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,9 +26,7 @@ import requests
 from crystalgraph import __version__
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_bytes, write_json
-
-Progress = Callable[[int, int], None]
-"""Called with (entries fetched, entries in all as the server says)."""
+from crystalgraph.progress import Progress, at_stage
 
 FIELDS = (
     *("lattice_vectors", "cartesian_site_positions", "species", "species_at_sites"),
@@ -116,7 +114,7 @@ def fetch(query: Query, kept: Path, *, resume: bool = False, progress: Progress 
         query: what to fetch.
         kept: folder in which the pages are kept; the caller removes it when the entries are safe elsewhere.
         resume: go on with the pages that are there.
-        progress: called as the work goes on.
+        progress: called as the work goes on, with the number of entries that the server announces.
 
     Returns:
         All entries, each once.
@@ -134,14 +132,14 @@ def fetch(query: Query, kept: Path, *, resume: bool = False, progress: Progress 
     entries: dict[str, dict[str, Any]] = {}
     meta: dict[str, Any] = {}
     n_entries = n_pages = 0
+    report = at_stage(progress, "fetch")
     for page in _pages(asked, query, kept):
         n_pages += 1
         meta = meta or _table(page.get("meta"))
         n_entries += len(page["data"])
         for entry in page["data"]:
             entries.setdefault(str(entry["id"]), entry)
-        if progress is not None:
-            progress(len(entries), max(_announced(meta) or 0, len(entries)))
+        report(len(entries), max(_announced(meta) or 0, len(entries)))
     return Answer(
         entries=list(entries.values()),
         n_pages=n_pages,

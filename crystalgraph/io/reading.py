@@ -13,8 +13,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,14 @@ import numpy as np
 from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
-from crystalgraph.crystals.batch import Crystals
-from crystalgraph.crystals.conversion import from_structures, structure_fault
+from crystalgraph.crystals.conversion import structure_fault
+from crystalgraph.crystals.table import CrystalTable, Source, plain
 from crystalgraph.errors import InputError
 from crystalgraph.io.cif import cif_parts
-from crystalgraph.io.run_layout import EXTXYZ_FILE
+from crystalgraph.io.columns import FORMER_NAMES
+from crystalgraph.io.run_layout import CANDIDATES, EXTXYZ_FILE, RUN_RECORD, STRUCTURES_FOLDER
 from crystalgraph.io.tables import ID_COLUMNS, ase_parts, csv_parts, parquet_parts, structure_from_atoms
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all): files of a folder, or crystals of a single file."""
+from crystalgraph.progress import Progress, at_stage
 
 Part = tuple[str, Callable[[], Structure]]
 """A block or frame of a file: its name and what turns it into a structure."""
@@ -53,9 +51,6 @@ _PARSE_ERRORS = (
     ValueError,
 )
 
-#: What a run folder is known by, and where it keeps its crystals.
-_RUN_RECORD, _RUN_STRUCTURES, _RUN_ROWS = "run.json", "structures", "candidates.csv"
-
 _JSON = (".json", ".jsonl")
 _TABLES = (".csv", ".db", ".parquet")
 
@@ -63,53 +58,7 @@ _TABLES = (".csv", ".db", ".parquet")
 _NAMED = (".db", ".extxyz", ".xyz")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadResult:
-    """What was read, and what was not.
-
-    Attributes:
-        crystals: all crystals that could be read, float64; None if there are none.
-        names: a name for each of them: the file's, then ``#`` and the block or frame if the file holds several.
-        properties: what the file says about each of them besides the crystal, such as an energy: numbers, flags,
-            texts, and lists of them.
-        failures: name -> reason, one line, for everything that could not be read.
-        order: every name, of a crystal or of a failure, in the order in which the files hold them.
-        files: the files that were read, in order.
-    """
-
-    crystals: Crystals | None
-    names: list[str] = field(default_factory=list)
-    properties: list[dict[str, Any]] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-
-    def checksum(self) -> str:
-        """SHA-256 of the files read, names and content, wherever their folder lies."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            try:
-                content = hashlib.sha256(file.read_bytes()).hexdigest()
-            except OSError:
-                content = "unreadable"
-            digest.update(f"{file.name}\0{content}\n".encode())
-        return digest.hexdigest()
-
-
-def own_names(result: ReadResult) -> list[str]:
-    """What a file calls its crystals, where they come from a single file that names them; else their names as read."""
-    if len(result.files) != 1:
-        return result.names
-    file = result.files[0]
-    keys = (*ID_COLUMNS, "name") if file.suffix.lower() in _NAMED else ID_COLUMNS
-    own: dict[str, None] = {}
-    for name, told in zip(result.names, result.properties, strict=True):
-        given = next((str(told[key]) for key in keys if told.get(key) not in (None, "")), "")
-        own[_free_name(given or name.removeprefix(f"{file.stem}#"), own)] = None
-    return list(own)
-
-
-def read_structures(path: str | os.PathLike[str], *, progress: Progress | None = None) -> ReadResult:
+def read_structures(path: str | os.PathLike[str], *, progress: Progress | None = None) -> CrystalTable:
     """Read a CIF (one or many blocks), an extxyz (one or many frames), a POSCAR, pymatgen JSON, a table, or a folder.
 
     In a folder the files ``*.cif``, ``*.extxyz``, ``*.xyz``, ``*.vasp``, ``*.poscar``, ``POSCAR*`` and ``CONTCAR*``
@@ -123,58 +72,88 @@ def read_structures(path: str | os.PathLike[str], *, progress: Progress | None =
 
     Args:
         path: file or folder.
-        progress: called as the work goes on.
+        progress: called as the work goes on, with the files of a folder or the crystals of a single file.
 
     Returns:
-        The crystals with their names, and the reason for everything that could not be read.
+        The crystals, and the reason for everything that could not be read. An id is the name of the file without
+        ending, then ``#`` and the block or frame where the file holds several. Columns are what the files say besides
+        the crystals, such as an energy.
 
     Raises:
         InputError: if the path does not exist, its kind is not known, or the folder holds no file of a known kind.
     """
     readers = _choose_files(Path(path))
+    report = at_stage(progress, "read")
     stems = Counter(file.stem for file in readers)
-    structures: list[Structure] = []
-    names: list[str] = []
-    properties: list[dict[str, Any]] = []
+    structures: dict[str, Structure] = {}
     failures: dict[str, str] = {}
     taken: dict[str, None] = {}
     for position, (file, reader) in enumerate(readers.items()):
         label = file.stem if stems[file.stem] == 1 else file.name
-        for part, result in _read_file(file, reader, progress if len(readers) == 1 else None):
+        for part, result in _read_file(file, reader, report if len(readers) == 1 else None):
             name = _free_name(f"{label}#{part}" if part else label, taken)
             taken[name] = None
             if isinstance(result, str):
                 failures[name] = result
             else:
-                structures.append(result)
-                names.append(name)
-                properties.append(result.properties)
-        if progress is not None and len(readers) > 1:
-            progress(position + 1, len(readers))
+                structures[name] = result
+        if len(readers) > 1:
+            report(position + 1, len(readers))
+    properties = [dict(structure.properties) for structure in structures.values()]
     candidates = _candidates(Path(path))
-    for name, told in zip(names, properties, strict=True):
-        told |= candidates.get(str(told.get("name", name)), {})
-    return ReadResult(
-        crystals=from_structures(structures) if structures else None,
-        names=names,
+    for name, own in zip(structures, properties, strict=True):
+        own |= candidates.get(str(own.get("name", name)), {})
+    files = tuple(readers)
+    return CrystalTable.of_structures(
+        structures,
         properties=properties,
         failures=failures,
         order=list(taken),
-        files=list(readers),
+        source=Source(name=os.fspath(path), sha256=_checksum(files), files=files),
     )
 
 
+def own_ids(table: CrystalTable) -> list[str]:
+    """What a file calls its crystals, where they come from a single file that names them; else the ids of the table."""
+    if len(table.source.files) != 1:
+        return table.ids
+    (file,) = table.source.files
+    keys = (*ID_COLUMNS, "name") if file.suffix.lower() in _NAMED else ID_COLUMNS
+    stated = [table.columns[key] for key in keys if key in table.columns]
+    own: dict[str, None] = {}
+    for position, name in enumerate(table.ids):
+        values = (plain(column[position]) for column in stated)
+        own_id = next((str(value) for value in values if value is not None), "")
+        own[_free_name(own_id or name.removeprefix(f"{file.stem}#"), own)] = None
+    return list(own)
+
+
+def _checksum(files: Sequence[Path]) -> str:
+    """SHA-256 of files, names and content, wherever their folder lies."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError:
+            content = "unreadable"
+        digest.update(f"{file.name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
 def _candidates(path: Path) -> dict[str, dict[str, Any]]:
-    """What a run says about each candidate that it kept, by the name of its file; nothing where this is no run."""
+    """What a run says about each candidate that it selected, by the name of its file; nothing where this is no run."""
     run = path if path.is_dir() else path.parent
-    if not (run / _RUN_RECORD).is_file():
+    if not (run / RUN_RECORD).is_file():
         return {}
     try:
-        with (run / _RUN_ROWS).open(encoding="utf-8", newline="") as lines:
+        with (run / CANDIDATES).open(encoding="utf-8", newline="") as lines:
             rows = [row for row in csv.DictReader(lines) if row.get("file")]
     except OSError:
         return {}
-    return {row["file"]: {key: _number(text) for key, text in row.items() if key != "file"} for row in rows}
+    return {
+        row["file"]: {FORMER_NAMES.get(key, key): _number(text) for key, text in row.items() if key != "file"}
+        for row in rows
+    }
 
 
 def _number(text: str) -> Any:
@@ -205,10 +184,10 @@ def _choose_files(path: Path) -> dict[Path, Reader]:
 
 def _places(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Folders to look into, and for which ends of names, until one of them holds something."""
-    if (path / _RUN_RECORD).is_file() and (path / _RUN_STRUCTURES).is_dir():
-        yield path / _RUN_STRUCTURES, (".cif",)
+    if (path / RUN_RECORD).is_file() and (path / STRUCTURES_FOLDER).is_dir():
+        yield path / STRUCTURES_FOLDER, (".cif",)
         yield path, (EXTXYZ_FILE,)
-        yield path / _RUN_STRUCTURES, (".vasp",)
+        yield path / STRUCTURES_FOLDER, (".vasp",)
     else:
         yield path, ()
         yield path, _JSON
@@ -240,7 +219,9 @@ def _text(cut: Callable[[str], Iterator[Part]]) -> Reader:
     return lambda file: cut(file.read_text(encoding="utf-8", errors="replace"))
 
 
-def _read_file(file: Path, reader: Reader, progress: Progress | None) -> Iterator[tuple[str, Structure | str]]:
+def _read_file(
+    file: Path, reader: Reader, report: Callable[[int, int], None] | None
+) -> Iterator[tuple[str, Structure | str]]:
     """Each part of a file (its name, empty if it is the only one) with its structure, or why there is none."""
     try:
         parts = list(reader(file))
@@ -254,8 +235,8 @@ def _read_file(file: Path, reader: Reader, progress: Progress | None) -> Iterato
         yield "", "it holds no crystal"
     for done, (name, parse) in enumerate(parts, start=1):
         yield name if len(parts) > 1 else "", _parse(parse)
-        if progress is not None:
-            progress(done, len(parts))
+        if report is not None:
+            report(done, len(parts))
 
 
 def _parse(parse: Callable[[], Structure]) -> Structure | str:

@@ -26,28 +26,25 @@ Reference:
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pymatgen.core import Structure
+import numpy as np
 
-from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
-from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.table import COMPUTED, EXPERIMENTAL, CrystalTable
 from crystalgraph.errors import InputError
-from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.cache import cache_folder
+from crystalgraph.known.phases import known_phases
+from crystalgraph.progress import Progress
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.pool import Progress, Workers, relax_many
+from crystalgraph.relax.pool import Workers, relax_many
 from crystalgraph.relax.relaxer import RelaxSettings, relaxation_key
 
 if TYPE_CHECKING:
-    from crystalgraph.io.datasets import Dataset
+    from pymatgen.core import Structure
 
 REFERENCE_SETTINGS = RelaxSettings(fmax=0.05, max_steps=500, max_seconds=3600.0)
 """How known phases are relaxed: further than candidates, so that the hull is not too high."""
@@ -59,93 +56,12 @@ _NO_CRYSTAL = {"Tc": -10.3606, "Pm": -4.7505, "Dy": -4.6068}
 ELEMENT_ENERGY = _MOLECULES | _NOBLE_GASES | _NO_CRYSTAL
 """Materials Project energies of the elements that CHGNet has not learned or the corpus does not have, eV/atom."""
 
-CACHE_VARIABLE = "CRYSTALGRAPH_CACHE"
-"""Environment variable that names the cache folder; without it, ``~/.cache/crystalgraph``."""
-
 SHIPPED = Path(__file__).parent / "nbo.json"
-
-_NIOBIUM_OXIDES = ChemicalSystem(("Nb", "O"))
-_MP_SCALE = "MP PBE(+U), corrected"
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownPhase:
-    """A known crystal and what its source says about it.
-
-    Attributes:
-        name: id in its source.
-        structure: before relaxation.
-        is_experimental: whether it has been made; None where the source does not say.
-        dft_e_form: formation energy by DFT, eV/atom, Materials Project scale; None if not known.
-        dft_e_above_hull: by DFT, eV/atom; None if not known.
-        space_group_number: 1 to 230; None if not known.
-    """
-
-    name: str
-    structure: Structure
-    is_experimental: bool | None = None
-    dft_e_form: float | None = None
-    dft_e_above_hull: float | None = None
-    space_group_number: int | None = None
-
-    @property
-    def system(self) -> ChemicalSystem:
-        """Its elements."""
-        return Formula.from_atomic_numbers(self.structure.atomic_numbers).system
-
-
-def known_phases(system: ChemicalSystem) -> list[KnownPhase]:
-    """Known crystals of a system and its subsystems, elements included.
-
-    What consists of Nb and O comes from the dataset "nbo", all else from "corpus".
-
-    Args:
-        system: any chemical system.
-
-    Returns:
-        In the order of the datasets; empty if there are none.
-
-    Raises:
-        InputError: if a dataset is missing or damaged.
-    """
-    found: list[KnownPhase] = []
-    if set(system.elements) & set(_NIOBIUM_OXIDES.elements):
-        nbo = load_dataset("nbo")
-        for k in _inside(nbo, system):
-            row = {key: values[k].item() for key, values in nbo.columns.items()}
-            found.append(
-                KnownPhase(
-                    name=row["id"],
-                    structure=to_structures(nbo.crystals[k])[0],
-                    is_experimental=row["experimentally_known"],
-                    dft_e_form=_known(row["e_form"]),
-                    dft_e_above_hull=_known(row["e_above_hull"]),
-                    space_group_number=row["space_group_number"],
-                )
-            )
-    if not _NIOBIUM_OXIDES.contains(system):
-        corpus = load_dataset("corpus")
-        for k in _inside(corpus, system):
-            row = {key: values[k].item() for key, values in corpus.columns.items()}
-            if _NIOBIUM_OXIDES.contains(ChemicalSystem.parse(row["chemsys"])):
-                continue
-            on_scale = row["energy_scale"] == _MP_SCALE
-            found.append(
-                KnownPhase(
-                    name=row["id"],
-                    structure=to_structures(corpus.crystals[k])[0],
-                    is_experimental={0: True, 1: False}.get(row["theoretical"]),
-                    dft_e_form=_known(row["formation_energy_per_atom"]) if on_scale else None,
-                    dft_e_above_hull=_known(row["e_above_hull"]) if on_scale else None,
-                    space_group_number=row["space_group_number"],
-                )
-            )
-    return found
 
 
 def reference_hull(
     system: ChemicalSystem,
-    known: Sequence[KnownPhase] | None = None,
+    known: CrystalTable | None = None,
     *,
     settings: RelaxSettings = REFERENCE_SETTINGS,
     workers: int | Workers = 1,
@@ -157,7 +73,7 @@ def reference_hull(
     Args:
         system: the chemical system.
         known: its known phases; those outside the system are ignored, and elements that they lack are added from the
-            datasets. None means `known_phases`.
+            datasets. None means `crystalgraph.known.phases.known_phases`.
         settings: how the known phases are relaxed; candidates have settings of their own, of the same calculator. With
             the default the Nb-O phases are not relaxed but taken from the shipped file.
         workers: as for `crystalgraph.relax.pool.relax_many`.
@@ -175,20 +91,21 @@ def reference_hull(
         raise ValueError("known phases are relaxed without abort thresholds and saddle check: there is no hull yet")
     fixed = ELEMENT_ENERGY if settings.calculator == CHGNET else {}
     candidates = _with_elements(system, known)
-    relaxed = [phase for phase in candidates if str(phase.system) not in fixed]
+    is_relaxed = [str(own) not in fixed for own in _systems(candidates)]
+    relaxed = candidates[np.array(is_relaxed, dtype=bool)]
     energies, left_out = _energies(relaxed, settings, workers, cache, progress)
     phases = [
         Phase(
-            name=phase.name,
-            formula=str(Formula.from_atomic_numbers(phase.structure.atomic_numbers)),
-            energy=energies[phase.name],
-            is_experimental=phase.is_experimental,
-            dft_e_form=phase.dft_e_form,
-            dft_e_above_hull=phase.dft_e_above_hull,
-            space_group_number=phase.space_group_number,
+            name=name,
+            formula=str(Formula.from_atomic_numbers(structure.atomic_numbers)),
+            energy=energies[name],
+            is_experimental={EXPERIMENTAL: True, COMPUTED: False}.get(relaxed.origin[k]),
+            dft_e_form=relaxed.number("dft_formation_energy", k),
+            dft_e_above_hull=relaxed.number("dft_e_above_hull", k),
+            space_group_number=_space_group(relaxed, k),
         )
-        for phase in relaxed
-        if phase.name in energies
+        for k, (name, structure) in enumerate(zip(relaxed.ids, relaxed.structures, strict=True))
+        if name in energies
     ]
     phases += [
         Phase(
@@ -205,71 +122,58 @@ def reference_hull(
     return Hull(system, phases, left_out=left_out)
 
 
-def cache_folder(part: str, root: Path | None = None) -> Path:
-    """A folder for what is computed once, made if it does not exist.
-
-    Args:
-        part: name of the folder.
-        root: where it lies; None means ``$CRYSTALGRAPH_CACHE``, or else ``~/.cache/crystalgraph``.
-
-    Raises:
-        InputError: if it cannot be made.
-    """
-    named = os.environ.get(CACHE_VARIABLE)
-    folder = (root or (Path(named).expanduser() if named else Path.home() / ".cache" / "crystalgraph")) / part
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the cache folder {folder} cannot be made ({error.strerror}); name another one with {CACHE_VARIABLE}"
-        ) from error
-    return folder
+def _systems(table: CrystalTable) -> list[ChemicalSystem]:
+    """The elements of each crystal."""
+    atoms = table.crystals.atomic_numbers.split(table.crystals.num_atoms.tolist())
+    return [Formula.from_atomic_numbers(numbers.tolist()).system for numbers in atoms]
 
 
-def _with_elements(system: ChemicalSystem, known: Sequence[KnownPhase] | None) -> list[KnownPhase]:
+def _space_group(table: CrystalTable, position: int) -> int | None:
+    number = table.number("space_group_number", position)
+    return None if number is None else int(number)
+
+
+def _with_elements(system: ChemicalSystem, known: CrystalTable | None) -> CrystalTable:
     """The phases inside the system, and crystals of the elements that none of them is."""
     if known is None:
         return known_phases(system)
-    inside = [phase for phase in known if system.contains(phase.system)]
-    if len({phase.name for phase in inside}) < len(inside):
+    inside = known.within(system)
+    if len(set(inside.ids)) < len(inside):
         raise InputError("two known phases have the same name; give each its own")
-    present = {phase.system.elements[0] for phase in inside if len(phase.system) == 1}
-    for element in system.elements:
-        if element not in present:
-            inside += known_phases(ChemicalSystem((element,)))
-    return inside
+    present = {own.elements[0] for own in _systems(inside) if len(own) == 1}
+    missing = [known_phases(ChemicalSystem((element,))) for element in system.elements if element not in present]
+    parts = [part for part in (inside, *missing) if len(part)]
+    return CrystalTable.concatenate(parts) if parts else inside
 
 
 def _energies(
-    phases: Sequence[KnownPhase],
+    phases: CrystalTable,
     settings: RelaxSettings,
     workers: int | Workers,
     cache: Path | None,
     progress: Progress | None,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Energy of each phase that has one, eV/atom, and why the others have none, by name."""
+    """Energy of each phase that has one, eV/atom, and why the others have none, by id."""
     shipped = {row["key"]: row for row in read_shipped()["phases"]}
     energies: dict[str, float] = {}
     left_out: dict[str, str] = {}
-    todo: list[KnownPhase] = []
-    for phase in phases:
-        row = shipped.get(relaxation_key(phase.structure, settings))
+    missing: dict[str, Structure] = {}
+    for name, structure in zip(phases.ids, phases.structures, strict=True):
+        row = shipped.get(relaxation_key(structure, settings))
         if row is None:
-            todo.append(phase)
+            missing[name] = structure
         elif row["energy"] is None:
-            left_out[phase.name] = row["reason"]
+            left_out[name] = row["reason"]
         else:
-            energies[phase.name] = row["energy"]
-    if todo:
+            energies[name] = row["energy"]
+    if missing:
         folder = cache_folder("relaxations", cache)
-        found = relax_many(
-            [phase.structure for phase in todo], settings, workers=workers, folder=folder, progress=progress
-        )
-        for phase, relaxation in zip(todo, found, strict=True):
+        relaxations = relax_many(list(missing.values()), settings, workers=workers, folder=folder, progress=progress)
+        for name, relaxation in zip(missing, relaxations, strict=True):
             if relaxation.usable:
-                energies[phase.name] = relaxation.energy
+                energies[name] = relaxation.energy
             else:
-                left_out[phase.name] = f"{relaxation.status}: {relaxation.reason}"
+                left_out[name] = f"{relaxation.status}: {relaxation.reason}"
     return energies, left_out
 
 
@@ -283,13 +187,3 @@ def read_shipped() -> dict[str, Any]:
     """
     content: dict[str, Any] = json.loads(SHIPPED.read_bytes())
     return content
-
-
-def _inside(dataset: Dataset, system: ChemicalSystem) -> list[int]:
-    """Positions of the crystals that consist of these elements only."""
-    crystals = dataset.crystals
-    return is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system).nonzero().flatten().tolist()
-
-
-def _known(value: float) -> float | None:
-    return None if isnan(value) else value

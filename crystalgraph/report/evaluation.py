@@ -8,7 +8,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.evaluation.judge import METASTABLE
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.evaluation.rates import Absent, Metric, Number
 from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
 from crystalgraph.report.distributions import Distribution, bars, histogram
@@ -37,6 +37,8 @@ from crystalgraph.report.words import (
 )
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystalgraph.evaluation.rows import Row
     from crystalgraph.runs.evaluate import Evaluation
 
@@ -49,7 +51,7 @@ COLUMNS = (
     Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
     Column(key="atoms", label="atoms", meaning="as given"),
     Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
-    Column(key="valid_strict", label="valid", meaning="strictly valid", kind="bool"),
+    Column(key="strictly_valid", label="valid", meaning="strictly valid", kind="bool"),
     Column(key="unique", label="unique", meaning="first of its equals; after relaxation where relaxed", kind="bool"),
     Column(key="novel", label="novel", meaning="equals no known phase; after relaxation where relaxed", kind="bool"),
     Column(key="new", label="new", meaning="novel, and equals no crystal learned from", kind="bool"),
@@ -96,6 +98,7 @@ def evaluation_page(folder: Path, evaluation: Evaluation) -> Page:
     hull = evaluation.hull
     picture = None if hull is None else hull_picture(hull, points)
     sources = _sources(evaluation)
+    structures = dict(zip(evaluation.inputs.ids, evaluation.inputs.structures, strict=True))
     return Page(
         title=system.replace("-", "–") if len(system) < 40 else "Crystals of many elements",
         kind="judged crystals",
@@ -110,7 +113,9 @@ def evaluation_page(folder: Path, evaluation: Evaluation) -> Page:
         rows=[_row(place, row) for place, row in enumerate(rows[:MAX_ROWS], start=1)],
         n_rows=len(rows),
         rows_file=ROWS,
-        crystals=[_crystal(folder, row, evaluation, sources) for row in rows[:MAX_CRYSTALS]],
+        crystals=[
+            _crystal(folder, row, structures.get(row.name), evaluation, sources) for row in rows[:MAX_CRYSTALS]
+        ],
         distributions=_distributions(rows),
         missing=_missing(evaluation),
         record=_record(record),
@@ -130,7 +135,7 @@ def _lead(record: Mapping[str, Any]) -> str:
 
 def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     counts, rows = evaluation.record["counts"], evaluation.judgement.rows
-    figures = [(f"{counts['inputs']:,}", "inputs"), (f"{counts['valid_strict']:,}", "strictly valid")]
+    figures = [(f"{counts['inputs']:,}", "inputs"), (f"{counts['strictly_valid']:,}", "strictly valid")]
     energies = [row.e_above_hull for row in rows if isfinite(row.e_above_hull)]
     if evaluation.hull is None:
         unique = sum(row.unique is True for row in rows)
@@ -146,7 +151,7 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
 def _funnel(record: Mapping[str, Any], rows: list[Row]) -> list[Gate]:
     """From inputs to what was compared and relaxed."""
     counts = record["counts"]
-    reasons = Counter(row.reason.partition(";")[0] for row in rows if row.reason and not row.relaxation)
+    reasons = Counter(row.reason.partition(";")[0] for row in rows if row.reason and not row.relax_status)
     unread = Counter(row.reason for row in rows if row.in_system is None)
     gates = [
         Gate(name="inputs", count=counts["inputs"]),
@@ -157,7 +162,7 @@ def _funnel(record: Mapping[str, Any], rows: list[Row]) -> list[Gate]:
     ]
     if record["request"]["relax"]:
         gates.append(Gate(name="relaxed", count=counts["relaxed"], meaning=f"picked: {record['request']['pick']}"))
-        unusable = Counter(row.reason for row in rows if row.relaxation and not isfinite(row.e_above_hull))
+        unusable = Counter(row.reason for row in rows if row.relax_status and not isfinite(row.e_above_hull))
         gates.append(_lost("no energy", unusable.total(), unusable))
     return [gate for gate in gates if gate.count or not gate.is_loss]
 
@@ -201,7 +206,7 @@ def _row(place: int, row: Row) -> dict[str, Any]:
         "e_above_hull": row.e_above_hull,
         "atoms": row.num_atoms,
         "volume": row.relaxed_volume_per_atom if after else row.volume_per_atom,
-        "valid_strict": row.valid_strict,
+        "strictly_valid": row.strictly_valid,
         "unique": row.relaxed_unique if after else row.unique,
         "novel": row.relaxed_novel if after else row.novel,
         "new": row.relaxed_new if after else row.new,
@@ -215,21 +220,25 @@ def _row(place: int, row: Row) -> dict[str, Any]:
 
 def _sources(evaluation: Evaluation) -> dict[str, Path]:
     """The file of each input that is the only crystal of a CIF."""
-    stems = Counter(file.stem for file in evaluation.files)
-    found = {(file.stem if stems[file.stem] == 1 else file.name): file for file in evaluation.files}
-    return {name: file for name, file in found.items() if file.suffix.lower() == ".cif" and name in evaluation.inputs}
+    files = evaluation.inputs.source.files
+    stems = Counter(file.stem for file in files)
+    named = {(file.stem if stems[file.stem] == 1 else file.name): file for file in files}
+    ids = set(evaluation.inputs.order)
+    return {name: file for name, file in named.items() if file.suffix.lower() == ".cif" and name in ids}
 
 
-def _crystal(folder: Path, row: Row, evaluation: Evaluation, sources: Mapping[str, Path]) -> Crystal:
+def _crystal(
+    folder: Path, row: Row, given: Structure | None, evaluation: Evaluation, sources: Mapping[str, Path]
+) -> Crystal:
     from pymatgen.io.cif import CifWriter
 
-    given, versions = evaluation.inputs[row.name], []
-    if row.relaxed_file and (structure := evaluation.relaxations[row.name].structure) is not None:
-        file = folder / RELAXED_FOLDER / f"{row.relaxed_file}.cif"
+    versions = []
+    if row.file and (structure := evaluation.relaxations[row.name].structure) is not None:
+        file = folder / RELAXED_FOLDER / f"{row.file}.cif"
         text = file.read_bytes().decode()
         versions.append(Version(label="relaxed", structure=structure, file=f"{RELAXED_FOLDER}/{file.name}", text=text))
-    if not isinstance(given, str):
-        drawn = given if row.valid_strict else None
+    if given is not None:
+        drawn = given if row.strictly_valid else None
         text, file_name = _source_text(sources.get(row.name))
         versions.append(Version(label="as given", structure=drawn, file=file_name, text=text or str(CifWriter(given))))
     facts = _facts(row)
@@ -250,11 +259,11 @@ def _source_text(file: Path | None) -> tuple[str, str]:
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     facts = []
-    if row.relaxation:
+    if row.relax_status:
         facts += [
             ("above the hull", energy_text(row.e_above_hull)),
-            ("as given", energy_text(row.e_above_hull + row.initial_energy - row.energy)),
-            ("relaxation", f"{row.relaxation}, {row.n_steps} steps"),
+            ("as given", energy_text(row.e_above_hull + row.energy_unrelaxed - row.energy)),
+            ("relaxation", f"{row.relax_status}, {row.n_steps} steps"),
             ("group relaxed", group_text(row.relaxed_space_group)),
             ("equal when relaxed", ", ".join(filter(None, (row.relaxed_known_phase, row.relaxed_copy_of)))),
             ("RMSD", f"{row.rmsd:.3f} Å" if row.rmsd is not None else ""),
@@ -271,10 +280,10 @@ def _facts(row: Row) -> list[tuple[str, str]]:
 def _distributions(rows: list[Row]) -> list[Distribution]:
     relaxed = [row for row in rows if isfinite(row.e_above_hull)]
     energies = {
-        "as given": [row.e_above_hull + row.initial_energy - row.energy for row in relaxed],
+        "as given": [row.e_above_hull + row.energy_unrelaxed - row.energy for row in relaxed],
         "relaxed": [row.e_above_hull for row in relaxed],
     }
-    volumes = {"as given": [row.volume_per_atom for row in rows if row.valid_strict]}
+    volumes = {"as given": [row.volume_per_atom for row in rows if row.strictly_valid]}
     groups = {"as given": [None if row.space_group is None else str(row.space_group) for row in rows]}
     if relaxed:
         volumes["relaxed"] = [row.relaxed_volume_per_atom for row in relaxed]

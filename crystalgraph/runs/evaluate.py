@@ -1,17 +1,8 @@
-"""From structure files to a judged folder: read, pick, relax, judge, write; resumable in the middle of relaxing.
-
-The folder holds ``metrics.json``, ``structures.csv`` (a row for every input), ``relaxed/`` with a CIF each and
-``relaxed.extxyz`` in the same order, ``timings.json``, and what a resumed run needs: ``request.json`` and
-``relaxations/``. Times, and rates per CPU-hour, are in ``timings.json`` alone, so that everything else depends on the
-request only.
-"""
+"""Judge anybody's crystals: read, pick, relax, compare, and write the folder; resumable in the middle of relaxing."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
-import shutil
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -20,28 +11,35 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.judge import Judgement, Watch, judge
-from crystalgraph.known.reference import Reference, default_reference, load_reference, union_of_elements
-from crystalgraph.evaluation.rows import COLUMNS, Inputs, Row, not_relaxable, pick
-from crystalgraph.io.atomic import write_json, write_text
-from crystalgraph.crystals.conversion import from_structures, to_atoms, to_structures
-from crystalgraph.io.reading import ReadResult, read_structures
-from crystalgraph.io.atomic import check_free
-from crystalgraph.io.csv_table import csv_text
+from crystalgraph.evaluation.judge import Judgement, judge
+from crystalgraph.evaluation.rates import Metric
+from crystalgraph.evaluation.rows import COLUMNS, Verdicts, first_verdicts, pick
+from crystalgraph.io.cache import cache_folder
+from crystalgraph.io.load import CrystalSource, load
 from crystalgraph.io.provenance import versions
-from crystalgraph.io.run_layout import METRICS, RELAXATIONS, RELAXED_FILE, RELAXED_FOLDER, REQUEST, ROWS, TIMINGS
-from crystalgraph.io.writing import write_structures
+from crystalgraph.io.run_layout import RELAXATIONS
+from crystalgraph.known.phases import known_phases, union_of_elements
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
+from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import relax_many
-from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, cache_folder, reference_hull
-from crystalgraph.relax.relaxer import RelaxSettings
+from crystalgraph.relax.relaxation import RelaxSettings
+from crystalgraph.runs.evaluation_folder import (
+    check_folder,
+    check_same,
+    files_of_relaxed,
+    requested_system,
+    write_evaluation,
+    write_request,
+)
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
+    import pandas as pd
 
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
 
 MAX_IMPLIED_ELEMENTS = 4
 """A hull over more elements than this has to be asked for by naming the system."""
@@ -50,24 +48,12 @@ PICKS = ("random", "first")
 """How the crystals to relax are chosen from the eligible ones."""
 
 LIBRARIES = ("scipy", "matminer", "smact")
-"""Packages that can change a metric, beside those of `crystalgraph.runs.folder`."""
+"""Packages that can change a metric, beside those of `crystalgraph.io.provenance`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """What is to be judged, and how.
-
-    Attributes:
-        path: structure file, folder of them, or run folder.
-        system: chemical system. None takes that of a run folder's record, else the union of all elements found: the
-            smallest system that no input lies outside of.
-        reference: dataset or path with the known phases; None takes the shipped ones of the system.
-        training: dataset or path with what the generator learned from; None leaves *new* unjudged.
-        relax: how many crystals are relaxed; 0 relaxes none.
-        pick: one of ``PICKS``.
-        seed: of the random pick.
-        coverage: whether fingerprints are computed.
-        calculator: see `crystalgraph.relax.calculator.make_calculator`.
+    """What is to be judged, and how; arguments of `evaluate`, as they go into the record.
 
     Raises:
         InputError: if a value is out of its range.
@@ -100,9 +86,8 @@ class Evaluation:
         judgement: verdicts and metrics.
         record: content of ``metrics.json``.
         timings: content of ``timings.json``.
-        relaxations: by name of the input.
-        inputs: what was judged, see `crystalgraph.evaluation.rows.Inputs`.
-        files: that the inputs were read from.
+        relaxations: by id of the input.
+        inputs: what was judged.
         hull: of the known phases; None where nothing was relaxed.
     """
 
@@ -110,9 +95,38 @@ class Evaluation:
     record: dict[str, Any]
     timings: dict[str, Any]
     relaxations: dict[str, Relaxation]
-    inputs: Inputs
-    files: list[Path]
+    inputs: CrystalTable
     hull: Hull | None
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Metric]]:
+        """Group -> name -> metric, see `crystalgraph.evaluation.metrics`."""
+        return self.judgement.metrics
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for every input with all verdicts: the columns of ``structures.csv``, see `crystalgraph.io.columns`."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(row) for row in self.judgement.rows], columns=list(COLUMNS))
+
+    def __repr__(self) -> str:
+        counts = self.record["counts"]
+        return f"Evaluation({counts['inputs']} inputs of {self.record['system']}, {counts['relaxed']} relaxed)"
+
+    def _repr_html_(self) -> str:
+        """The metrics that there are, for notebooks."""
+        from html import escape
+
+        lines = []
+        for group, metrics in self.record["metrics"].items():
+            for name, metric in metrics.items():
+                if "absent" not in metric:
+                    interval = metric.get("interval")
+                    between = "" if interval is None else f"{interval[0]:.3f} – {interval[1]:.3f}"
+                    cells = (group, name, f"{metric['value']:.3f} {metric.get('unit', '')}", between)
+                    lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        head = "<tr><th>group</th><th>metric</th><th>value</th><th>95 % interval</th></tr>"
+        return f"<p>{escape(repr(self))}</p><table>{head}{''.join(lines)}</table>"
 
 
 @dataclass
@@ -130,103 +144,148 @@ class _Clock:
 
 
 def evaluate(
-    request: EvaluationRequest,
-    folder: Path,
+    source: CrystalSource,
     *,
+    system: str | None = None,
+    reference: CrystalSource | None = None,
+    training: CrystalSource | None = None,
+    relax: int = 0,
+    pick: str = "random",
+    seed: int = 0,
+    coverage: bool = False,
+    calculator: str = CHGNET,
     workers: int = 1,
+    out: Path | None = None,
     resume: bool = False,
-    watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Judge structure files and write the folder.
+    """Judge crystals: valid, unique, novel, new, stable, and which known phases they found.
 
     Args:
-        request: what and how.
-        folder: where everything goes; it must not exist, unless an earlier run of the same request is resumed.
+        source: what is judged, see `crystalgraph.io.load.load`.
+        system: chemical system. None takes that of a run folder's record, else the union of all elements: the
+            smallest system that no input lies outside of.
+        reference: the known phases; None takes the shipped ones of the system.
+        training: what the generator learned from; None leaves *new* unjudged.
+        relax: how many of the eligible crystals are relaxed; 0 relaxes none.
+        pick: which of them, "random" or "first".
+        seed: of the random pick.
+        coverage: whether fingerprints are computed, 0.06 s an atom.
+        calculator: see `crystalgraph.relax.calculator.make_calculator`.
         workers: processes; nothing but the timings depends on it.
-        resume: go on in ``folder``: crystals that were relaxed are not relaxed again.
-        watch: called as the work goes on.
+        out: folder of the results, with a page to look at; None writes nothing. It must not exist, unless an earlier
+            run of the same request is resumed.
+        resume: go on in ``out``: crystals that were relaxed are not relaxed again.
+        progress: called as the work goes on.
 
     Returns:
-        What was written.
+        Verdicts, metrics and relaxed crystals.
 
     Raises:
         InputError: if nothing can be judged, a reference is missing, or the folder is in the way.
     """
+    source, reference, training = (_path_or_table(one) for one in (source, reference, training))
+    request = EvaluationRequest(
+        path=str(_name(source)),
+        system=system,
+        reference=_name(reference),
+        training=_name(training),
+        relax=relax,
+        pick=pick,
+        seed=seed,
+        coverage=coverage,
+        calculator=calculator,
+    )
     if workers < 1:
         raise InputError(f"--workers {workers} is too few; give at least 1")
-    _check_folder(folder, resume=resume)
+    if out is not None:
+        check_folder(out, resume=resume)
     clock = _Clock()
     with clock.timed("read"):
-        read = read_structures(request.path)
-        inputs = _inputs(read, request.path)
-    system = _system(request, read)
+        inputs = _inputs(source)
+    asked = _system(request, inputs)
     with clock.timed("references"):
-        known = default_reference(system) if request.reference is None else load_reference(request.reference)
-        known = known.within(system)
-        training = None if request.training is None else load_reference(request.training)
-    head = _head(request, system, read, known, training)
-    if resume:
-        _check_same(folder, head)
+        known = (known_phases(asked) if reference is None else _reference(reference)).within(asked)
+        learned = None if training is None else _reference(training)
+    head = _head(request, asked, inputs, known, learned)
+    if resume and out is not None:
+        check_same(out, head)
+    verdicts = first_verdicts(inputs, asked)
     relaxations: dict[str, Relaxation] | None = None
     hull: Hull | None = None
-    if request.relax:
+    if relax:
         with clock.timed("hull"):
-            hull = _hull(request, system, known, workers, watch)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / REQUEST, head)
+            hull = reference_hull(
+                asked,
+                None if reference is None else known,
+                settings=replace(REFERENCE_SETTINGS, calculator=calculator),
+                workers=workers,
+                progress=relabelled(progress, "known phases relaxed"),
+            )
+        if out is not None:
+            write_request(out, head)
         with clock.timed("relaxation"):
-            relaxations = _relax(request, inputs, system, hull, folder, workers, watch)
+            relaxations = _relax(request, verdicts, hull, out, workers, progress)
     with clock.timed("judgement"):
         judgement = judge(
-            inputs,
-            system=system,
+            verdicts,
             known=known,
-            training=training,
+            training=learned,
             relaxations=relaxations,
             hull=hull,
-            with_coverage=request.coverage,
-            cache=cache_folder("fingerprints") if request.coverage else None,
+            with_coverage=coverage,
+            cache=cache_folder("fingerprints") if coverage else None,
             workers=workers,
-            watch=watch,
+            progress=progress,
         )
     done = relaxations or {}
-    judgement = replace(judgement, rows=_with_files(judgement.rows, done))
+    judgement = replace(judgement, rows=files_of_relaxed(judgement.rows, done))
     evaluation = Evaluation(
         judgement=judgement,
         record=head | _results(judgement, hull, request, known),
         timings=_timings(clock, judgement, done),
         relaxations=done,
         inputs=inputs,
-        files=read.files,
         hull=hull,
     )
-    _write(folder, head, evaluation)
+    if out is not None:
+        write_evaluation(out, head, evaluation)
     return evaluation
 
 
-def _inputs(read: ReadResult, path: str) -> dict[str, Structure | str]:
-    """Crystals and reasons in input order."""
-    structures: dict[str, Structure] = {}
-    if read.crystals is not None:
-        structures = dict(zip(read.names, to_structures(read.crystals), strict=True))
-    if not structures:
-        name, reason = next(iter(read.failures.items()))
-        others = f" ({len(read.failures) - 1} more could not be read either)" if len(read.failures) > 1 else ""
-        raise InputError(f"nothing in {path!r} can be judged; {name}: {reason}{others}")
-    return {name: structures[name] if name in structures else read.failures[name] for name in read.order}
+def _path_or_table(source: Any) -> Any:
+    """Paths and None as they are, to be read in their turn; anything else as a table, so that it is looked at once."""
+    return source if source is None or isinstance(source, str | os.PathLike) else load(source)
 
 
-def _system(request: EvaluationRequest, read: ReadResult) -> ChemicalSystem:
+def _name(source: Any) -> str | None:
+    """What the record calls a path or a table."""
+    return source.source.name if isinstance(source, CrystalTable) else None if source is None else os.fspath(source)
+
+
+def _inputs(source: CrystalSource) -> CrystalTable:
+    table = load(source)
+    if not len(table):
+        name, reason = next(iter(table.failures.items()), ("the source", "it is empty"))
+        others = f" ({len(table.failures) - 1} more could not be read either)" if len(table.failures) > 1 else ""
+        raise InputError(f"nothing in {table.source.name!r} can be judged; {name}: {reason}{others}")
+    return table
+
+
+def _reference(source: CrystalSource) -> CrystalTable:
+    table = load(source)
+    if not len(table):
+        name, reason = next(iter(table.failures.items()), ("the source", "it is empty"))
+        raise InputError(f"nothing in {table.source.name!r} can be read; {name}: {reason}")
+    return table
+
+
+def _system(request: EvaluationRequest, inputs: CrystalTable) -> ChemicalSystem:
     if request.system is not None:
         return ChemicalSystem.parse(request.system)
-    record = Path(request.path) / "run.json"
-    if record.is_file():
-        try:
-            return ChemicalSystem.parse(json.loads(record.read_bytes())["request"]["system"])
-        except (ValueError, KeyError, TypeError):
-            pass  # a run.json of another tool
-    assert read.crystals is not None
-    system = union_of_elements(read.crystals)
+    if (recorded := requested_system(Path(request.path))) is not None:
+        return recorded
+    system = union_of_elements(inputs.crystals)
     if request.relax and len(system) > MAX_IMPLIED_ELEMENTS:
         raise InputError(
             f"the inputs have {len(system)} elements together, too many for one hull; name the system to relax in "
@@ -235,58 +294,43 @@ def _system(request: EvaluationRequest, read: ReadResult) -> ChemicalSystem:
     return system
 
 
-def _hull(
-    request: EvaluationRequest, system: ChemicalSystem, known: Reference, workers: int, watch: Watch | None
-) -> Hull:
-    return reference_hull(
-        system,
-        None if request.reference is None else known.phases(),
-        settings=replace(REFERENCE_SETTINGS, calculator=request.calculator),
-        workers=workers,
-        progress=_progress(watch, "known phases relaxed"),
-    )
-
-
 def _relax(
     request: EvaluationRequest,
-    inputs: Mapping[str, Structure | str],
-    system: ChemicalSystem,
+    verdicts: Verdicts,
     hull: Hull,
-    folder: Path,
+    out: Path | None,
     workers: int,
-    watch: Watch | None,
+    progress: Progress | None,
 ) -> dict[str, Relaxation]:
-    eligible = [name for name, reason in not_relaxable(inputs, system).items() if not reason]
-    chosen = pick(eligible, request.relax, request.pick, request.seed)
-    structures = [structure for name in chosen if not isinstance(structure := inputs[name], str)]
-    results = relax_many(
-        structures,
+    chosen = pick(verdicts.eligible, request.relax, request.pick, request.seed)
+    relaxations = relax_many(
+        [verdicts.structures[name] for name in chosen],
         RelaxSettings(calculator=request.calculator, saddle_check=True),
         workers=workers,
         hull=hull,
-        folder=folder / RELAXATIONS,
-        progress=_progress(watch, "relaxed"),
+        folder=None if out is None else out / RELAXATIONS,
+        progress=relabelled(progress, "relaxed"),
     )
-    return dict(zip(chosen, results, strict=True))
-
-
-def _progress(watch: Watch | None, stage: str) -> Any:
-    return None if watch is None else lambda done, total: watch(stage, done, total)
+    return dict(zip(chosen, relaxations, strict=True))
 
 
 def _head(
-    request: EvaluationRequest, system: ChemicalSystem, read: ReadResult, known: Reference, training: Reference | None
+    request: EvaluationRequest,
+    system: ChemicalSystem,
+    inputs: CrystalTable,
+    known: CrystalTable,
+    training: CrystalTable | None,
 ) -> dict[str, Any]:
     """What the results depend on; a resumed run must have the same."""
     return {
         "request": asdict(request),
         "system": str(system),
         "input": {
-            "names": len(read.order),
-            "read": len(read.names),
-            "unreadable": len(read.failures),
-            "files": len(read.files),
-            "sha256": read.checksum(),
+            "names": len(inputs.order),
+            "read": len(inputs),
+            "unreadable": len(inputs.failures),
+            "files": len(inputs.source.files),
+            "sha256": inputs.source.sha256,
         },
         "reference": known.record(),
         "training": None if training is None else training.record(),
@@ -295,15 +339,17 @@ def _head(
     }
 
 
-def _results(judgement: Judgement, hull: Hull | None, request: EvaluationRequest, known: Reference) -> dict[str, Any]:
+def _results(
+    judgement: Judgement, hull: Hull | None, request: EvaluationRequest, known: CrystalTable
+) -> dict[str, Any]:
     rows = judgement.rows
     counts = {
         "inputs": len(rows),
         "read": sum(row.in_system is not None for row in rows),
         "in_system": sum(row.in_system is True for row in rows),
-        "valid_strict": sum(row.valid_strict for row in rows),
+        "strictly_valid": sum(row.strictly_valid for row in rows),
         "compared": sum(row.unique is not None for row in rows),
-        "relaxed": sum(bool(row.relaxation) for row in rows),
+        "relaxed": sum(bool(row.relax_status) for row in rows),
     }
     record: dict[str, Any] = {"counts": counts, **judgement.record()}
     if hull is not None:
@@ -317,23 +363,23 @@ def _results(judgement: Judgement, hull: Hull | None, request: EvaluationRequest
     return record
 
 
-def _caveats(judgement: Judgement, request: EvaluationRequest, known: Reference) -> list[str]:
+def _caveats(judgement: Judgement, request: EvaluationRequest, known: CrystalTable) -> list[str]:
     """What a reader of the metrics must know."""
     caveats = []
     if request.relax and request.calculator == CHGNET:
         caveats.append("energies are CHGNet's: e_above_hull within 0.06 eV/atom of zero is inside its error")
-    n_relaxed = sum(bool(row.relaxation) for row in judgement.rows)
+    n_relaxed = sum(bool(row.relax_status) for row in judgement.rows)
     if request.relax and n_relaxed < 100:
         caveats.append(f"{n_relaxed} relaxed crystals give a rate to about ± {n_relaxed**-0.5 if n_relaxed else 1:.2f}")
     if request.relax and request.pick == "first":
         caveats.append(
             "the first crystals were relaxed, not random ones: rates of the budget hold only if order is chance"
         )
-    if known.unreadable:
+    if known.failures:
         caveats.append(
-            f"{len(known.unreadable)} known phases of {known.name} could not be read and are not compared with"
+            f"{len(known.failures)} known phases of {known.source.name} could not be read and are not compared with"
         )
-    if lost := sum(found["timed_out"] for found in judgement.undecided.values()):
+    if lost := sum(log["timed_out"] for log in judgement.undecided.values()):
         caveats.append(f"{lost} comparisons ran out of time and count as different")
     return caveats
 
@@ -355,79 +401,3 @@ def _timings(clock: _Clock, judgement: Judgement, relaxations: Mapping[str, Rela
     }
     timings["relaxation_cpu_seconds"] = {name: relaxation.seconds for name, relaxation in relaxations.items()}
     return timings
-
-
-def _with_files(rows: list[Row], relaxations: Mapping[str, Relaxation]) -> list[Row]:
-    """The rows with the names of the files that relaxed crystals get: in input order, and fit for any file system."""
-    width = len(str(len(rows)))
-    named = []
-    for number, row in enumerate(rows, start=1):
-        relaxation = relaxations.get(row.name)
-        if relaxation is not None and relaxation.usable:
-            safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", row.name)[:80]
-            row = replace(row, relaxed_file=f"{number:0{width}d}_{safe}")
-        named.append(row)
-    return named
-
-
-def _write(folder: Path, head: Mapping[str, Any], evaluation: Evaluation) -> None:
-    """Write everything; ``metrics.json`` comes last and says that the rest is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / REQUEST, head)
-    rows = evaluation.judgement.rows
-    written = [row for row in rows if row.relaxed_file]
-    structures = [s for row in written if (s := evaluation.relaxations[row.name].structure) is not None]
-    if evaluation.relaxations:
-        shutil.rmtree(folder / RELAXED_FOLDER, ignore_errors=True)
-        (folder / RELAXED_FOLDER).mkdir()
-        write_structures(structures, [row.relaxed_file for row in written], folder / RELAXED_FOLDER, "cif")
-        write_text(folder / RELAXED_FILE, _extxyz(structures, written))
-    write_text(folder / ROWS, csv_text([vars(row) for row in rows], COLUMNS))
-    write_json(folder / TIMINGS, evaluation.timings)
-    write_json(folder / METRICS, evaluation.record)
-
-
-def _extxyz(structures: list[Structure], rows: list[Row]) -> str:
-    """Frames with name, energy (eV, of the cell) and e_above_hull (eV/atom)."""
-    from ase.io.extxyz import write_extxyz
-
-    frames = to_atoms(from_structures(structures)) if structures else []
-    for atoms, row in zip(frames, rows, strict=True):
-        atoms.info |= {"name": row.relaxed_file, "input": row.name}
-        atoms.info |= {"total_energy": row.energy * len(atoms), "e_above_hull": row.e_above_hull}
-    buffer = io.StringIO()
-    write_extxyz(buffer, frames)
-    return buffer.getvalue()
-
-
-def _check_folder(folder: Path, *, resume: bool) -> None:
-    if not resume:
-        check_free(folder)
-    elif not (folder / REQUEST).is_file():
-        raise InputError(f"there is nothing to resume in {folder}: it has no {REQUEST}; leave out --resume")
-
-
-def _check_same(folder: Path, head: Mapping[str, Any]) -> None:
-    """Refuse to mix two different evaluations."""
-    try:
-        earlier = json.loads((folder / REQUEST).read_bytes())
-    except ValueError as error:
-        raise InputError(f"{folder / REQUEST} is damaged ({error}); name another folder with --out") from None
-    changed = _differences(earlier, json.loads(json.dumps(head)))
-    if changed:
-        raise InputError(
-            f"{folder} belongs to another evaluation ({', '.join(changed)} differ); repeat its command with --resume, "
-            "or name another folder with --out"
-        )
-
-
-def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names of what differs, one level down."""
-    found = []
-    for key in sorted({*earlier, *now}):
-        one, other = earlier.get(key), now.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += [f"{key}.{name}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
-        elif one != other:
-            found.append(key)
-    return found
