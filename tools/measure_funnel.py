@@ -31,8 +31,8 @@ from crystalgraph.io.atomic import write_json
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
-from crystalgraph.relax.hull import Hull
-from crystalgraph.relax.relaxer import METASTABLE, RelaxSettings, relaxation_key
+from crystalgraph.relax.hull import METASTABLE, Hull
+from crystalgraph.relax.relaxer import RelaxSettings, relaxation_key
 from crystalgraph.screening.funnel import ABORT, choose
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)

@@ -30,7 +30,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.run_layout import RELAXED_FOLDER
 from crystalgraph.known.reference import Reference, default_reference, load_reference, templates_seen
-from crystalgraph.relax.relaxer import METASTABLE
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.screening.funnel import RELAXED
 from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import prepare

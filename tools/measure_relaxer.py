@@ -25,8 +25,9 @@ from crystalgraph.io.provenance import versions
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, known_phases, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.relaxer import METASTABLE, Relaxation, RelaxSettings
+from crystalgraph.relax.relaxer import Relaxation, RelaxSettings
 
 RESULTS = Path(__file__).resolve().parent / "results" / "relaxer.json"
 SYSTEM = ChemicalSystem.parse("Nb-O")

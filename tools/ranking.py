@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from crystalgraph.evaluation.rates import Rate
-from crystalgraph.relax.relaxer import METASTABLE
+from crystalgraph.relax.hull import METASTABLE
 
 MIN_CRYSTALS = 8
 """A formula with fewer crystals says nothing about the order within a formula."""

@@ -351,7 +351,7 @@ def _report(result: RunResult, folder: Path, record: dict[str, Any]) -> None:
 
 def _lowest(result: RunResult) -> str:
     """The energies of the relaxed crystals in a few words."""
-    from crystalgraph.relax.relaxer import METASTABLE
+    from crystalgraph.relax.hull import METASTABLE
     from crystalgraph.screening.funnel import RELAXED
 
     energies = [o.e_above_hull for o in result.outcomes.values() if o.relax_fate == RELAXED]

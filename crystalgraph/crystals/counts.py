@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crystalgraph.chemistry.composition import element_counts, reduced
 from crystalgraph.crystals.batch import Crystals
 
 #: Group title -> name -> how many crystals.
@@ -31,10 +32,10 @@ def count_crystals(crystals: Crystals, columns: dict[str, NDArray[Any]]) -> Coun
         The counts, in the order in which a card shows them.
     """
     num_atoms = crystals.num_atoms.numpy()
-    composition = _composition(crystals)
+    units = reduced(element_counts(crystals.atomic_numbers, crystals.batch, len(crystals))).numpy()
     counts: Counts = {
         "size": {"all": len(num_atoms), f"at most {_SMALL_CELL} sites": _sum(num_atoms <= _SMALL_CELL)},
-        **_chemistry(composition, num_atoms, columns["space_group_number"]),
+        **_chemistry(units, num_atoms, columns["space_group_number"]),
     }
     known = columns.get("experimentally_known")
     if "kind" in columns and known is not None and known.dtype == bool:
@@ -59,8 +60,9 @@ def count_crystals(crystals: Crystals, columns: dict[str, NDArray[Any]]) -> Coun
     return counts
 
 
-def _chemistry(composition: NDArray[np.int64], num_atoms: NDArray[np.int64], groups: NDArray[Any]) -> Counts:
-    present = composition > 0
+def _chemistry(units: NDArray[np.int64], num_atoms: NDArray[np.int64], groups: NDArray[Any]) -> Counts:
+    """Counts by elements, from the atoms of each element in a formula unit, (n_crystals, 119)."""
+    present = units > 0
     n_elements = present.sum(1)
     binary = n_elements == 2
     oxide = binary & present[:, _O]
@@ -84,23 +86,12 @@ def _chemistry(composition: NDArray[np.int64], num_atoms: NDArray[np.int64], gro
     by_anion = {symbol: small & present[:, number] for symbol, number in _ANIONS.items()}
     ionic = np.logical_or.reduce(list(by_anion.values()))
     counts["chemistry"][f"ionic binaries of at most {_IONIC_CELL} sites"] = _sum(ionic)
+    stoichiometry = np.sort(units[ionic], axis=1)[:, -2:]  # the two numbers of the formula, smaller first
     counts["chemistry"]["their combinations of stoichiometry, space group and site count"] = len(
-        np.unique(np.column_stack([_stoichiometry(composition[ionic]), groups[ionic], num_atoms[ionic]]), axis=0)
+        np.unique(np.column_stack([stoichiometry, groups[ionic], num_atoms[ionic]]), axis=0)
     )
     counts["ionic binaries by anion"] = {symbol: _sum(mask) for symbol, mask in by_anion.items() if mask.any()}
     return counts
-
-
-def _composition(crystals: Crystals) -> NDArray[np.int64]:
-    """Atoms of each element in each crystal, (n_crystals, 119); column Z is element Z."""
-    index = crystals.batch.numpy() * 119 + crystals.atomic_numbers.numpy()
-    return np.bincount(index, minlength=len(crystals) * 119).reshape(-1, 119)
-
-
-def _stoichiometry(composition: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The two numbers of a binary's reduced formula, smaller first, (n_crystals, 2)."""
-    pair = np.sort(composition, axis=1)[:, -2:]
-    return pair // np.gcd.reduce(pair, axis=1, keepdims=True)
 
 
 def _values(column: NDArray[Any]) -> dict[str, int]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     CompositionLike = Composition | Mapping[str, float] | str
 
+METASTABLE = 0.1
+"""eV/atom above the hull, up to which a crystal counts as metastable."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:

@@ -31,6 +31,7 @@ from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import neighbor_list, searchable_cells
 from crystalgraph.relax.calculator import CHGNET, ENERGY_RANGE, calculator_identity, make_calculator
+from crystalgraph.relax.hull import METASTABLE
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -50,9 +51,6 @@ MAX_VOLUME_CHANGE = 3.0
 
 MAX_BELOW_HULL = 1.0
 """eV/atom; what lies deeper below all known phases has found a hole in the potential."""
-
-METASTABLE = 0.1
-"""eV/atom above the hull, up to which a crystal counts as metastable and is checked for a saddle."""
 
 CLIMB = 0.02
 """eV/atom above the lowest energy that L-BFGS has been at; it is lost then."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.evaluation.rates import Absent, Metric, Number
 from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.generation import WIDEST_E_HULL
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours

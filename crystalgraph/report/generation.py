@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.io.run_layout import EXTENSION, RELAXED_FOLDER
-from crystalgraph.relax.relaxer import METASTABLE
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
 from crystalgraph.report.notation import group_text

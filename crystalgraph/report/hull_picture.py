@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.notation import formula_text, group_text
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def hull_picture(hull: Hull, points: Sequence[Point]) -> dict[str, Any] | None:
     Returns:
         ``elements``, the most electronegative last; ``known`` and ``candidates`` with ``fractions`` (of each element),
         ``e_form`` and ``e_above_hull`` (eV/atom), ``formula``, ``group`` and ``name`` each; ``edges``: pairs of
-        positions in ``known`` that the hull joins. None for systems that cannot be drawn.
+        positions in ``known`` that the hull joins; ``metastable``: eV/atom, up to which candidates get the first
+        colour. None for systems that cannot be drawn.
     """
     from pymatgen.core import Composition
 
@@ -68,7 +70,6 @@ def hull_picture(hull: Hull, points: Sequence[Point]) -> dict[str, Any] | None:
             "formula": Composition(phase.formula).reduced_formula if len(elements) > 1 else phase.formula,
             "group": group_text(phase.space_group_number),
             "name": phase.name,
-            "made": phase.is_experimental,
         }
         for phase in hull.phases
     ]
@@ -87,7 +88,13 @@ def hull_picture(hull: Hull, points: Sequence[Point]) -> dict[str, Any] | None:
                 "row": point.row,
             }
         )
-    return {"elements": elements, "known": known, "edges": _edges(hull, elements), "candidates": candidates}
+    return {
+        "elements": elements,
+        "known": known,
+        "edges": _edges(hull, elements),
+        "candidates": candidates,
+        "metastable": METASTABLE,
+    }
 
 
 def known_note(hull: Hull) -> str:

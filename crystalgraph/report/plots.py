@@ -20,9 +20,6 @@ FOLDER = "plots"
 
 ACCENT, SECOND, KNOWN, BARS, INK = "#0a6c8f", "#b5522b", "#7b8794", "#c3ccd4", "#16191d"
 
-LOW = 0.1
-"""eV/atom; candidates at most this far above the hull get the first colour."""
-
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "crystalgraph",
     "svg.fonttype": "none",
@@ -79,7 +76,7 @@ def _hull(hull: dict[str, Any]) -> Figure:
         _, right, top = point["fractions"]
         return right + top / 2, top * 3**0.5 / 2
 
-    known, edges = hull["known"], hull["edges"]
+    known, edges, low = hull["known"], hull["edges"], hull["metastable"]
     for i, j in edges:
         (x0, y0), (x1, y1) = place(known[i]), place(known[j])
         axes.plot([x0, x1], [y0, y1], color=KNOWN, linewidth=1.2, zorder=1)
@@ -89,9 +86,9 @@ def _hull(hull: dict[str, Any]) -> Figure:
     axes.scatter(*_columns(others), s=22, facecolors="none", edgecolors=KNOWN, linewidths=0.9, label="known phases")
     axes.scatter(*_columns(spanning), s=26, marker="s", color=KNOWN, label="on the hull", zorder=2)
     for is_low, color in ((True, ACCENT), (False, SECOND)):
-        points = [place(point) for point in hull["candidates"] if (point["e_above_hull"] <= LOW) is is_low]
+        points = [place(point) for point in hull["candidates"] if (point["e_above_hull"] <= low) is is_low]
         if points:
-            label = f"candidates at most {LOW:g} eV/atom above" if is_low else "candidates further above"
+            label = f"candidates at most {low:g} eV/atom above" if is_low else "candidates further above"
             axes.scatter(
                 *_columns(points), s=34, color=color, edgecolors="white", linewidths=0.7, label=label, zorder=3
             )

@@ -70,8 +70,6 @@
       `<br>${signed(point.e_above_hull)} eV/atom above the hull`;
   }
 
-  const LOW = 0.1; // eV/atom above the hull
-
   const hullPoints = data.hull ? [...data.hull.candidates, ...data.hull.known] : [];
 
   const heights = hullPoints.map((point) => point.e_form);
@@ -113,8 +111,8 @@
         showscale: hull.candidates.length > 0,
         colorbar: { title: { text: "eV/atom<br>above hull", font: { size: 12 } }, thickness: 10, len: 0.6, outlinewidth: 0 },
       })] : [
-        candidates(`candidates, at most ${LOW} eV/atom above`, hull.candidates.filter((p) => p.e_above_hull <= LOW), { color: color("accent") }),
-        candidates("candidates further above", hull.candidates.filter((p) => p.e_above_hull > LOW), { color: color("second") }),
+        candidates(`candidates, at most ${hull.metastable} eV/atom above`, hull.candidates.filter((p) => p.e_above_hull <= hull.metastable), { color: color("accent") }),
+        candidates("candidates further above", hull.candidates.filter((p) => p.e_above_hull > hull.metastable), { color: color("second") }),
       ]),
       { ...place(chosen), mode: "markers", hoverinfo: "skip", showlegend: false,
         marker: { symbol: "circle-open", size: 19, color: color("ink"), line: { width: 2, color: color("ink") } } },

@@ -1,13 +1,16 @@
 import pickle
+import re
 from math import isnan, nan
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pymatgen.core import Composition
 
+import crystalgraph
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
-from crystalgraph.relax.hull import Hull, Phase, hull_error
+from crystalgraph.relax.hull import METASTABLE, Hull, Phase, hull_error
 
 NB_O = ChemicalSystem.parse("Nb-O")
 # Formation energies −1 at x = 1/2 and −1.2 at x = 2/3: both on the hull; −0.3 at x = 1/4 is 0.2 above the line to −1.
@@ -108,3 +111,11 @@ def test_error_of_nothing():
     assert hull_error(bare).formation_energy.n == 0
     assert isnan(hull_error(bare).formation_energy.mae)
     assert bare.dft_hull() is None
+
+
+def test_the_threshold_of_the_metastable_has_one_home():
+    package = Path(crystalgraph.__file__).parent
+    texts = {file.relative_to(package).as_posix(): file.read_text() for file in package.rglob("*.[pj][ys]")}
+    definition, comparison = re.compile(r"^\w*METASTABLE\w* *=", re.M), re.compile(rf"[<>]=? *{METASTABLE}\b(?! eV)")
+    assert [name for name, text in texts.items() if definition.search(text)] == ["relax/hull.py"]
+    assert [name for name, text in texts.items() if comparison.search(text)] == []
