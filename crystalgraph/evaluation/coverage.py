@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.matching import TimeUp, cpu_limit, searchable
 from crystalgraph.evaluation.rates import Absent, Metric, Number, rate
 from crystalgraph.io.atomic import write_json
+from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -51,7 +52,7 @@ def coverage(
     *,
     cache: Path | None = None,
     n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Metric]:
     """Coverage recall and precision, and how different the proposed crystals are from each other.
 
@@ -60,7 +61,7 @@ def coverage(
         known: what they should cover.
         cache: folder of fingerprints already computed; None keeps none.
         n_jobs: processes; the result does not depend on it.
-        progress: called with (crystals described, crystals in all).
+        progress: called as crystals are described.
 
     Returns:
         ``cov_recall``, ``cov_precision``, ``comp_div`` and ``struct_div`` (mean distance of two proposed crystals).
@@ -122,17 +123,17 @@ def fingerprints(
     *,
     cache: Path | None = None,
     n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Floats:
     """Site fingerprints, (n_structures, SITE_FEATURES); a row of NaN where there is none."""
     from joblib import Parallel, delayed
 
     rows = []
+    report = at_stage(progress, "fingerprints")
     pool = Parallel(n_jobs=n_jobs, return_as="generator")
     for row in pool(delayed(_fingerprint)(structure, cache) for structure in structures):
         rows.append(row)
-        if progress is not None:
-            progress(len(rows), len(structures))
+        report(len(rows), len(structures))
     return np.array(rows, dtype=np.float64).reshape(-1, SITE_FEATURES)
 
 

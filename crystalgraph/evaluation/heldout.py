@@ -12,6 +12,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.matching import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.progress import Progress, at_stage
 
 Draw = Callable[[int], Crystals]
 """Called with the number of the draw; fills every template once, in order."""
@@ -44,20 +45,19 @@ class HeldoutResult:
         return self.found_within(n_draws).double().mean().item()
 
 
-def evaluate_heldout(
-    draw: Draw, truth: Crystals, n_draws: int, progress: Callable[[int, int], None] | None = None
-) -> HeldoutResult:
+def evaluate_heldout(draw: Draw, truth: Crystals, n_draws: int, progress: Progress | None = None) -> HeldoutResult:
     """Fill templates again and again and compare with the real crystals (StructureMatcher, default tolerances).
 
     Args:
         draw: fills all templates once.
         truth: the real crystals, one per template.
         n_draws: draws per template.
-        progress: called with (draws done, draws in all).
+        progress: called after every draw.
     """
     references = [ReferenceIndex([structure]) for structure in to_structures(truth)]
     first = torch.zeros(len(truth), dtype=torch.long)
     n_strict, errors = 0, torch.zeros(0)
+    report = at_stage(progress, "draws")
     for number in range(1, n_draws + 1):
         crystals = draw(number)
         validity = strict_validity(crystals)
@@ -68,8 +68,7 @@ def evaluate_heldout(
         for case, structure in zip(open_cases, to_structures(crystals[open_cases]), strict=True):
             if references[case].find(structure) == 0:
                 first[case] = number
-        if progress is not None:
-            progress(number, n_draws)
+        report(number, n_draws)
     return HeldoutResult(
         strict=n_strict / (n_draws * len(truth)),
         first_match=first,

@@ -8,7 +8,6 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.evaluation.rates import Absent, Metric, Number
 from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
 from crystalgraph.relax.hull import METASTABLE
@@ -82,7 +81,7 @@ def evaluation_page(folder: Path, evaluation: Evaluation) -> Page:
     given, record = evaluation.judgement.rows, evaluation.record
     rows = [
         given[k]
-        for k in sorted(range(len(given)), key=lambda k: (_energy_or(given[k], inf), not given[k].valid_strict, k))
+        for k in sorted(range(len(given)), key=lambda k: (_energy_or(given[k], inf), not given[k].strictly_valid, k))
     ]
     system = str(record["system"])
     points = [
@@ -114,9 +113,7 @@ def evaluation_page(folder: Path, evaluation: Evaluation) -> Page:
         rows=[_row(place, row) for place, row in enumerate(rows[:MAX_ROWS], start=1)],
         n_rows=len(rows),
         rows_file=ROWS,
-        crystals=[
-            _crystal(folder, row, structures.get(row.name), evaluation, sources) for row in rows[:MAX_CRYSTALS]
-        ],
+        crystals=[_crystal(folder, row, structures.get(row.name), evaluation, sources) for row in rows[:MAX_CRYSTALS]],
         distributions=_distributions(rows),
         missing=_missing(evaluation),
         record=_record(record),

@@ -26,7 +26,8 @@ from crystalgraph.errors import InputError
 from crystalgraph.crystals.matching import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.atomic import write_bytes, write_json, write_text
-from crystalgraph.io.datasets import Dataset, load_dataset
+from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator, Sites
@@ -99,7 +100,7 @@ def train(text: str, out: Path, *, resume: bool = False, device: str = "cpu", wa
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _train(config: Config, dataset: Dataset, out: Path, device: str, watcher: Watcher) -> Path:
+def _train(config: Config, dataset: CrystalTable, out: Path, device: str, watcher: Watcher) -> Path:
     started = time.monotonic()
     watcher.message(f"finding the symmetry of {len(dataset.crystals):,} crystals")
     n_jobs = joblib.cpu_count()
@@ -195,7 +196,7 @@ def _train(config: Config, dataset: Dataset, out: Path, device: str, watcher: Wa
     return out / MODEL_FOLDER
 
 
-def _redecorated(config: Config, dataset: Dataset, corpus: Corpus) -> Redecorated:
+def _redecorated(config: Config, dataset: CrystalTable, corpus: Corpus) -> Redecorated:
     """Prototypes with the elements of the system, none equal to a known phase of it."""
     system, crystals = ChemicalSystem.parse(config.data.system), dataset.crystals
     known = [crystals[is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)]]
@@ -276,7 +277,7 @@ def _draw_curves(log: Log, path: Path) -> None:
 
 def _bundle(
     config: Config,
-    dataset: Dataset,
+    dataset: CrystalTable,
     corpus: Corpus,
     pool: Templates,
     memory: Memory,
@@ -296,7 +297,7 @@ def _bundle(
         "n_training": len(corpus.training),
         "n_held_out": len(corpus.heldout),
         "held_out": held_out_checksum(corpus),
-        "dataset": {"name": dataset.name, "sha256": dataset.card["sha256"]},
+        "dataset": {"name": dataset.source.name, "sha256": dataset.source.card["sha256"]},
         "minutes": {place: round(spent / 60, 1) for place, spent in seconds.items()},
         "threads": config.threads,
         "versions": {

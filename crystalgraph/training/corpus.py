@@ -18,9 +18,9 @@ from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import CrystalgraphError
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape, lattice_from_code
-from crystalgraph.io.datasets import Dataset
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
@@ -168,7 +168,7 @@ def volume_per_atom(data: TemplateSet) -> Tensor:
     return data.log_volume.exp() * torch.linalg.det(centring) / data.templates.num_atoms
 
 
-def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
+def prepare(dataset: CrystalTable, config: DataConfig, n_jobs: int = 1) -> Corpus:
     """Split a dataset into training and held-out crystals under the leakage rule."""
     crystals, systems = dataset.crystals, systems_left_out(config)
     left_out: Counter[str] = Counter()
@@ -192,7 +192,7 @@ def prepare(dataset: Dataset, config: DataConfig, n_jobs: int = 1) -> Corpus:
         shape=shape * free_shape(crystal_system(found.templates.space_group_number), shape.dtype),
         u=found.u,
         prototypes=prototypes,
-        ids=dataset.columns["id"][rows].tolist(),
+        ids=[dataset.ids[k] for k in rows],
     )
     many = found.templates.num_sites > config.max_sites
     left_out[f"more than {config.max_sites} orbits"] = int(many.sum())

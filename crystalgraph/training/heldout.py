@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.models.bundle import Model
+from crystalgraph.progress import Progress
 from crystalgraph.sampling.sampler import N_DRAWS as N_WAYS
 from crystalgraph.sampling.sampler import fill, steps_downhill
 from crystalgraph.training.batches import step_rng
@@ -29,9 +29,7 @@ def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
     return heldout[torch.tensor(sorted(chosen.values()), dtype=torch.long)]
 
 
-def measure_heldout(
-    model: Model, heldout: TemplateSet, seed: int, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
+def measure_heldout(model: Model, heldout: TemplateSet, seed: int, progress: Progress | None = None) -> dict[str, Any]:
     """How often templates of held-out crystals are filled validly, and as in the real one.
 
     Args:
@@ -39,7 +37,7 @@ def measure_heldout(
         heldout: crystals that it was not trained on; at most ``N_TEMPLATES`` of them, each of another prototype, are
             taken.
         seed: of that choice and of the draws.
-        progress: called with (draws done, draws in all).
+        progress: called after every draw.
 
     Returns:
         For JSON: counts, the share of strictly valid draws, and the rates of matches within one and ``N_DRAWS`` draws

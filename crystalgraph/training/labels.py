@@ -24,7 +24,8 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.known.reference_hull import ELEMENT_ENERGY, known_phases
+from crystalgraph.known.phases import known_phases
+from crystalgraph.known.reference_hull import ELEMENT_ENERGY
 from crystalgraph.models.bundle import Model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
@@ -252,7 +253,7 @@ class Labels:
             if ChemicalSystem((element,)) in present:
                 continue
             if element not in self._element_energy:
-                known = [phase.structure for phase in known_phases(ChemicalSystem((element,)))]
+                known = known_phases(ChemicalSystem((element,))).structures
                 energies = single_points(known, self._config.calculator, workers=self._workers)
                 self._element_energy[element] = min(filter(isfinite, energies), default=nan)
             if isfinite(self._element_energy[element]):

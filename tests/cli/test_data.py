@@ -180,7 +180,7 @@ def test_every_example_of_the_help_runs(cg_data, tmp_path):
         code, out, err = cg_data(*words[1:])
         assert code == 0, f"{line}: {err}"
         assert out, line
-    assert load_dataset(tmp_path / "mine").columns["id"].tolist() == ["0001_a", "0003_c", "0004_d"]
+    assert load_dataset(tmp_path / "mine").ids == ["0001_a", "0003_c", "0004_d"]
     assert load_dataset(tmp_path / "mp20").columns["formation_energy_per_atom"].tolist() == [0, -1, -2, -3]
     assert len(list((tmp_path / "poscars").glob("*.vasp"))) == 4
     assert read_structures(tmp_path / "nbo.db").names == ["nbo#mp-2311", "nbo#mp-1470"]

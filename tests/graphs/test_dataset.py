@@ -188,7 +188,7 @@ def test_shipped_dataset_with_targets():
     assert len(dataset) == finite.sum()
     assert len(dataset) + len(dataset.failures) == len(shipped)
     assert np.allclose(dataset.y[:, 0], shipped.columns[column][finite])
-    assert [data.name for data in dataset] == shipped.columns["id"][finite].tolist()
+    assert [data.name for data in dataset] == shipped.ids[finite].tolist()
 
 
 def test_on_disk_dataset_is_reopened_and_holds_no_pickle(tmp_path):

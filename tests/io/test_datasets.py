@@ -63,7 +63,7 @@ def test_the_corpus_loads_in_seconds():
 @pytest.mark.parametrize("name", ["corpus", "nbo"])
 def test_card_agrees_with_the_data(name):
     dataset = load_dataset(name)
-    assert count_crystals(dataset.crystals, dataset.columns) == dataset.card["counts"]
+    assert count_crystals(dataset.crystals, dataset.columns) == dataset.source.card["counts"]
 
 
 def test_counts_of_the_corpus_are_the_collectors(corpus):
@@ -100,8 +100,8 @@ def test_arrays_are_whole(name):
     assert 2 < per_atom.min() < per_atom.max() < 251
     groups = dataset.columns["space_group_number"]
     assert 1 <= groups.min() <= groups.max() <= 230
-    assert len(np.unique(dataset.columns["id"])) == len(dataset)
-    assert dataset.columns["n_duplicates"].sum() == len(dataset.duplicates)
+    assert len(np.unique(dataset.ids)) == len(dataset)
+    assert dataset.columns["n_duplicates"].sum() == len([name for names in dataset.columns["duplicates"] for name in names])
 
 
 @pytest.mark.parametrize("name", ["corpus", "nbo"])
@@ -110,16 +110,16 @@ def test_the_card_explains_every_array_and_carries_every_licence(name):
     with zipfile.ZipFile(dataset_folder(name) / "crystals.npz") as archive:
         arrays = {entry.filename.removesuffix(".npy") for entry in archive.infolist()}
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-    assert set(dataset.card["columns"]) == arrays
-    assert all(column["meaning"] for column in dataset.card["columns"].values())
+    assert set(dataset.source.card["columns"]) == arrays
+    assert all(column["meaning"] for column in dataset.source.card["columns"].values())
     readme = (dataset_folder(name) / "README.md").read_text(encoding="utf-8")
-    assert len(dataset.card["sources"]) == 7
-    for source in dataset.card["sources"]:
+    assert len(dataset.source.card["sources"]) == 7
+    for source in dataset.source.card["sources"]:
         for text in source.values():
             assert text in readme
     for licence in ("CC-BY-4.0", "public domain", "CC0", "MIT"):
-        assert any(licence in text for text in dataset.card["licences"])
-    assert dataset.card["exclusions"] in readme
+        assert any(licence in text for text in dataset.source.card["licences"])
+    assert dataset.source.card["exclusions"] in readme
 
 
 def test_sizes_stay_small():
@@ -133,7 +133,7 @@ def test_formula_and_chemical_system_are_those_of_the_atoms(corpus):
         composition = Composition("".join(symbols))
         assert composition == Composition(corpus.columns["formula"][row]) * (
             len(symbols) / Composition(corpus.columns["formula"][row]).num_atoms
-        ), corpus.columns["id"][row]
+        ), corpus.ids[row]
         assert composition.chemical_system == corpus.columns["chemsys"][row]
         assert len(composition) == corpus.columns["n_elements"][row]
 
@@ -172,7 +172,7 @@ def test_dft_hull(nbo):
     on_hull = {entry["id"] for entry in hull["entries"] if entry["e_above_hull_mp2020"] < 1e-8}
     assert on_hull == set(hull["stable_ids"])
     energies = {entry["id"]: entry["e_form_mp2020"] for entry in hull["entries"]}
-    known = {str(i): e for i, e in zip(nbo.columns["id"], nbo.columns["e_form"], strict=True) if i in energies}
+    known = {str(i): e for i, e in zip(nbo.ids, nbo.columns["e_form"], strict=True) if i in energies}
     assert len(known) > 40
     assert known == pytest.approx({i: energies[i] for i in known}, abs=1e-5)
 

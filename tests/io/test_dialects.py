@@ -104,6 +104,6 @@ def test_many_blocks_good_and_bad_in_one_file(tmp_path):
     good, bad = cif("Nb1 0 0 0"), FAULTY["mixed occupancy"][0].replace("data_1", "data_bad")
     (tmp_path / "a.cif").write_text(good + bad + good.replace("data_1", "data_2") + "data_empty\n")
     result = read_structures(tmp_path / "a.cif")
-    assert result.names == ["a#1", "a#2"]
+    assert result.ids == ["a#1", "a#2"]
     assert list(result.failures) == ["a#bad"]
     assert result.order == ["a#1", "a#bad", "a#2"]

@@ -98,7 +98,7 @@ def test_structures_survive_every_format(fmt, tmp_path):
     export(selection(crystals), fmt, tmp_path / FILES[fmt])
     back = read_structures(tmp_path / FILES[fmt])
     assert not back.failures
-    assert [name.rpartition("#")[2] for name in back.names] == [f"crystal-{k:02}" for k in range(len(originals))]
+    assert [name.rpartition("#")[2] for name in back.ids] == [f"crystal-{k:02}" for k in range(len(originals))]
     for original, structure in zip(originals, to_structures(back.crystals), strict=True):
         assert_same(original, structure)
 
@@ -177,14 +177,14 @@ def test_columns_come_back(tmp_path):
 
 def test_a_dataset_is_selected_by_id_and_number():
     nbo = load_dataset("nbo")
-    assert select("nbo", top=3).names == nbo.columns["id"][:3].tolist()
+    assert select("nbo", top=3).ids == nbo.ids[:3].tolist()
     chosen = select("nbo", ids=["mp-1470", "mp-2311"])
-    assert chosen.names == ["mp-1470", "mp-2311"]
-    row = nbo.columns["id"].tolist().index("mp-1470")
+    assert chosen.ids == ["mp-1470", "mp-2311"]
+    row = nbo.ids.index("mp-1470")
     assert chosen.columns[0]["e_form"] == nbo.columns["e_form"][row]
     assert chosen.structures[0].composition.reduced_formula == nbo.columns["formula"][row]
     everything = select("nbo")
-    assert sum(len(columns["duplicates"]) for columns in everything.columns) == len(nbo.duplicates)
+    assert sum(len(columns["duplicates"]) for columns in everything.columns) == len([name for names in nbo.columns["duplicates"] for name in names])
 
 
 @pytest.fixture
@@ -209,11 +209,11 @@ def run_folder(tmp_path):
 
 def test_a_run_is_selected_with_what_it_says_about_each(run_folder):
     chosen = select(run_folder, ids=["2_b"])
-    assert chosen.names == ["2_b"]
+    assert chosen.ids == ["2_b"]
     assert chosen.columns == [{"draw": 2, "fate": "kept", "score": 0.5, "strictly_valid": True}]
-    assert select(run_folder, top=1).names == ["1_a"]
+    assert select(run_folder, top=1).ids == ["1_a"]
     relaxed = select(run_folder, relaxed=True)
-    assert relaxed.names == ["1_a"]
+    assert relaxed.ids == ["1_a"]
     assert relaxed.columns[0]["score"] == 1.5
     assert relaxed.structures[0].composition.reduced_formula == "W"
 

@@ -72,9 +72,9 @@ def mixed(tmp_path):
 def test_the_dataset_says_what_became_of_every_entry(mixed, tmp_path):
     result = imported(mixed, tmp_path / "mine", licence="CC0", attribution="A. Nyone")
     dataset = load_dataset(tmp_path / "mine")
-    assert dataset.columns["id"].tolist() == ["a", "c", "d", "e"]
+    assert dataset.ids == ["a", "c", "d", "e"]
     assert dataset.columns["n_duplicates"].tolist() == [1, 0, 0, 1]
-    assert dataset.duplicates.tolist() == ["b", "f"]
+    assert [name for names in dataset.columns["duplicates"] for name in names].tolist() == ["b", "f"]
     assert dataset.columns["formula"].tolist() == ["MgO", "MgO", "MgO", "TiO2"]
     assert dataset.columns["space_group_number"].tolist() == [225, 221, 139, 136]
     assert (result.n_entries, result.n_crystals, result.n_copies, len(result.rejected)) == (11, 4, 2, 5)
@@ -92,7 +92,7 @@ def test_the_dataset_says_what_became_of_every_entry(mixed, tmp_path):
     }.items():
         assert reason in rejected[name]
 
-    card = dataset.card
+    card = dataset.source.card
     assert card["name"] == "mine"
     assert card["import"]["n_rejected"] == sum(card["import"]["reasons"].values()) == 5
     assert card["import"]["n_copies"] == 2
@@ -129,7 +129,7 @@ def test_a_flag_that_some_lack_is_not_a_no(tmp_path):
 def test_copies_can_be_kept(mixed, tmp_path):
     result = imported(mixed, tmp_path / "mine", copies=True)
     assert result.n_copies == 0
-    assert load_dataset(tmp_path / "mine").columns["id"].tolist() == ["a", "b", "c", "d", "e", "f"]
+    assert load_dataset(tmp_path / "mine").ids == ["a", "b", "c", "d", "e", "f"]
 
 
 def test_crystals_are_stored_as_they_are(tmp_path):
@@ -171,7 +171,7 @@ def test_it_serves_wherever_a_dataset_does(mixed, tmp_path):
     reference = load_reference(tmp_path / "mine")
     assert reference.ids == ["a", "c", "d", "e"]
     assert len(reference.phases()) == 4
-    assert select(str(tmp_path / "mine"), top=2).names == ["a", "c"]
+    assert select(str(tmp_path / "mine"), top=2).ids == ["a", "c"]
 
 
 def test_a_shipped_dataset_goes_out_and_in_again(tmp_path):
@@ -199,13 +199,13 @@ def test_cifs_in_a_folder(tmp_path):
     (folder / "broken.cif").write_text("data_x\n")
     result = imported(folder, tmp_path / "mine", title="My oxides")
     dataset = load_dataset(tmp_path / "mine")
-    assert dataset.card["title"] == "My oxides"
-    assert dataset.columns["id"].tolist() == ["one", "three"]
-    assert dataset.duplicates.tolist() == ["two"]
+    assert dataset.source.card["title"] == "My oxides"
+    assert dataset.ids == ["one", "three"]
+    assert [name for names in dataset.columns["duplicates"] for name in names].tolist() == ["two"]
     assert list(result.rejected) == ["broken"]
     matcher = StructureMatcher(scale=False)
     assert matcher.fit(to_structures(dataset.crystals)[1], RUTILE)
-    assert "A licence is not stated" in " ".join(dataset.card["gaps"])
+    assert "A licence is not stated" in " ".join(dataset.source.card["gaps"])
 
 
 def test_nothing_usable_leaves_nothing(tmp_path):
@@ -256,8 +256,8 @@ def test_columns_under_a_known_name_with_another_meaning(tmp_path):
     imported(tmp_path / "a.json", tmp_path / "mine")
     dataset = load_dataset(tmp_path / "mine")
     assert dataset.columns["formula"].tolist() == ["MgO", "MgO"]
-    assert dataset.columns["num_atoms"].tolist() == [8, 2]
-    assert count_crystals(dataset.crystals, dataset.columns) == dataset.card["counts"]
+    assert dataset.crystals.num_atoms.tolist() == [8, 2]
+    assert count_crystals(dataset.crystals, dataset.columns) == dataset.source.card["counts"]
 
 
 def test_a_card_holds_any_text(tmp_path):
@@ -266,7 +266,7 @@ def test_a_card_holds_any_text(tmp_path):
     imported(tmp_path / "a.json", tmp_path / "mine", licence="x|y", attribution=said)
     readme = (tmp_path / "mine" / "README.md").read_text()
     assert "| a | x\\|y | a.json (1 file) | A \\| B, and others |" in readme
-    assert load_dataset(tmp_path / "mine").card["sources"][0]["attribution"] == said
+    assert load_dataset(tmp_path / "mine").source.card["sources"][0]["attribution"] == said
 
 
 def test_reading_and_writing_do_not_import_what_they_do_not_need():

@@ -135,7 +135,7 @@ def test_written_files_are_read_back(tmp_path, fmt):
     write_structures(list(ALL.values()), list(ALL), tmp_path, fmt)
     result = read_structures(tmp_path)
     assert not result.failures
-    back = dict(zip(result.names, to_structures(result.crystals), strict=True))
+    back = dict(zip(result.ids, to_structures(result.crystals), strict=True))
     assert {name.split("#")[-1] for name in back} == set(ALL)
     for name, structure in back.items():
         assert_same_crystal(structure, ALL[name.split("#")[-1]])
@@ -147,7 +147,7 @@ def test_random_crystals_are_read_back(tmp_path, random_crystals, fmt):
     names = [f"{number:02d}" for number in range(len(structures))]
     write_structures(structures, names, tmp_path, fmt)
     result = read_structures(tmp_path)
-    assert [name.split("#")[-1] for name in result.names] == names
+    assert [name.split("#")[-1] for name in result.ids] == names
     for structure, back in zip(structures, to_structures(result.crystals), strict=True):
         assert_same_crystal(back, structure)
 
@@ -205,7 +205,7 @@ def test_a_cif_of_many_blocks(tmp_path):
     many.parent.mkdir()
     many.write_text("\n".join(["data_global\n_journal_name 'Acta'\n", *texts, flat, broken, texts[0]]))
     result = read_structures(many)
-    assert result.names == ["many#rock-salt", "many#perovskite", "many#triclinic", "many#rock-salt#2"]
+    assert result.ids == ["many#rock-salt", "many#perovskite", "many#triclinic", "many#rock-salt#2"]
     assert set(result.failures) == {"many#flat", "many#broken"}
     assert len(result.crystals) == 4
 
@@ -256,7 +256,7 @@ def test_a_folder_with_broken_files(tmp_path):
     (tmp_path / ".hidden.cif").write_text("")
     (tmp_path / "folder.cif").mkdir()
     result = read_structures(tmp_path)
-    assert result.names == sorted(ALL)
+    assert result.ids == sorted(ALL)
     reasons = {
         "disordered": "disordered",
         "mixed": "",
@@ -284,8 +284,8 @@ def test_no_truncated_file_escapes(tmp_path, fmt):
         cut.write_text(text[:end])
         result = read_structures(cut)
         # Cut in its last number it may still be a crystal, but never with atoms missing.
-        assert len(result.names) + len(result.failures) == 1
-        assert result.crystals is None or len(result.crystals.atomic_numbers) == 5, end
+        assert len(result.ids) + len(result.failures) == 1
+        assert result.crystals.num_atoms.tolist() == [] or len(result.crystals.atomic_numbers) == 5, end
 
 
 def test_extxyz_keeps_the_good_frames(tmp_path):
@@ -295,7 +295,7 @@ def test_extxyz_keeps_the_good_frames(tmp_path):
     nan = '1\nLattice="3 0 0 0 3 0 0 0 nan" Properties=species:S:1:pos:R:3 pbc="T T T" name=nan\nNb 0 0 0\n'
     file.write_text(slab + molecule + file.read_text() + nan + "5\ncut off\nNb 0 0 0\n")
     result = read_structures(file)
-    assert result.names == [f"candidates#{name}" for name in ALL]
+    assert result.ids == [f"candidates#{name}" for name in ALL]
     assert set(result.failures) == {"candidates#0", "candidates#gas", "candidates#nan", "candidates#6"}
     assert "not periodic" in result.failures["candidates#0"]
     assert "5 atoms are announced" in result.failures["candidates#6"]
@@ -307,7 +307,7 @@ def test_poscars_of_other_hands(tmp_path):
     )
     (tmp_path / "POSCAR_2").write_text("Nb O\n1.0\n3 0 0\n0 3 0\n0 0 3\n1 1\nDirect\n0 0 0 Nb\n0.5 0.5 0.5 O\n")
     result = read_structures(tmp_path)
-    assert result.names == ["POSCAR_1", "POSCAR_2"]
+    assert result.ids == ["POSCAR_1", "POSCAR_2"]
     torch.testing.assert_close(result.crystals.volume, torch.tensor([27.0, 27.0], dtype=torch.float64))
     torch.testing.assert_close(result.crystals.frac_coords[1], torch.full((3,), 0.5, dtype=torch.float64))
     assert result.crystals.atomic_numbers.tolist() == [41, 8, 41, 8]
@@ -316,7 +316,7 @@ def test_poscars_of_other_hands(tmp_path):
 def test_equal_stems_get_their_ending(tmp_path):
     for fmt in ("cif", "poscar"):
         write_structures([ROCK_SALT], ["a"], tmp_path, fmt)
-    assert read_structures(tmp_path).names == ["a.cif", "a.vasp"]
+    assert read_structures(tmp_path).ids == ["a.cif", "a.vasp"]
 
 
 def test_no_file_at_all(tmp_path):
@@ -359,8 +359,8 @@ def test_pymatgen_json_of_every_shape(tmp_path):
         (tmp_path / file).write_text(content)
         result = read_structures(tmp_path / file)
         assert not result.failures
-        names[file] = result.names
-        expected = list(ALL.values()) if len(result.names) == 3 else [TRICLINIC]
+        names[file] = result.ids
+        expected = list(ALL.values()) if len(result.ids) == 3 else [TRICLINIC]
         for one, other in zip(to_structures(result.crystals), expected, strict=True):
             assert_same_crystal(one, other)
     assert names["one.json"] == ["one"]
@@ -368,9 +368,9 @@ def test_pymatgen_json_of_every_shape(tmp_path):
     assert names["table.json"] == [f"table#{name}" for name in ALL]
     assert names["entries.json"] == ["entries#mp-0", "entries#mp-1", "entries#mp-2"]
     assert names["lines.jsonl"] == ["lines#0", "lines#1", "lines#2"]
-    assert len(read_structures(tmp_path).names) == 13, "a folder of nothing but JSON is read"
+    assert len(read_structures(tmp_path).ids) == 13, "a folder of nothing but JSON is read"
     write_structures([ROCK_SALT], ["a"], tmp_path, "cif")
-    assert read_structures(tmp_path).names == ["a"], "beside other kinds, JSON is somebody's record"
+    assert read_structures(tmp_path).ids == ["a"], "beside other kinds, JSON is somebody's record"
 
 
 def test_broken_json_keeps_what_is_whole(tmp_path):
@@ -379,7 +379,7 @@ def test_broken_json_keeps_what_is_whole(tmp_path):
     lines = [whole, whole[:100], '{"not": "a structure"}', "5", json_of(DISORDERED), json_of(charged)]
     (tmp_path / "lines.json").write_text("\n".join(lines))
     result = read_structures(tmp_path / "lines.json")
-    assert result.names == ["lines#0", "lines#5"]
+    assert result.ids == ["lines#0", "lines#5"]
     assert result.order == [f"lines#{k}" for k in range(6)]
     assert "disordered" in result.failures["lines#4"]
     assert "no structure" in result.failures["lines#2"]
@@ -389,7 +389,7 @@ def test_broken_json_keeps_what_is_whole(tmp_path):
     for name, content in contents.items():
         (tmp_path / f"{name}.json").write_text(content)
         result = read_structures(tmp_path / f"{name}.json")
-        assert result.names == []
+        assert result.ids == []
         assert list(result.failures) == [name]
         assert "\n" not in result.failures[name]
 
@@ -403,7 +403,7 @@ def test_order_is_that_of_the_files(tmp_path):
     result = read_structures(tmp_path)
     assert result.order == ["a", "b", "c", "d#a", "d#broken"]
     assert [file.name for file in result.files] == ["a.cif", "b.cif", "c.cif", "d.cif"]
-    assert {*result.names, *result.failures} == set(result.order)
+    assert {*result.ids, *result.failures} == set(result.order)
 
 
 def test_checksum_is_of_names_and_content_not_of_the_place(tmp_path):
@@ -429,7 +429,7 @@ def test_a_run_folder_is_read_once_whatever_its_formats(tmp_path, formats):
         relaxed=[ROCK_SALT],
     )
     result = read_structures(tmp_path / "run")
-    assert [name.split("#")[-1] for name in result.names] == ["1_a", "2_b", "3_c"]
+    assert [name.split("#")[-1] for name in result.ids] == ["1_a", "2_b", "3_c"]
     for one, other in zip(to_structures(result.crystals), ALL.values(), strict=True):
         assert_same_crystal(one, other)
 

@@ -60,14 +60,14 @@ def test_csv_as_mp_20_has_it(tmp_path):
     write_csv(tmp_path / "train.csv", rows)
     result = read_structures(tmp_path / "train.csv")
     assert_read(result)
-    assert result.names == ["train#mp-0", "train#mp-1"]
-    assert result.properties[0] == {
+    assert result.ids == ["train#mp-0", "train#mp-1"]
+    assert resultrowsX[0] == {
         "material_id": "mp-0",
         "formation_energy_per_atom": -2.1,
         "elements": "['Na', 'Cl']",
         "spacegroup.number": 225,
     }
-    assert "formation_energy_per_atom" not in result.properties[1]
+    assert "formation_energy_per_atom" not in resultrowsX[1]
     assert result.failures == {
         "train#0017": "it cannot be read (its CIF holds 0 crystals, not one)",
         "train#mp-9": "it cannot be read (its row gives no crystal)",
@@ -122,10 +122,10 @@ def test_a_database_that_ase_wrote(tmp_path):
     before = (tmp_path / "a.db").read_bytes()
     result = read_structures(tmp_path / "a.db")
     assert (tmp_path / "a.db").read_bytes() == before
-    assert result.names == ["a#mp-30", "a#3"]
-    assert result.properties[0] == {"material_id": "mp-30", "gap": 0.0, "metal": True}
-    assert result.properties[1]["energy"] == -3.5
-    assert result.properties[1]["note"] == "by hand"
+    assert result.ids == ["a#mp-30", "a#3"]
+    assert resultrowsX[0] == {"material_id": "mp-30", "gap": 0.0, "metal": True}
+    assert resultrowsX[1]["energy"] == -3.5
+    assert resultrowsX[1]["note"] == "by hand"
     assert "not periodic" in result.failures["a#2"]
     assert "atomic number" in result.failures["a#ghost"]
     assert to_structures(result.crystals)[0].volume == pytest.approx(copper.get_volume())
@@ -155,15 +155,15 @@ def test_another_programs_database_is_left_as_it_is(tmp_path):
 def test_tables_without_crystals(name, content, reason, tmp_path):
     (tmp_path / name).write_text(content)
     result = read_structures(tmp_path / name)
-    assert result.crystals is None
+    assert result.crystals.num_atoms.tolist() == []
     assert reason in result.failures["a"]
 
 
 def test_tables_in_a_folder_are_read_only_where_nothing_else_is(tmp_path):
     write_csv(tmp_path / "a.csv", [{"material_id": "mp-1", "cif": str(CifWriter(ROCK_SALT))}] * 2)
-    assert read_structures(tmp_path).names == ["a#mp-1", "a#mp-1#2"]
+    assert read_structures(tmp_path).ids == ["a#mp-1", "a#mp-1#2"]
     CifWriter(TRICLINIC).write_file(tmp_path / "b.cif")
-    assert read_structures(tmp_path).names == ["b"]
+    assert read_structures(tmp_path).ids == ["b"]
 
 
 def optimade(structure, **changed):

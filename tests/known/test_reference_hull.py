@@ -54,8 +54,8 @@ def test_oxygen_reference_is_that_of_the_dft_hull():
 def test_known_phases_of_niobium_oxygen_are_the_dataset():
     nbo = load_dataset("nbo")
     found = known_phases(NB_O)
-    assert [phase.name for phase in found] == nbo.columns["id"].tolist()
-    first = found[nbo.columns["id"].tolist().index("mp-2311")]
+    assert [phase.name for phase in found] == nbo.ids
+    first = found[nbo.ids.index("mp-2311")]
     assert first.structure.composition.reduced_formula == "NbO"
     assert first.is_experimental is True
     assert first.dft_e_form == pytest.approx(-2.2858, abs=1e-3)
@@ -70,7 +70,7 @@ def test_known_phases_of_other_systems():
     assert len({phase.name for phase in titanium}) == len(titanium)
     assert any(phase.dft_e_form is not None for phase in titanium)
     corpus = load_dataset("corpus")
-    in_corpus = set(corpus.columns["id"][corpus.columns["chemsys"] == "O-Ti"].tolist())
+    in_corpus = set(corpus.ids[corpus.columns["chemsys"] == "O-Ti"].tolist())
     assert in_corpus == {phase.name for phase in titanium if len(phase.system) == 2}
     ternary = names("Li-Nb-O")
     assert set(names("Nb-O")) < set(ternary)

@@ -68,7 +68,7 @@ def test_held_out_prototypes_are_never_trained_on(small_corpus: Corpus) -> None:
 def test_polymorphs_are_held_out_together(small_dataset: Dataset) -> None:
     config = DataConfig(system="Nb-O", max_atoms=20, max_sites=8, holdout=0.3, holdout_by="formula")
     corpus = prepare(small_dataset, config)
-    structures = dict(zip(small_dataset.columns["id"], to_structures(small_dataset.crystals), strict=True))
+    structures = dict(zip(small_dataset.ids, to_structures(small_dataset.crystals), strict=True))
     trained, held = (
         Counter(structures[name].composition.reduced_formula for name in part.ids)
         for part in (corpus.training, corpus.heldout)
@@ -94,7 +94,7 @@ def test_every_crystal_is_accounted_for(small_dataset: Dataset, small_corpus: Co
 
 
 def test_crystals_come_back_from_their_codes(small_dataset: Dataset, small_corpus: Corpus) -> None:
-    place = {name: row for row, name in enumerate(small_dataset.columns["id"])}
+    place = {name: row for row, name in enumerate(small_dataset.ids)}
     training = small_corpus.training
     rows = torch.tensor([place[name] for name in training.ids])
     real = small_dataset.crystals[rows]
