@@ -36,7 +36,8 @@ from ranking import ranking_figures
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError

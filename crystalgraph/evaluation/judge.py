@@ -36,7 +36,8 @@ import numpy as np
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.crystals.matching import MatchLog, group_equal, match_all, match_any, rms_displacements
+from crystalgraph.crystals.matching import group_equal, match_all, match_any, rms_displacements
+from crystalgraph.crystals.reference_index import MatchLog
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.crystals.validity import densities
 from crystalgraph.evaluation.coverage import coverage, property_distances

@@ -23,7 +23,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.training.config import Config, parse_config
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import InputError
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.atomic import write_bytes, write_json, write_text
 from crystalgraph.io.datasets import Dataset, load_dataset
