@@ -9,7 +9,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Called again and again while work goes on."""
 
-    def __call__(self, stage: str, done: int, total: int, state: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, state: str = "", /) -> None:
         """Say how far a stage is.
 
         Args:

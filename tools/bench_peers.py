@@ -191,7 +191,7 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
         workers=bench.running,
         hull=bench.hull,
         folder=bench.work / "relaxations",
-        progress=lambda done, total: bench.say(f"{name}, seed {seed}: {done} of {total} relaxed"),
+        progress=lambda _stage, done, total: bench.say(f"{name}, seed {seed}: {done} of {total} relaxed"),
     )
     relaxed = dict(zip(picked, found, strict=True))
     judgement = bench.judged(given, relaxed)
@@ -520,7 +520,7 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
             system,
             settings=replace(REFERENCE_SETTINGS, calculator=options.calculator),
             workers=running,
-            progress=lambda done, total: say(f"known phases: {done} of {total} relaxed"),
+            progress=lambda _stage, done, total: say(f"known phases: {done} of {total} relaxed"),
         ),
         calculator=options.calculator,
         running=running,

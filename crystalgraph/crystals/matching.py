@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ import numpy as np
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.reference_index import TIME_LIMIT, MatchLog, ReferenceIndex, searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
+from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
-Progress = Callable[[int, int], None]
-"""Called with (structures done, structures in all)."""
+STAGE = "matching"
+"""What progress is reported as."""
 
 RMS_LENGTH_TOLERANCE, RMS_SITE_TOLERANCE, RMS_ANGLE_TOLERANCE = 0.5, 0.5, 10.0
 """Relative length; fraction of (volume per atom)^(1/3); degrees. Loose, because a relaxation moves atoms far; MatterGen
@@ -105,10 +106,10 @@ def match_any(
     """
     first = np.full(len(structures), -1, dtype=np.int64)
     if isinstance(reference, ReferenceIndex) and n_jobs == 1:
+        report = at_stage(progress, STAGE)
         for k, structure in enumerate(structures):
             first[k] = reference.find(structure)
-            if progress is not None:
-                progress(k + 1, len(structures))
+            report(k + 1, len(structures))
         return first
     index = reference if isinstance(reference, ReferenceIndex) else ReferenceIndex(reference)
     buckets = [
@@ -273,11 +274,10 @@ def _run(
         largest_first = sorted(buckets, key=lambda bucket: -len(bucket.structures))
         pool = Parallel(n_jobs=n_jobs, return_as="generator")
         results = pool(delayed(_match_bucket)(bucket, time_limit) for bucket in largest_first)
-    total, done = sum(len(bucket.members) for bucket in buckets), 0
+    total, done, report = sum(len(bucket.members) for bucket in buckets), 0, at_stage(progress, STAGE)
     for members, labels, counts in results:
         done += len(members)
-        if progress is not None:
-            progress(done, total)
+        report(done, total)
         if log is not None:
             log.add(counts)
         yield members, labels

@@ -488,7 +488,7 @@ class _Judge:
     def _options(self, stage: str) -> dict[str, Any]:
         """Progress and log of one stage of matching."""
         return {
-            "progress": lambda done, total: self._report(stage, done, total),
+            "progress": lambda _stage, done, total, _state="": self._report(stage, done, total),
             "log": self.logs.setdefault(stage, MatchLog()),
         }
 

@@ -41,9 +41,10 @@ from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
+from crystalgraph.progress import Progress
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.pool import Progress, Workers, relax_many
+from crystalgraph.relax.pool import Workers, relax_many
 from crystalgraph.relax.relaxer import RelaxSettings, relaxation_key
 
 if TYPE_CHECKING:

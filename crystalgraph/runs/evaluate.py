@@ -271,7 +271,7 @@ def _relax(
 
 
 def _progress(watch: Watch | None, stage: str) -> Any:
-    return None if watch is None else lambda done, total: watch(stage, done, total)
+    return None if watch is None else lambda _stage, done, total, _state="": watch(stage, done, total)
 
 
 def _head(

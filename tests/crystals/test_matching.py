@@ -99,10 +99,11 @@ def test_match_any_finds_the_first_reference():
     asked = [*copies_of(RUTILE, 4), CESIUM_CHLORIDE, QUARTZ, ROCK_SALT]
     expected = [1] * 6 + [-1, -1, 3]
     index = ReferenceIndex(reference)
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[str, int, int]] = []
     assert match_any(asked, reference, progress=lambda *step: steps.append(step)).tolist() == expected
-    assert steps[-1] == (9, 9)
-    assert match_any(asked, index).tolist() == expected
+    assert steps[-1] == ("matching", 9, 9)
+    assert match_any(asked, index, progress=lambda *step: steps.append(step)).tolist() == expected
+    assert steps[-9:] == [("matching", k, 9) for k in range(1, 10)]
     assert match_any(asked, index).tolist() == expected, "an index can be used again"
     assert match_any(asked, reference, n_jobs=2).tolist() == expected
     assert match_any(asked, []).tolist() == [-1] * 9
