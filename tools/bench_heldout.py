@@ -30,7 +30,8 @@ import torch
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
 from crystalgraph.evaluation.rates import Rate

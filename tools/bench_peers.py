@@ -36,7 +36,8 @@ from ranking import ranking_figures
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
@@ -190,7 +191,7 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
         workers=bench.running,
         hull=bench.hull,
         folder=bench.work / "relaxations",
-        progress=lambda done, total: bench.say(f"{name}, seed {seed}: {done} of {total} relaxed"),
+        progress=lambda _stage, done, total: bench.say(f"{name}, seed {seed}: {done} of {total} relaxed"),
     )
     relaxed = dict(zip(picked, found, strict=True))
     judgement = bench.judged(given, relaxed)
@@ -519,7 +520,7 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
             system,
             settings=replace(REFERENCE_SETTINGS, calculator=options.calculator),
             workers=running,
-            progress=lambda done, total: say(f"known phases: {done} of {total} relaxed"),
+            progress=lambda _stage, done, total: say(f"known phases: {done} of {total} relaxed"),
         ),
         calculator=options.calculator,
         running=running,

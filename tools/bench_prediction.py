@@ -44,7 +44,8 @@ from pymatgen.core import Structure
 from crystalgraph.chemistry.elements import mendeleev_numbers
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import TIME_LIMIT, ReferenceIndex, TimeUp, cpu_limit, searchable
+from crystalgraph.crystals.reference_index import TIME_LIMIT, ReferenceIndex, searchable
+from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rates import Rate

@@ -41,7 +41,7 @@ SYSTEM = ChemicalSystem.parse("Nb-O")
 NEAR = 0.01  # eV/atom
 
 
-def progress(done: int, total: int) -> None:
+def progress(_stage: str, done: int, total: int) -> None:
     """Print how far it is."""
     print(f"{time.strftime('%H:%M:%S')} {done} of {total}", flush=True)
 

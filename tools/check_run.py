@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import MatchLog, group_equal
+from crystalgraph.crystals.matching import group_equal
+from crystalgraph.crystals.reference_index import MatchLog
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.reading import read_structures
 

@@ -19,7 +19,8 @@ import torch
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import from_structures, to_structures
-from crystalgraph.crystals.matching import ReferenceIndex, group_equal, match_any
+from crystalgraph.crystals.matching import group_equal, match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.datasets import load_dataset

@@ -29,7 +29,7 @@ from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from crystalgraph.progress import Progress as Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -34,8 +36,8 @@ def progress_bar() -> Progress:
 
 
 @contextmanager
-def stage_bars(*, show: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar for each stage of a long work, as the callback (stage, done, in all) that moves them; None if not shown.
+def stage_bars(*, show: bool) -> Iterator[Listener | None]:
+    """A bar for each stage of a long work, as the callback that moves them; None if not shown.
 
     Nothing appears before the first call, so that a request that is refused ends in one line.
     """
@@ -44,11 +46,11 @@ def stage_bars(*, show: bool) -> Iterator[Callable[[str, int, int], None] | None
         return
     bar, tasks = progress_bar(), dict[str, "TaskID"]()
 
-    def update(stage: str, done: int, total: int) -> None:
+    def update(stage: str, done: int, total: int, state: str = "") -> None:
         if stage not in tasks:
             bar.start()
             tasks[stage] = bar.add_task(stage, total=total, state="")
-        bar.update(tasks[stage], completed=done, total=total)
+        bar.update(tasks[stage], completed=done, total=total, state=state)
 
     try:
         yield update

@@ -23,7 +23,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.training.config import Config, config_text, parse_config
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import InputError
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.progress import Progress

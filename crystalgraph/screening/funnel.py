@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, isfinite, nan
 from pathlib import Path
@@ -24,6 +24,7 @@ from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
+from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import Workers, relax_many, single_points
 from crystalgraph.relax.relaxer import Relaxation, RelaxSettings
@@ -57,9 +58,6 @@ FMAX, FINAL_FMAX = 0.1, 0.05
 
 KNOWN_PHASES = "known phases"
 """What is relaxed before the first stage, where it never was."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, crystals done, crystals in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +262,7 @@ class Funnel:
             system,
             settings=replace(REFERENCE_SETTINGS, calculator=settings.calculator),
             workers=workers,
-            progress=None if progress is None else lambda done, total: progress(KNOWN_PHASES, done, total),
+            progress=relabelled(progress, KNOWN_PHASES),
         )
         seconds = perf_counter() - start
         return cls(settings=settings, hull=hull, hull_seconds=seconds, workers=workers, partial=partial)
@@ -343,17 +341,13 @@ class _Work:
     def _ranked(self, members: list[int]) -> list[int]:
         return [members[i] for i in rank([-self.outcomes[k].e_above_hull for k in members])]
 
-    def _tell(self, stage: str) -> Callable[[int, int], None] | None:
-        progress = self.progress
-        return None if progress is None else lambda done, total: progress(stage, done, total)
-
     def _set(self, k: int, **changes: Any) -> None:
         self.outcomes[k] = replace(self.outcomes[k], **changes)
 
     def _single_points(self, left: list[int]) -> None:
         asked = [self.given[k] for k in left]
         energies = single_points(
-            asked, self.settings.calculator, workers=self.workers, progress=self._tell(SINGLE_POINT)
+            asked, self.settings.calculator, workers=self.workers, progress=relabelled(self.progress, SINGLE_POINT)
         )
         for k, structure, energy in zip(left, asked, energies, strict=True):
             if isfinite(energy):
@@ -388,7 +382,12 @@ class _Work:
 
     def _relax_many(self, asked: list[Structure], settings: RelaxSettings, stage: str) -> list[Relaxation]:
         return relax_many(
-            asked, settings, workers=self.workers, hull=self.hull, folder=self.folder, progress=self._tell(stage)
+            asked,
+            settings,
+            workers=self.workers,
+            hull=self.hull,
+            folder=self.folder,
+            progress=relabelled(self.progress, stage),
         )
 
     def _note(self, k: int, found: Relaxation) -> None:
@@ -410,7 +409,7 @@ class _Work:
     def _drop_copies(self, left: list[int]) -> None:
         ordered = self._ranked(left)
         relaxed = [structure for k in ordered if (structure := self.structures[k]) is not None]
-        labels = group_equal(relaxed, progress=self._tell(COPIES))
+        labels = group_equal(relaxed, progress=relabelled(self.progress, COPIES))
         for i, (k, first, group) in enumerate(zip(ordered, labels.tolist(), space_groups(relaxed), strict=True)):
             self._set(k, space_group_relaxed=None if group == NOT_FOUND else group)
             if first != i:

@@ -25,7 +25,7 @@ from crystalgraph.chemistry.filter import CompositionFilter
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import NOT_FOUND, is_supergroup, space_groups
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.screening.rank import rank_by_formula

@@ -13,7 +13,8 @@ import torch
 
 from crystalgraph.chemistry.elements import covalent_radii, max_common_oxidation_state
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex, group_equal, match_any
+from crystalgraph.crystals.matching import group_equal, match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.training.corpus import TemplateSet
 

@@ -156,7 +156,7 @@ def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
     assert mine.formula == "Cu3Au"
     assert mine.is_experimental is True
     assert mine.energy == relax(known[0].structure, EMT).energy
-    assert seen[-1][0] == seen[-1][1] == len(elements) + 2
+    assert seen[-1] == ("relaxation", len(elements) + 2, len(elements) + 2)
     stored = sorted((tmp_path / "relaxations").iterdir())
     times = [file.stat().st_mtime_ns for file in stored]
     again = reference_hull(system, known, settings=EMT, cache=tmp_path)

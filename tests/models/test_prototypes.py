@@ -10,7 +10,7 @@ from pymatgen.core import Element, Lattice, Structure
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import from_structures, to_structures
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, lattice_from_code
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model

@@ -52,7 +52,7 @@ def records(relaxations):
 def test_one_worker_two_workers_and_none_agree_to_the_last_bit(crystals):
     seen = []
     one = relax_many(crystals, SETTINGS, progress=lambda *state: seen.append(state))
-    assert seen == [(k, 7) for k in range(8)]
+    assert seen == [("relaxation", k, 7) for k in range(8)]
     assert all(relaxation.status == "converged" for relaxation in one)
     assert records(relax_many(crystals, SETTINGS, workers=2)) == records(one)
     assert records(relax_many(crystals[::-1], SETTINGS)) == records(one)[::-1]
@@ -83,7 +83,7 @@ def test_single_points(crystals):
     )
     assert energies[:7] == [single_point(crystal, EMT()) for crystal in crystals]
     assert [isnan(energy) for energy in energies] == [False] * 7 + [True] * 2
-    assert seen[-1] == (9, 9)
+    assert seen[-1] == ("single points", 9, 9)
 
 
 def test_many_derivatives(crystals):
@@ -127,7 +127,7 @@ def test_nothing_is_relaxed_twice(crystals, counted, tmp_path):
     seen = []
     again = relax_many(crystals[:3], settings, folder=folder, progress=lambda *state: seen.append(state))
     assert counted() == {"Cu2": 1, "Al2": 1, "Ni2": 1}
-    assert seen == [(2, 3), (3, 3)]
+    assert seen == [("relaxation", 2, 3), ("relaxation", 3, 3)]
     assert records(again)[:2] == records(first)[:2]
     assert again[0].seconds == first[0].seconds
     relax_many(crystals[:1], replace(settings, max_steps=3), folder=folder)

@@ -254,13 +254,13 @@ def test_nothing_in_nothing_out():
 
 def test_progress_names_the_stage(potential, prototype, monkeypatch):
     def single_points(structures, *_, progress, **__):
-        progress(len(structures), len(structures))
+        progress("single points", len(structures), len(structures))
         return [1.0] * len(structures)
 
     monkeypatch.setattr(module, "single_points", single_points)
     seen = []
     run_funnel(many(potential, prototype, [0.1, 0.2]), FLAT, settings(), progress=lambda *told: seen.append(told))
-    assert (SINGLE_POINT, 2, 2) in seen
+    assert (SINGLE_POINT, 2, 2, "") in seen
 
 
 def test_settings_can_be_recorded():

@@ -4,7 +4,8 @@ import torch
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.redecorate import put_elements, redecorate
