@@ -38,9 +38,9 @@ from crystalgraph.training.corpus import prepare
 
 def learned_from(config: Config) -> Reference:
     """The crystals that a model of this config was trained on."""
-    training = prepare(load_dataset(config.data.dataset), config.data, n_jobs=config.threads).training
+    corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=config.threads)
     reference = load_reference(config.data.dataset)
-    return reference[np.isin(reference.ids, training.ids)]
+    return reference[np.isin(reference.ids, corpus.training_ids)]
 
 
 def hits(folder: Path, known: Reference) -> list[list[str]]:

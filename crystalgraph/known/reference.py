@@ -24,7 +24,7 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import dataset_names, load_dataset
 from crystalgraph.io.reading import read_structures
-from crystalgraph.symmetry.decorate import decorations
+from crystalgraph.symmetry.substitute import substitutions
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -110,8 +110,7 @@ class Reference:
         wanted = {row.tobytes() for row in compositions}
         crystals, parts = self.crystals, [self.of_compositions(compositions)]
         for present in sorted({tuple(np.flatnonzero(row).tolist()) for row in compositions}):
-            for chosen, species in decorations(crystals, list(present)):
-                changed = crystals[chosen].replace(atomic_numbers=species)
+            for chosen, changed in substitutions(crystals, list(present)):
                 fits = [k for k, row in enumerate(reduced_compositions(changed)) if row.tobytes() in wanted]
                 part = self[chosen[fits].numpy()]
                 parts.append(replace(part, crystals=changed[fits]))

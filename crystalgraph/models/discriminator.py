@@ -97,7 +97,13 @@ class Discriminator(nn.Module):
         n_basis: int = 16,
     ) -> None:
         super().__init__()
-        self.arguments = {"width": width, "n_layers": n_layers, "cutoff": cutoff, "max_neighbors": max_neighbors}
+        self.arguments = {
+            "width": width,
+            "n_layers": n_layers,
+            "cutoff": cutoff,
+            "max_neighbors": max_neighbors,
+            "n_basis": n_basis,
+        }
         self.cutoff, self.max_neighbors = cutoff, max_neighbors
         self.register_buffer("descriptors", element_descriptors().float())
         self.register_buffer("radii", covalent_radii().float())

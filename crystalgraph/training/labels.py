@@ -30,10 +30,10 @@ from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, single_points
 from crystalgraph.sampling.sampler import REFINE_STEPS, Sampler
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, restore_module
 from crystalgraph.training.config import EnergiesConfig
-from crystalgraph.training.corpus import TemplateSet
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -92,7 +92,10 @@ class Labelled:
 
 
 def training_systems(
-    training: TemplateSet, left_out: Sequence[ChemicalSystem], held_out: TemplateSet | None, seed: int
+    training: ParametrisedTemplates,
+    left_out: Sequence[ChemicalSystem],
+    held_out: ParametrisedTemplates | None,
+    seed: int,
 ) -> list[ChemicalSystem]:
     """The systems of two and of three elements that there are training crystals of.
 
@@ -121,7 +124,7 @@ def training_systems(
     return [system for pair in zip_longest(*of_size.values()) for system in pair if system is not None]
 
 
-def _elements(crystals: TemplateSet) -> list[set[int]]:
+def _elements(crystals: ParametrisedTemplates) -> list[set[int]]:
     """The elements of each crystal."""
     found: list[set[int]] = [set() for _ in range(len(crystals))]
     for crystal, z in zip(crystals.templates.batch.tolist(), crystals.templates.atomic_numbers.tolist(), strict=True):
@@ -155,10 +158,10 @@ class Labels:
     def __init__(
         self,
         model: Model,
-        training: TemplateSet,
+        training: ParametrisedTemplates,
         config: EnergiesConfig,
         left_out: Sequence[ChemicalSystem],
-        held_out: TemplateSet | None,
+        held_out: ParametrisedTemplates | None,
         seed: int,
         workers: Workers,
         earlier: Labels | None = None,
