@@ -158,5 +158,5 @@ class Discriminator(nn.Module):
         if space_group_number is None:
             space_group_number = torch.zeros_like(crystals.num_atoms)
         composition = global_mean_pool(species, batch, n_crystals)
-        asked = self.condition(torch.cat([composition, self.space_group(space_group_number)], 1))
-        return self.score(pooled)[:, 0] + (asked * pooled).mean(1)
+        condition = self.condition(torch.cat([composition, self.space_group(space_group_number)], 1))
+        return self.score(pooled)[:, 0] + (condition * pooled).mean(1)

@@ -239,8 +239,11 @@ def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, mo
     drawn = remembering.library.draw(templates, element_volume_rule(model.generator.element_volume), rng)
     assert drawn.known[chosen].all()
     per_cell = wyckoff_table().centring[templates.space_group_number].det() / templates.num_atoms
-    wanted, found = drawn.parametrised.log_volume.exp() * per_cell, filled.crystals.volume / filled.crystals.num_atoms
-    equal = torch.isclose(found, wanted, rtol=1e-4)
+    wanted, filled_volume = (
+        drawn.parametrised.log_volume.exp() * per_cell,
+        filled.crystals.volume / filled.crystals.num_atoms,
+    )
+    equal = torch.isclose(filled_volume, wanted, rtol=1e-4)
     assert equal[filled.remembered].all()
     assert not equal[~filled.remembered].any()
 
