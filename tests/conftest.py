@@ -13,10 +13,9 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.config import parse_config
-from crystalgraph.training.corpus import TemplateSet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,20 +152,10 @@ def short_training(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def as_template_set() -> Callable[..., TemplateSet]:
-    """Makes a template set of structures."""
+def as_parametrised() -> Callable[..., ParametrisedTemplates]:
+    """Describes structures by their symmetry."""
 
-    def made(*structures: Structure) -> TemplateSet:
-        found = extract(from_structures(structures))
-        log_volume, shape = code_from_lattice(found.lattice)
-        names = [f"case-{i}" for i in range(len(structures))]
-        return TemplateSet(
-            templates=found.templates,
-            log_volume=log_volume,
-            shape=shape,
-            u=found.u,
-            prototypes=found.templates.prototypes(),
-            ids=names,
-        )
+    def describe(*structures: Structure) -> ParametrisedTemplates:
+        return extract(from_structures(structures)).parametrised
 
-    return made
+    return describe

@@ -43,14 +43,15 @@ from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import Workers, single_points
 from crystalgraph.runs.train import Silent, train
 from crystalgraph.sampling.sampler import N_DRAWS, fill, steps_downhill
-from crystalgraph.symmetry.decorate import number_of_species, species_rank
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import number_of_species, species_rank
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import DataConfig, load_config, read_config
-from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
+from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.heldout import one_per_prototype
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -99,7 +100,7 @@ def is_simple(templates: Templates) -> torch.Tensor:
     return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (number_of_species(templates) <= 3)
 
 
-def has_relatives(cases: TemplateSet, training: TemplateSet, n_jobs: int = 1) -> torch.Tensor:
+def has_relatives(cases: ParametrisedTemplates, training: ParametrisedTemplates, n_jobs: int = 1) -> torch.Tensor:
     """Whether a training crystal is the same arrangement of atoms, (n,), bool.
 
     The matcher has its default tolerances and scales volumes. Elements are the same if they can be mapped one to one,
@@ -144,7 +145,7 @@ def of_held_out_systems(data: DataConfig) -> Cases:
     found = extract(crystals[inside & (crystals.num_atoms <= data.max_atoms) & (number_of_species(crystals) > 1)])
     templates = found.templates
     kept = ((templates.num_free > 0) & (templates.num_sites <= data.max_sites)).nonzero().flatten()
-    return Cases(templates=templates[kept], truth=expand(templates, found.lattice, found.u)[kept])
+    return Cases(templates=templates[kept], truth=found.parametrised.crystals()[kept])
 
 
 def shipped_arms(templates: Templates) -> list[Arm]:
@@ -176,7 +177,7 @@ def energy_gap(arm: Arm, truth: Crystals, seed: int, workers: Workers) -> dict[s
     return {"arm": arm.name, "n": len(gaps), "draws": N_LOWEST, "median": float(np.median(gaps)), **shares}
 
 
-def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path) -> list[Arm]:
+def collect_arms(corpus: Corpus, cases: ParametrisedTemplates, runs: Path) -> list[Arm]:
     """All arms but the shipped weights; what is missing is trained."""
     for name in ("nbo-plain", "nbo-raw", "nbo"):
         if not (runs / name / "model").is_dir():

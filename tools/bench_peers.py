@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from crystalgraph.known.reference import Reference, default_reference, load_reference, reduced_compositions
 from peers import ARMS, MAX_ATOMS, TITLES, Arm, make_arm, prototypes
 from pymatgen.core import Structure
 from ranking import ranking_figures
@@ -46,7 +47,6 @@ from crystalgraph.evaluation.rates import Absent, BudgetRate, Rate
 from crystalgraph.evaluation.rows import Row, not_relaxable, pick
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.provenance import versions
-from crystalgraph.known.reference import Reference, default_reference, load_reference, reduced_compositions
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity

@@ -53,13 +53,14 @@ from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.provenance import versions
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.models.prototypes import arrangements
+from crystalgraph.models.prototypes import protostructures
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.screening.rank import rank
-from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import number_of_species, ranked_elements, species_rank
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import Config
-from crystalgraph.training.corpus import TemplateSet, held_out_checksum, prepare
+from crystalgraph.training.corpus import held_out_checksum, prepare
 
 N_DRAWN = 100
 """Samples of a case, of which the discriminator chooses."""
@@ -95,10 +96,10 @@ class NearestPrototypes:
         element_volume: (119,), Å³/atom.
     """
 
-    def __init__(self, training: TemplateSet, element_volume: torch.Tensor) -> None:
+    def __init__(self, training: ParametrisedTemplates, element_volume: torch.Tensor) -> None:
         self._crystals, self._volume = training.crystals(), element_volume
         self._elements = ranked_elements(self._crystals)
-        self._arrangements = arrangements(training.templates)
+        self._arrangements = protostructures(training.templates)
         self._of: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, counts in enumerate(_stoichiometry(self._crystals)):
             self._of[counts].append(position)

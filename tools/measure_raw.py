@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from crystalgraph.known.reference import load_reference, reduced_compositions
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import from_structures, to_structures
@@ -25,7 +26,6 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.reading import read_structures
-from crystalgraph.known.reference import load_reference, reduced_compositions
 
 
 def volume_error(structures: list[Structure]) -> tuple[float, int]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from crystalgraph.known.reference import Reference, default_reference, load_reference, templates_seen
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import to_structures
@@ -29,7 +30,6 @@ from crystalgraph.io.atomic import write_json
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.run_layout import RELAXED_FOLDER
-from crystalgraph.known.reference import Reference, default_reference, load_reference, templates_seen
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.screening.funnel import RELAXED
 from crystalgraph.training.config import Config
@@ -38,9 +38,9 @@ from crystalgraph.training.corpus import prepare
 
 def learned_from(config: Config) -> Reference:
     """The crystals that a model of this config was trained on."""
-    training = prepare(load_dataset(config.data.dataset), config.data, n_jobs=config.threads).training
+    corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=config.threads)
     reference = load_reference(config.data.dataset)
-    return reference[np.isin(reference.ids, training.ids)]
+    return reference[np.isin(reference.ids, corpus.training_ids)]
 
 
 def hits(folder: Path, known: Reference) -> list[list[str]]:

@@ -22,15 +22,12 @@ from scipy.optimize import brentq
 
 from crystalgraph.chemistry.elements import (
     MAX_ATOMIC_NUMBER,
-    covalent_radii,
-    max_common_oxidation_state,
 )
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
-from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.sampling.sampler import Sampler
@@ -38,9 +35,10 @@ from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.request import MAX_NUM, GenerationRequest
 from crystalgraph.screening.screen import Screen
 from crystalgraph.screening.search import search
-from crystalgraph.symmetry.decorate import decorations
 from crystalgraph.symmetry.enumerate import is_possible
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.species import binds_its_anions
+from crystalgraph.symmetry.substitute import covalent_radii_rule, substitutions
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 
 MAX_ATOMS = 20
@@ -102,17 +100,10 @@ def prototypes(system: ChemicalSystem, max_atoms: int = MAX_ATOMS) -> Crystals:
 
     if not len(crystals):
         return crystals
-    n, batch = len(crystals), crystals.batch
-    ((_, species),) = decorations(crystals, list(system.atomic_numbers))
-
-    def mean(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(n, dtype=torch.float64).index_add(0, batch, values.double()) / crystals.num_atoms
-
-    same_kind = mean(is_anion_former()[species] == is_anion_former()[crystals.atomic_numbers]) == 1
-    bound = mean(max_common_oxidation_state()[species]) >= 0
-    growth = mean(covalent_radii()[species]) / mean(covalent_radii()[crystals.atomic_numbers])
-    changed = crystals.replace(atomic_numbers=species, lattice=crystals.lattice * growth[:, None, None])
-    return changed[same_kind & bound]
+    ((_, changed),) = substitutions(crystals, list(system.atomic_numbers), covalent_radii_rule)
+    differs = is_anion_former()[changed.atomic_numbers] != is_anion_former()[crystals.atomic_numbers]
+    n_differ = torch.zeros(len(crystals), dtype=torch.long).index_add(0, crystals.batch, differs.long())
+    return changed[(n_differ == 0) & binds_its_anions(changed)]
 
 
 class Substitution:
@@ -275,9 +266,7 @@ def shape_spread(system: ChemicalSystem) -> torch.Tensor:
     inside = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)
     fits = torch.nonzero((crystals.num_atoms <= MAX_ATOMS) & ~inside).flatten()
     chosen = fits[torch.randperm(len(fits), generator=torch.Generator().manual_seed(0))[:SHAPE_SAMPLE]]
-    found = extract(crystals[chosen])
-    _, shape = code_from_lattice(found.lattice)
-    return (shape * free_shape(crystal_system(found.templates.space_group_number), shape.dtype)).std(0)
+    return extract(crystals[chosen]).parametrised.shape.std(0)
 
 
 class RawSamples:

@@ -32,20 +32,22 @@ from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.generator import Generator, Sites
-from crystalgraph.models.prototypes import Memory
+from crystalgraph.models.generator import Generator
+from crystalgraph.models.sites import Sites
+from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.pool import Workers
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
+from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
 from crystalgraph.training.labels import Labels
 from crystalgraph.training.phases import LOG_EVERY, LOGGER, Phase, PhaseRunner
-from crystalgraph.training.pool import remember, template_pool
+from crystalgraph.training.pool import template_pool
 from crystalgraph.training.prior import PriorTraining
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
@@ -153,7 +155,7 @@ def _train(
         ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
     )
     pool = template_pool(corpus.training, n_jobs=n_jobs)
-    memory = remember(corpus.training)
+    library = PrototypeLibrary(corpus.training)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
     wide = Discriminator(
@@ -171,7 +173,7 @@ def _train(
         corpus = replace(corpus, left_out=corpus.left_out | decorated.left_out)
         LOGGER.info("%s re-decorated prototypes", f"{len(decorated.data):,}")
 
-    def in_form(data: TemplateSet) -> TemplateSet:
+    def in_form(data: ParametrisedTemplates) -> ParametrisedTemplates:
         return data.without_symmetry() if config.generator.form == "raw" else data
 
     training, watched = in_form(corpus.training), in_form(corpus.heldout)
@@ -192,7 +194,7 @@ def _train(
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
 
     def bundle(*, knows_energies: bool = False) -> Model:
-        made = _bundle(config, dataset, corpus, pool, memory, generator, discriminator, prior, runner.seconds)
+        made = _bundle(config, dataset, corpus, pool, library, generator, discriminator, prior, runner.seconds)
         if knows_energies:
             made.record["calculator"] = calculator_identity(config.energies.calculator)
         return made
@@ -281,7 +283,7 @@ def _networks(config: Config) -> tuple[Generator, Discriminator, TemplatePrior]:
 
 
 @torch.no_grad()
-def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
+def _validity(generator: Generator, heldout: ParametrisedTemplates, seed: int) -> float:
     """Share of a fixed selection of held-out templates that are filled strictly validly."""
     if len(heldout) == 0:
         return float("nan")
@@ -290,7 +292,7 @@ def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
     was_training = generator.training
     generator.eval()
     noise = generator.noise(sites, step_rng(seed, 10))
-    crystals = generator.passes(sites, noise, generator.n_passes)[-1].crystals
+    crystals = generator.recycle(sites, noise, generator.n_passes)[-1].crystals
     generator.train(was_training)
     return strict_validity(crystals).valid.double().mean().item()
 
@@ -300,7 +302,7 @@ def _bundle(
     dataset: CrystalTable,
     corpus: Corpus,
     pool: Templates,
-    memory: Memory,
+    library: PrototypeLibrary,
     generator: Generator,
     discriminator: Discriminator,
     prior: TemplatePrior,
@@ -332,7 +334,7 @@ def _bundle(
         discriminator=discriminator.eval(),
         prior=prior.eval(),
         pool=pool,
-        memory=memory,
+        library=library,
         record=record,
         checksum="",
     )

@@ -17,11 +17,12 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import Model
-from crystalgraph.models.generator import Sites, State
-from crystalgraph.models.prototypes import Recalled
-from crystalgraph.sampling.surrogate import refine
+from crystalgraph.models.prototypes import DrawnPrototypes
+from crystalgraph.models.sites import Sites, State
+from crystalgraph.sampling.surrogate import relax_on_surrogate
 from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts, reduced_formula
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
+from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.template import Templates
 
 #: Crystals expanded together; larger batches gain nothing on a CPU.
@@ -106,20 +107,22 @@ def fill(
     """Fill each template once.
 
     Args:
-        model: its generator fills, its memory recalls, its discriminator chooses and refines.
+        model: its generator fills, its prototype library recalls, its discriminator chooses and refines.
         templates: what to fill; the order is kept.
         rng: draws the noise.
         n_draws: ways for the generator to fill each template. The strictly valid one with the highest score is kept;
             where none is valid, the first.
         n_passes: through the generator; as many as it was trained for if None.
-        n_refine: steps that what is kept takes downhill, see ``refine``; for a model that has learned energies.
+        n_refine: steps that what is kept takes downhill, see ``relax_on_surrogate``; for a model that has learned
+            energies.
         recall: whether a training crystal of the arrangement, where there is one, takes the steps downhill too, and is
             kept in place of what was generated if it is strictly valid and scores higher then.
     """
     made = _generated(model, templates, rng, n_draws, n_passes or model.generator.n_passes, n_refine)
     remembered = torch.zeros(len(templates), dtype=torch.bool)
     if recall:
-        recalled = model.memory.recall(templates, model.generator.element_volume.cpu(), rng)
+        rule = element_volume_rule(model.generator.element_volume.cpu())
+        recalled = model.library.draw(templates, rule, rng)
         known = recalled.known.nonzero().flatten()
         if len(known):
             there = _recalled(model, recalled, known, n_refine)
@@ -139,21 +142,21 @@ def _generated(
     made = []
     for chunk in order.split(BATCH):
         sites = Sites.of(templates[chunk], dtype=torch.float32, device=generator.radii.device)
-        draws = [generator.passes(sites, generator.noise(sites, rng), n_passes)[-1] for _ in range(n_draws)]
+        draws = [generator.recycle(sites, generator.noise(sites, rng), n_passes)[-1] for _ in range(n_draws)]
         state = draws[0] if n_draws == 1 else _best(model, sites, draws)
-        made.append(_placed(refine(model.discriminator, sites, state, n_refine)))
+        made.append(_placed(relax_on_surrogate(model.discriminator, sites, state, n_refine)))
     return Crystals.concatenate(made)[torch.argsort(order)]
 
 
-def _recalled(model: Model, recalled: Recalled, known: Tensor, n_refine: int) -> Crystals:
+def _recalled(model: Model, recalled: DrawnPrototypes, known: Tensor, n_refine: int) -> Crystals:
     """The remembered crystals of those templates for which there is one."""
-    order = torch.argsort(recalled.templates.num_atoms[known], stable=True)
+    own = recalled.parametrised[known]
+    order = torch.argsort(own.templates.num_atoms, stable=True)
     made = []
-    for chunk in known[order].split(BATCH):
-        sites = Sites.of(recalled.templates[chunk], dtype=torch.float32, device=model.generator.radii.device)
-        u = recalled.u[recalled.templates.sites_of(chunk)]
-        state = State.given(sites, recalled.log_volume[chunk], recalled.shape[chunk], u)
-        made.append(_placed(refine(model.discriminator, sites, state, n_refine)))
+    for chunk in order.split(BATCH):
+        sites = Sites.of(own.templates[chunk], dtype=torch.float32, device=model.generator.radii.device)
+        state = State.of(sites, own[chunk])
+        made.append(_placed(relax_on_surrogate(model.discriminator, sites, state, n_refine)))
     return Crystals.concatenate(made)[torch.argsort(order)]
 
 
@@ -299,9 +302,9 @@ class Sampler:
         """
         weights = self.model.prior.log_weights(templates)
         if self._guided and self._recall:
-            weights = weights + FAMILIARITY_WEIGHT * self.model.memory.familiarity(templates)
+            weights = weights + FAMILIARITY_WEIGHT * self.model.library.substitution_likelihood(templates)
         if self._guided and self._seek_new:
-            weights = weights + self.model.memory.newness(templates)
+            weights = weights + self.model.library.good_turing_novelty(templates)
         weights = weights / self._temperature
         if not self._guided or len(templates) == 0:
             return torch.softmax(weights, 0)

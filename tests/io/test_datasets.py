@@ -101,7 +101,9 @@ def test_arrays_are_whole(name):
     groups = dataset.columns["space_group_number"]
     assert 1 <= groups.min() <= groups.max() <= 230
     assert len(np.unique(dataset.ids)) == len(dataset)
-    assert dataset.columns["n_duplicates"].sum() == len([name for names in dataset.columns["duplicates"] for name in names])
+    assert dataset.columns["n_duplicates"].sum() == len(
+        [name for names in dataset.columns["duplicates"] for name in names]
+    )
 
 
 @pytest.mark.parametrize("name", ["corpus", "nbo"])

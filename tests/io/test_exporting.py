@@ -184,7 +184,9 @@ def test_a_dataset_is_selected_by_id_and_number():
     assert chosen.columns[0]["e_form"] == nbo.columns["e_form"][row]
     assert chosen.structures[0].composition.reduced_formula == nbo.columns["formula"][row]
     everything = select("nbo")
-    assert sum(len(columns["duplicates"]) for columns in everything.columns) == len([name for names in nbo.columns["duplicates"] for name in names])
+    assert sum(len(columns["duplicates"]) for columns in everything.columns) == len(
+        [name for names in nbo.columns["duplicates"] for name in names]
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from crystalgraph.known.reference import load_reference
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -20,7 +21,6 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.entries import from_files
 from crystalgraph.io.exporting import export, select
 from crystalgraph.io.importing import MAX_SITES, check_out, write_import
-from crystalgraph.known.reference import load_reference
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CSCL = Structure.from_spacegroup("Pm-3m", Lattice.cubic(2.6), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

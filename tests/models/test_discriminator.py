@@ -191,6 +191,13 @@ def test_weights_survive_a_state_dict(model):
     assert torch.equal(scores(copy, KNOWN), scores(model, KNOWN))
 
 
+def test_arguments_make_the_same_network_again():
+    other_than_usual = {"width": 8, "n_layers": 1, "cutoff": 4.0, "max_neighbors": None, "n_basis": 5}
+    model = Discriminator(**other_than_usual)
+    assert model.arguments == other_than_usual
+    Discriminator(**model.arguments).load_state_dict(model.state_dict())
+
+
 def test_envelope_fades_smoothly():
     x = torch.tensor([0.0, 1.0, 1.5], dtype=torch.float64, requires_grad=True)
     y = envelope(x)

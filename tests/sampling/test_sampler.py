@@ -8,16 +8,16 @@ import torch
 
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.models.prototypes import Memory
+from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.sampling.sampler import N_DRAWS, REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 
 NIOBIUM, OXYGEN = 41, 8
@@ -35,7 +35,7 @@ def model() -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=pool,
-        memory=Memory(pool[:0], torch.zeros(0), torch.zeros(0, 5), torch.zeros(0, 3)),
+        library=PrototypeLibrary(extract(load_dataset("corpus").crystals[:0]).parametrised),
         record={},
         checksum="",
     )
@@ -216,7 +216,7 @@ def remembering(model: Model) -> Model:
     """The same model, with the crystals of its pool in memory."""
     crystals = load_dataset("corpus").crystals[torch.arange(0, 37_855, 60)]
     found = extract(crystals)
-    return replace(model, memory=Memory(found.templates, *code_from_lattice(found.lattice), found.u))
+    return replace(model, library=PrototypeLibrary(found.parametrised))
 
 
 def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, model: Model) -> None:
@@ -236,11 +236,14 @@ def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, mo
     assert torch.equal(filled.crystals[~chosen].frac_coords, plain.crystals[~chosen].frac_coords)
     rng = seed(2)
     fill(model, templates, rng)  # draws the same noise
-    recalled = remembering.memory.recall(templates, model.generator.element_volume, rng)
-    assert recalled.known[chosen].all()
+    drawn = remembering.library.draw(templates, element_volume_rule(model.generator.element_volume), rng)
+    assert drawn.known[chosen].all()
     per_cell = wyckoff_table().centring[templates.space_group_number].det() / templates.num_atoms
-    wanted, found = recalled.log_volume.exp() * per_cell, filled.crystals.volume / filled.crystals.num_atoms
-    equal = torch.isclose(found, wanted, rtol=1e-4)
+    wanted, filled_volume = (
+        drawn.parametrised.log_volume.exp() * per_cell,
+        filled.crystals.volume / filled.crystals.num_atoms,
+    )
+    equal = torch.isclose(filled_volume, wanted, rtol=1e-4)
     assert equal[filled.remembered].all()
     assert not equal[~filled.remembered].any()
 

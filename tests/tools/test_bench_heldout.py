@@ -8,6 +8,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.evaluation.heldout import HeldoutResult
 from crystalgraph.relax.pool import Workers
+from crystalgraph.symmetry.substitute import keep_volume
 from crystalgraph.training.config import DataConfig
 
 
@@ -35,9 +36,9 @@ def test_shipped_arms_recall_no_training_crystal(module, monkeypatch) -> None:
     model = module.load_model("nbo")
     monkeypatch.setattr(module, "load_model", lambda _: model)
     asked: list[int] = []
-    recall = model.memory.recall
-    monkeypatch.setattr(model.memory, "recall", lambda *given: asked.append(1) or recall(*given))
-    assert recall(templates, model.generator.element_volume.cpu(), torch.Generator()).known.any()
+    draw = model.library.draw
+    monkeypatch.setattr(model.library, "draw", lambda *given: asked.append(1) or draw(*given))
+    assert draw(templates, keep_volume, torch.Generator()).known.any()
     for arm in module.shipped_arms(templates):
         assert len(arm.draw(torch.Generator().manual_seed(1))) == len(templates)
     assert not asked
@@ -71,7 +72,7 @@ def test_gap_is_that_of_the_lowest_valid_draw(module, monkeypatch, toy_calculato
     assert found["within_0.1"] == (gaps <= 0.1).double().mean()
 
 
-def test_relatives_are_distortions_with_any_elements(module, as_template_set) -> None:
+def test_relatives_are_distortions_with_any_elements(module, as_parametrised) -> None:
     perovskite = Structure.from_spacegroup(
         "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
     )
@@ -83,8 +84,8 @@ def test_relatives_are_distortions_with_any_elements(module, as_template_set) ->
     far = Structure(
         Lattice.cubic(3.9), perovskite.species, [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0], [0, 0, 0.5]]
     )
-    training = as_template_set(perovskite)
-    cases = as_template_set(sheared, far)
+    training = as_parametrised(perovskite)
+    cases = as_parametrised(sheared, far)
     assert set(cases.prototypes).isdisjoint(training.prototypes)
     assert module.has_relatives(cases, training).tolist() == [True, False]
 

@@ -39,9 +39,9 @@ def case(structure: Structure) -> Crystals:
     return from_structures([structure])
 
 
-def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(bench, as_template_set) -> None:
+def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(bench, as_parametrised) -> None:
     baseline = bench.NearestPrototypes(
-        as_template_set(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
+        as_parametrised(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
     )
     first, second, third = to_structures(baseline.predict(case(rutile("Ti")), 20))
     assert third.get_space_group_info()[1] == 141  # of SnO2: its arrangement came already
@@ -53,8 +53,8 @@ def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(be
     assert len(baseline.predict(case(rutile("Ti")), 1)) == 1
 
 
-def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(bench, as_template_set) -> None:
-    baseline = bench.NearestPrototypes(as_template_set(rutile("Pb"), anatase("Sn")), VOLUME)
+def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(bench, as_parametrised) -> None:
+    baseline = bench.NearestPrototypes(as_parametrised(rutile("Pb"), anatase("Sn")), VOLUME)
     alloy = Structure(Lattice.cubic(5), ["Ti", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]])
     found = baseline.predict(case(alloy), 20)
     assert len(found) == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.symmetry.decorate import number_of_species
+from crystalgraph.symmetry.species import number_of_species
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.config import PriorConfig
