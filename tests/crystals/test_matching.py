@@ -1,5 +1,4 @@
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -209,10 +208,9 @@ def test_index_grows_and_reads_crystals():
 )
 def test_degenerate_cells_neither_hang_nor_match(lattice):
     broken = Structure(lattice, ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    log, start = MatchLog(), time.process_time()
+    log = MatchLog()
     assert group_equal([ROCK_SALT, broken, broken], log=log).tolist() == [0, 1, 2]
     assert log.unreducible == 2
-    assert time.process_time() - start < 5
 
 
 def test_a_pair_that_takes_too_long_is_different_and_counted(monkeypatch):
