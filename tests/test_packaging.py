@@ -106,6 +106,7 @@ def wheel(tmp_path_factory):
     return next(out.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_wheel_holds_code_data_and_weights(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = {
@@ -124,6 +125,7 @@ def test_wheel_holds_code_data_and_weights(wheel):
     }
 
 
+@pytest.mark.slow
 def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
     target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -35,6 +35,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_run_folder_tells_the_whole_story(cg_generate, tmp_path):
     code, out, err = cg_generate("-n", 4, "--out", "run", names=("rock salt", "crushed", "rutile", "CsCl", "fluorite"))
     assert code == 0
@@ -63,6 +64,7 @@ def test_run_folder_tells_the_whole_story(cg_generate, tmp_path):
     assert "\x1b" not in out + err
 
 
+@pytest.mark.slow
 def test_same_command_twice_gives_the_same_bytes(cg_generate, tmp_path):
     for name in ("one", "two"):
         assert cg_generate("-n", 6, "--seed", 1, "--format", "cif,extxyz,poscar", "--out", name)[0] == 0
@@ -229,6 +231,7 @@ def relaxing(cg_generate, toy_calculator, flat_hull, monkeypatch):
     return lambda *arguments, **options: cg_generate("--calculator", toy_calculator, *arguments, **options)
 
 
+@pytest.mark.slow
 def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     code, out, err = relaxing("-n", 6, "--relax", 3, "--format", "cif,extxyz,poscar", "--out", "run")
     assert code == 0
@@ -262,6 +265,7 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_relaxed_run_does_not_depend_on_workers_or_on_a_kill(relaxing, monkeypatch, tmp_path):
     def kill(*_, **__):
         raise KeyboardInterrupt
@@ -286,6 +290,7 @@ def test_relaxed_run_does_not_depend_on_workers_or_on_a_kill(relaxing, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_foreign_files_in_the_partial_folder_stay(relaxing, tmp_path):
     (tmp_path / "run.partial").mkdir()
     (tmp_path / "run.partial" / "mine").write_text("mine")
@@ -293,6 +298,7 @@ def test_foreign_files_in_the_partial_folder_stay(relaxing, tmp_path):
     assert content(tmp_path / "run.partial") == {"mine": b"mine"}
 
 
+@pytest.mark.slow
 def test_three_are_kept_for_each_relaxation(relaxing, tmp_path):
     assert relaxing("--relax", 2, "--quiet")[0] == 0
     (folder,) = (tmp_path / "runs").iterdir()

@@ -60,6 +60,7 @@ def test_copies_match_and_polymorphs_do_not():
         assert not matches(b, a)
 
 
+@pytest.mark.slow
 def test_group_equal_labels_by_first():
     mixed = [RUTILE, ANATASE, *copies_of(RUTILE, 1), ROCK_SALT, *copies_of(ANATASE, 2), CESIUM_CHLORIDE]
     expected = [0, 1, *[0] * 6, 8, *[1] * 6, 15]
@@ -68,6 +69,7 @@ def test_group_equal_labels_by_first():
     assert group_equal([]).tolist() == []
 
 
+@pytest.mark.slow
 def test_same_decisions_as_the_plain_matcher_in_both_directions():
     seed = 11
     base = random_cells(14, seed)

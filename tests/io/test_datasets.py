@@ -135,6 +135,7 @@ def test_formula_and_chemical_system_are_those_of_the_atoms(corpus):
         assert len(composition) == corpus.columns["n_elements"][row]
 
 
+@pytest.mark.slow
 def test_space_groups_are_those_pymatgen_finds(nbo):
     for structure, number, symbol in zip(
         to_structures(nbo.crystals), nbo.columns["space_group_number"], nbo.columns["space_group_symbol"], strict=True
@@ -217,6 +218,7 @@ def test_a_card_without_the_checksum_is_refused(copied):
         load_dataset(copied)
 
 
+@pytest.mark.slow
 def test_importing_does_not_load():
     code = "import sys, crystalgraph.io.datasets; print('pymatgen' in sys.modules, 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -23,6 +23,8 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.writing import write_structures
 
+pytestmark = pytest.mark.slow
+
 EMT = "ase.calculators.emt:EMT"
 STAND_INS = Path(__file__).parents[1] / "relax"
 

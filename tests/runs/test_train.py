@@ -11,6 +11,8 @@ from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import load_model
 from crystalgraph.runs.train import Silent, train
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 name = "small"
 threads = 1

@@ -15,6 +15,8 @@ from crystalgraph.evaluation.rows import Row
 from crystalgraph.known.reference import Reference
 from crystalgraph.relax.relaxer import Relaxation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tool, toy_calculator, flat_hull, monkeypatch, tmp_path):
