@@ -20,28 +20,28 @@ import torch
 from crystalgraph import __version__
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.training.config import Config, config_text, parse_config
 from crystalgraph.crystals.batch import Crystals
-from crystalgraph.errors import InputError
 from crystalgraph.crystals.reference_index import ReferenceIndex
-from crystalgraph.crystals.validity import strict_validity
-from crystalgraph.io.atomic import write_json, write_text
-from crystalgraph.progress import Progress
-from crystalgraph.report.curves import draw_curves
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.errors import InputError
+from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
-from crystalgraph.models.sites import Sites
-from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.models.prototypes import PrototypeLibrary
+from crystalgraph.models.sites import Sites
+from crystalgraph.progress import Progress
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.pool import Workers
+from crystalgraph.report.curves import draw_curves
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
+from crystalgraph.training.config import Config, config_text, parse_config
 from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout

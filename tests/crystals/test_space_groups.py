@@ -60,6 +60,7 @@ def test_the_order_of_groups_is_a_partial_order():
     assert all(number in subgroups(number) and 1 in subgroups(number) for number in range(1, 231))
 
 
+@pytest.mark.slow
 def test_an_independent_table_gives_the_same_subgroups():
     group = pytest.importorskip("pyxtal.symmetry").Group
     step = {}

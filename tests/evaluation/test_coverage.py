@@ -20,6 +20,7 @@ def test_rock_salt_is_six_fold_and_a_supercell_changes_nothing():
     np.testing.assert_allclose(one, two, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_coverage_of_a_set_by_itself_is_complete():
     found = coverage([ROCK_SALT, FLUORITE], [FLUORITE, ROCK_SALT * (1, 1, 2)])
     assert (found["cov_recall"].numerator, found["cov_recall"].denominator) == (2, 2)
@@ -28,6 +29,7 @@ def test_coverage_of_a_set_by_itself_is_complete():
     assert found["struct_div"].value > 0
 
 
+@pytest.mark.slow
 def test_what_is_different_is_not_covered():
     found = coverage([ROCK_SALT, ROCK_SALT * (2, 1, 1)], [ROCK_SALT, CSCL, FLUORITE])
     assert (found["cov_recall"].numerator, found["cov_recall"].denominator) == (1, 3)

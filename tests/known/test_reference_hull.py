@@ -140,6 +140,7 @@ def alloy(symbols, a):
     return Structure(Lattice.cubic(a), symbols, sites)
 
 
+@pytest.mark.slow
 def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
     system = ChemicalSystem.parse("Cu-Au")
     known = [
@@ -166,6 +167,7 @@ def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
     assert tighter.energy_at("Cu3Au") == pytest.approx(hull.energy_at("Cu3Au"), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_mistakes(tmp_path, monkeypatch):
     metal = KnownPhase(name="x", structure=alloy(["Cu"] * 4, 3.6))
     with pytest.raises(InputError, match="no reference energy for At in Cu-At"):

@@ -95,6 +95,7 @@ def test_space_group_and_composition_are_heard(model):
     assert not torch.allclose(scores(model, [swapped], GROUPS[1:2]), scores(model, [RUTILE], GROUPS[1:2]))
 
 
+@pytest.mark.slow
 def test_score_is_continuous_where_neighbours_change_places(model):
     # One atom walks through the cell of diamond, past many changes of who is among the nearest.
     path = np.linspace(0, 0.22, 1201)

@@ -92,6 +92,7 @@ def test_good_turing_novelty_is_the_share_of_crystals_alone_in_their_protostruct
     assert len(library_of(seen).good_turing_novelty(seen[:0])) == 0
 
 
+@pytest.mark.slow
 def test_good_turing_novelty_foretells_what_other_crystals_bring() -> None:
     found = extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 5)]).templates
     first, rest = found[torch.arange(0, len(found), 2)], found[torch.arange(1, len(found), 2)]
@@ -125,6 +126,7 @@ def crystals() -> Crystals:
     return load_dataset("corpus").crystals[torch.arange(0, 37_855, 120)]
 
 
+@pytest.mark.slow
 def test_drawn_is_the_crystal_itself_where_nothing_is_nearer(crystals: Crystals) -> None:
     found = extract(crystals)
     library = PrototypeLibrary(found.parametrised)
@@ -163,6 +165,7 @@ def test_drawn_has_the_asked_elements_and_volume(crystals: Crystals) -> None:
     assert len(nothing.known) == 0
 
 
+@pytest.mark.slow
 def test_near_elements_are_drawn_far_more_often() -> None:
     cell, sites = Lattice.cubic(4.2), [[0, 0, 0], [0.5, 0.5, 0.5]]
     near, far, other = (
@@ -176,6 +179,7 @@ def test_near_elements_are_drawn_far_more_often() -> None:
     assert sum(float(volume) < 1.5 for volume in found) > 45
 
 
+@pytest.mark.slow
 def test_the_shipped_library_holds_nothing_of_the_systems_left_out() -> None:
     model = load_model("nbo")
     templates, data = model.library.parametrised.templates, Config.model_validate(model.record["config"]).data

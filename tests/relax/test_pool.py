@@ -72,6 +72,7 @@ def test_chgnet_with_one_worker_and_two():
     assert single_points(cells, "chgnet", workers=2) == [relaxation.initial_energy for relaxation in one]
 
 
+@pytest.mark.slow
 def test_single_points(crystals):
     from ase.calculators.emt import EMT
 
@@ -86,6 +87,7 @@ def test_single_points(crystals):
     assert seen[-1] == ("single points", 9, 9)
 
 
+@pytest.mark.slow
 def test_many_derivatives(crystals):
     from ase.calculators.emt import EMT
 
@@ -99,6 +101,7 @@ def test_many_derivatives(crystals):
         assert (own.stress == alone.stress).all()
 
 
+@pytest.mark.slow
 def test_workers_serve_several_calls(crystals, counted):
     hull = Hull(ChemicalSystem.parse("Cu"), [Phase(name="Cu", formula="Cu", energy=-0.007)])
     name = "stand_ins:Counting"
@@ -116,6 +119,7 @@ def test_workers_serve_several_calls(crystals, counted):
     assert counted() == {"Cu2": 4, "Al2": 1}
 
 
+@pytest.mark.slow
 def test_nothing_is_relaxed_twice(crystals, counted, tmp_path):
     settings = replace(SETTINGS, calculator="stand_ins:Counting")
     folder = tmp_path / "done"
@@ -134,6 +138,7 @@ def test_nothing_is_relaxed_twice(crystals, counted, tmp_path):
     assert counted()["Cu2"] == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_done_again(crystals, tmp_path):
     first = relax_many(crystals[:1], SETTINGS, folder=tmp_path)
     (file,) = tmp_path.glob("*.json")
@@ -166,6 +171,7 @@ def test_a_silent_worker_is_ended(crystals, fcc, monkeypatch):
     assert [isnan(energy) for energy in found] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_worker_is_not_hidden(crystals):
     with pytest.raises(RuntimeError, match="TypeError: a bug of the calculator"):
         relax_many(crystals, replace(SETTINGS, calculator="stand_ins:Wrong"), workers=2)

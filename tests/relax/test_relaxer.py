@@ -111,6 +111,7 @@ def test_fire_while_forces_are_large_then_lbfgs(fcc):
     assert whole.initial_energy == pytest.approx(single_point(rough, EMT()))
 
 
+@pytest.mark.slow
 def test_fire_goes_on_where_lbfgs_climbs():
     rough = Structure(Lattice.cubic(4.2), ["Cu"] * 4, np.random.default_rng(4).random((4, 3)))
     atoms = rough.to_ase_atoms()

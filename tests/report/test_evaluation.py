@@ -58,6 +58,7 @@ def test_a_hostile_name_stays_text(judged):
     assert "<script>window.hacked" not in text
 
 
+@pytest.mark.slow
 def test_relaxed_crystals_have_their_files_and_energies(tmp_path):
     metals = [Structure.from_spacegroup(225, Lattice.cubic(a), ["Cu"], [[0, 0, 0]]) for a in (3.6, 3.9)]
     alloy = Structure.from_spacegroup(221, Lattice.cubic(3.75), ["Cu", "Au"], [[0, 0.5, 0.5], [0, 0, 0]])

@@ -91,6 +91,7 @@ def test_nothing_kept_is_a_page_too(finished_run, tmp_path):
     assert "stopped" in text
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(finished_run):
     def content():
         found = [finished_run.folder / "report.html", *sorted((finished_run.folder / "plots").iterdir())]

@@ -106,6 +106,7 @@ def test_columns_without_a_value_are_left_out():
     assert heads == ["formula", "name"]
 
 
+@pytest.mark.slow
 def test_two_hundred_large_crystals_stay_below_twelve_megabytes(crystals):
     large = crystals["wurtzite"] * (3, 3, 1)
     text = render(made(n=200, structure=large, text="x" * 50_000))
@@ -148,6 +149,7 @@ def test_the_rank_correlations_named_are_those_measured():
     assert within == pytest.approx([RANK_CORRELATION_WITHIN, KEPT_RANK_CORRELATION_WITHIN], abs=5e-3)
 
 
+@pytest.mark.slow
 def test_the_largest_cell_named_is_that_learned_from():
     assert load_model("nbo").record["config"]["data"]["max_atoms"] == LEARNED_ATOMS
 

@@ -12,6 +12,8 @@ from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import Progress
 from crystalgraph.runs.train import train
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 name = "small"
 threads = 1

@@ -45,6 +45,7 @@ def sampler(model: Model, seed: int = 0, **asked: object) -> Sampler:
     return Sampler(model, [NIOBIUM, OXYGEN], torch.Generator().manual_seed(seed), **asked)
 
 
+@pytest.mark.slow
 def test_every_template_is_drawn_once_before_any_is_drawn_twice(model: Model) -> None:
     source = sampler(model)
     n = len(source.choices)
@@ -54,6 +55,7 @@ def test_every_template_is_drawn_once_before_any_is_drawn_twice(model: Model) ->
     assert set(Counter(source.draw(n).template_key).values()) == {1}
 
 
+@pytest.mark.slow
 def test_same_seed_same_crystals_whatever_the_steps(model: Model) -> None:
     first, again, other = sampler(model), sampler(model), sampler(model, seed=1)
     one, two = first.draw(20), again.draw(20)
@@ -105,6 +107,7 @@ def test_steps_downhill_need_energies(model: Model) -> None:
     assert (steps_downhill(knowing, fast=True), steps_downhill(knowing, 7, fast=True)) == (0, 7)
 
 
+@pytest.mark.slow
 def test_forms_of_a_draw(model: Model) -> None:
     templates = sampler(model, guided=False).draw(30).template_key
     forms = {"usual": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
@@ -154,6 +157,7 @@ def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
     assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_templates_that_score_high_on_trial_weigh_more(
     model: Model, monkeypatch: pytest.MonkeyPatch, temperature: float
@@ -186,6 +190,7 @@ def test_templates_that_score_high_on_trial_weigh_more(
     assert len(sampler(model).draw(100)) == 100  # also of those that were not tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [{}, {"space_group_number": 62}, {"formula": {NIOBIUM: 1, OXYGEN: 2}}])
 def test_exploring_goes_where_no_crystal_of_the_pool_is(model: Model, asked: dict[str, object]) -> None:
     known = set(sampler(model).choices.templates.names())
@@ -248,6 +253,7 @@ def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, mo
     assert not equal[~filled.remembered].any()
 
 
+@pytest.mark.slow
 def test_only_a_formula_is_answered_from_memory(remembering: Model) -> None:
     formula = {NIOBIUM: 1, OXYGEN: 2}
     asked, fast, system = (

@@ -63,6 +63,7 @@ def test_space_group_holds(model, drawn) -> None:
         assert is_supergroup(spglib.get_symmetry_dataset(cell, symprec=1e-3).number, asked)
 
 
+@pytest.mark.slow
 def test_other_crystals_in_the_batch_change_nothing(model, drawn) -> None:
     sites, state = drawn
     together = relax_on_surrogate(model.discriminator, sites, state, 10).crystals

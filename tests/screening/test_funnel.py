@@ -142,6 +142,7 @@ class TestChoose:
         assert {int(order[k]) for k in again} == best
 
 
+@pytest.mark.slow
 def test_every_crystal_keeps_its_fate(potential, prototype):
     given = [
         potential.knows(prototype("rock salt"), 0.2, 0.05),
@@ -274,6 +275,7 @@ def test_settings_can_be_recorded():
     assert settings().final.saddle_check
 
 
+@pytest.mark.slow
 def test_a_run_is_ranked_anew(potential, prototype, dealer, monkeypatch):
     all_chosen(monkeypatch)
     request = GenerationRequest.parse(num=4)
@@ -301,6 +303,7 @@ def test_a_run_is_ranked_anew(potential, prototype, dealer, monkeypatch):
     assert untouched == [s for s in result.samples if s.fate != KEPT]
 
 
+@pytest.mark.slow
 def test_a_copy_names_the_sample_it_became(potential, prototype, dealer, monkeypatch):
     all_chosen(monkeypatch)
     request = GenerationRequest.parse(num=2)
@@ -315,6 +318,7 @@ def test_a_copy_names_the_sample_it_became(potential, prototype, dealer, monkeyp
     assert len(again.relaxed) == 1
 
 
+@pytest.mark.slow
 def test_a_toy_potential_goes_all_the_way(toy_calculator, prototype, tmp_path):
     """A real calculator in real worker processes; the result is the same with one and with two, and from the cache."""
     given = [prototype(name) for name in ("rock salt", "CsCl", "rutile")]

@@ -32,6 +32,7 @@ def fates(screen):
     return [sample.fate for sample in screen.samples]
 
 
+@pytest.mark.slow
 def test_each_gate_catches_what_it_is_for(screened):
     names = ["rock salt", "crushed", "rutile", "rock salt", "fluorite", "CsCl", "rutile"]
     screen = screened(names, num=4)
@@ -90,6 +91,7 @@ def test_open_group_never_loses_a_crystal(dealer):
     assert (sample.space_group_asked, sample.space_group_found) == (194, 221)
 
 
+@pytest.mark.slow
 def test_copies_are_found_across_batches(dealer):
     request = GenerationRequest.parse()
     source = dealer()

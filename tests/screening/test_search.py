@@ -65,6 +65,7 @@ def test_asking_for_more_keeps_what_fewer_gave(dealer):
     assert kept[0] < kept[1]
 
 
+@pytest.mark.slow
 def test_a_small_space_ends_the_search_and_says_so(dealer):
     result = work(dealer("rock salt", "rutile"), num=5)
     assert len(result.structures) == 2
@@ -96,6 +97,7 @@ def test_nothing_valid_ends_the_search_too(dealer):
     assert "0 of 5" in result.shortfall
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [1, ROUND, ROUND + 10])
 def test_raw_gives_exactly_so_many_in_draw_order(dealer, num):
     source = dealer("rock salt", "crushed", "rutile")

@@ -22,6 +22,7 @@ def check_round_trip(index: torch.Tensor) -> None:
         assert distance[0] < 0.02, real.composition
 
 
+@pytest.mark.slow
 def test_round_trip_of_corpus_crystals() -> None:
     check_round_trip(torch.arange(0, 37_855, 190))
 
@@ -31,6 +32,7 @@ def test_round_trip_of_many_corpus_crystals() -> None:
     check_round_trip(torch.arange(11, 37_855, 19))
 
 
+@pytest.mark.slow
 def test_groups_equal_spglib() -> None:
     crystals = load_dataset("corpus").crystals[torch.arange(7, 37_855, 150)]
     found = extract(crystals, symprec=0.01)
@@ -42,6 +44,7 @@ def test_groups_equal_spglib() -> None:
     assert differ <= 0.02 * len(crystals)
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_the_number_of_processes() -> None:
     crystals = load_dataset("corpus").crystals[:1200]
     one, two = extract(crystals), extract(crystals, n_jobs=2)

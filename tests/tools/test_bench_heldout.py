@@ -30,6 +30,7 @@ def test_compounds_of_held_out_systems(module) -> None:
     assert sum(same) >= 0.9 * len(same)
 
 
+@pytest.mark.slow
 def test_shipped_arms_recall_no_training_crystal(module, monkeypatch) -> None:
     cases = module.of_held_out_systems(DataConfig(system="Nb-O"))
     templates = cases.templates[torch.arange(6)]
@@ -44,6 +45,7 @@ def test_shipped_arms_recall_no_training_crystal(module, monkeypatch) -> None:
     assert not asked
 
 
+@pytest.mark.slow
 def test_gap_is_that_of_the_lowest_valid_draw(module, monkeypatch, toy_calculator) -> None:
     monkeypatch.setattr(module, "CHGNET", toy_calculator)
     truth = module.of_held_out_systems(DataConfig(system="Nb-O")).truth[torch.arange(4)]

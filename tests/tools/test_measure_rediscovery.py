@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from crystalgraph.known.reference import default_reference, load_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
-from crystalgraph.known.reference import default_reference, load_reference
 from crystalgraph.models.bundle import load_model
 from crystalgraph.runs.folder import write_run
 from crystalgraph.training.config import Config, DataConfig
@@ -50,6 +50,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_phases_of_a_run(module, run, tmp_path, monkeypatch, capsys):
     corpus = load_reference("corpus")
     of_rutile = np.array([name == "mp-2657" for name in corpus.ids])  # TiO2 has the template of rutile NbO2, not of NbO

@@ -12,6 +12,8 @@ from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
 
+pytestmark = pytest.mark.slow
+
 NB_O, TI_O, MG_MN_O = (ChemicalSystem.parse(text) for text in ("Nb-O", "Ti-O", "Mg-Mn-O"))
 
 

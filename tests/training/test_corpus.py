@@ -37,6 +37,7 @@ def test_planted_known_phase_is_refused(small_corpus: Corpus) -> None:
         refuse_leaks(planted, [*small_corpus.training_ids, "planted"], ChemicalSystem.parse("Nb-O"))
 
 
+@pytest.mark.slow
 def test_held_out_systems_are_never_learned_from_either(small_dataset: Dataset) -> None:
     present = [{e.symbol for e in s.composition} for s in to_structures(small_dataset.crystals)]
     common = Counter("-".join(sorted(elements)) for elements in present if 2 <= len(elements) <= 3)
@@ -61,6 +62,7 @@ def test_held_out_prototypes_are_never_trained_on(small_corpus: Corpus) -> None:
     assert 0.03 < len(held) / len(held | trained) < 0.2
 
 
+@pytest.mark.slow
 def test_polymorphs_are_held_out_together(small_dataset: Dataset) -> None:
     config = DataConfig(system="Nb-O", max_atoms=20, max_sites=8, holdout=0.3, holdout_by="formula")
     corpus = prepare(small_dataset, config)

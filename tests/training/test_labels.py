@@ -26,6 +26,8 @@ from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.labels import Labels, training_systems
 
+pytestmark = pytest.mark.slow
+
 CONFIG = EnergiesConfig(systems=6, samples=5, calculator="toy_potential:make", steps=60, batch_size=16, width=16)
 LEFT_OUT = [ChemicalSystem.parse("Nb-O")]
 

@@ -1,5 +1,6 @@
 """Substitution of elements, with every known phase taken out."""
 
+import pytest
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import to_structures
@@ -31,6 +32,7 @@ def test_known_phase_is_taken_out_and_stays_only_if_it_is_not_known(as_parametri
     assert len(redecorate(data, NB_O, ReferenceIndex()).data) == 1
 
 
+@pytest.mark.slow
 def test_nothing_known_and_no_copies_are_left(small_corpus: Corpus) -> None:
     known = ReferenceIndex.from_crystals(load_dataset("nbo").crystals)
     training = small_corpus.training

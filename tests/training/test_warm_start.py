@@ -1,5 +1,6 @@
 """The warm start learns, and learns from the best draw."""
 
+import pytest
 import torch
 
 from crystalgraph.models.discriminator import Discriminator
@@ -34,6 +35,7 @@ def test_chosen_noise_is_the_best_of_the_draws(small_corpus: Corpus) -> None:
     assert many.mean() < 0.9 * single.mean()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(small_corpus: Corpus) -> None:
     config = WarmStartConfig(steps=160, batch_size=16, n_draws=2)
     phase = WarmStart(small_generator(), Discriminator(width=8), small_corpus.training, config, seed=0)
