@@ -141,9 +141,7 @@ def _run(config: Config, text: str, out: Path, device: str, progress: Progress |
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _train(
-    config: Config, dataset: CrystalTable, out: Path, device: str, progress: Progress | None
-) -> TrainingRun:
+def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     started = time.monotonic()
     LOGGER.info("finding the symmetry of %s crystals", f"{len(dataset):,}")
     n_jobs = joblib.cpu_count()
