@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
 
 Watch = Callable[[str, int, int], None]
 """Called with (what is being done, done, in all)."""

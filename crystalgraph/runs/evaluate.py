@@ -35,13 +35,13 @@ from crystalgraph.io.writing import write_structures
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import relax_many
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, cache_folder, reference_hull
-from crystalgraph.relax.relaxer import RelaxSettings
+from crystalgraph.relax.relaxation import RelaxSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
 
 MAX_IMPLIED_ELEMENTS = 4
 """A hull over more elements than this has to be asked for by naming the system."""

@@ -13,7 +13,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import Row
 from crystalgraph.known.reference import Reference
-from crystalgraph.relax.relaxer import Relaxation
+from crystalgraph.relax.relaxation import Relaxation
 
 
 @pytest.fixture
