@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crystalgraph.models.bundle import load_model
     from crystalgraph.relax.hull import Hull
     from crystalgraph.relax.pool import relax_many as relax_structures
-    from crystalgraph.relax.relaxer import Relaxation, RelaxSettings
+    from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
     from crystalgraph.runs.evaluate import Evaluation, evaluate
     from crystalgraph.runs.generate import GenerationResult, generate
     from crystalgraph.runs.train import train
@@ -58,8 +58,8 @@ _HOMES = {
     "GenerationResult": "runs.generate:GenerationResult",
     "Hull": "relax.hull:Hull",
     "InputError": "errors:InputError",
-    "RelaxSettings": "relax.relaxer:RelaxSettings",
-    "Relaxation": "relax.relaxer:Relaxation",
+    "RelaxSettings": "relax.relaxation:RelaxSettings",
+    "Relaxation": "relax.relaxation:Relaxation",
     "evaluate": "runs.evaluate:evaluate",
     "generate": "runs.generate:generate",
     "known_phases": "known.phases:known_phases",

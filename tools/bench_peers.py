@@ -52,7 +52,7 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.pool import Workers, relax_many, single_points
-from crystalgraph.relax.relaxer import Relaxation, RelaxSettings, structure_from_record, structure_record
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
 from crystalgraph.screening.funnel import SINGLE_POINT, FunnelSettings, run_funnel
 from crystalgraph.screening.rank import rank_by_formula
 

@@ -33,7 +33,7 @@ from crystalgraph.known.reference_hull import (
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.hull import EnergyError, Hull, HullError, Phase, hull_error
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.relaxer import Relaxation, relaxation_key
+from crystalgraph.relax.relaxation import Relaxation, relaxation_key
 
 RESULTS = Path(__file__).resolve().parent / "results" / "hull_nbo.json"
 COMMAND = "python tools/build_hull.py --cache CACHE"

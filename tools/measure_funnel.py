@@ -32,7 +32,7 @@ from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import METASTABLE, Hull
-from crystalgraph.relax.relaxer import RelaxSettings, relaxation_key
+from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
 from crystalgraph.screening.funnel import ABORT, choose
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)

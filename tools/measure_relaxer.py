@@ -27,7 +27,7 @@ from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.relaxer import Relaxation, RelaxSettings
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 
 RESULTS = Path(__file__).resolve().parent / "results" / "relaxer.json"
 SYSTEM = ChemicalSystem.parse("Nb-O")

@@ -16,7 +16,8 @@ from pymatgen.core import Structure
 
 from crystalgraph.io.atomic import write_json
 from crystalgraph.relax.calculator import make_calculator
-from crystalgraph.relax.relaxer import RelaxSettings, relax
+from crystalgraph.relax.relaxation import RelaxSettings
+from crystalgraph.relax.relaxer import relax
 
 
 @lru_cache(maxsize=1)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
 from crystalgraph.progress import Progress, at_stage
 from crystalgraph.relax.calculator import calculator_identity
-from crystalgraph.relax.relaxer import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
+from crystalgraph.relax.relaxation import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
 from crystalgraph.relax.worker import Task
 
 if TYPE_CHECKING:

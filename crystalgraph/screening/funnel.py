@@ -27,7 +27,7 @@ from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import Workers, relax_many, single_points
-from crystalgraph.relax.relaxer import Relaxation, RelaxSettings
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.screening.rank import rank
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Outcome:
         relax_reason: why it was lost, or what a relaxation that was kept has to say.
         e_hull_single_point: energy above the hull as drawn; NaN where there is none.
         e_above_hull: energy above the hull after relaxation, negative below it; NaN where not relaxed.
-        relax_status: of the last relaxation, see `crystalgraph.relax.relaxer.Relaxation`; empty where not relaxed.
+        relax_status: of the last relaxation, see `crystalgraph.relax.relaxation.Relaxation`; empty where not relaxed.
         n_steps: of all relaxations; None where not relaxed.
         space_group_relaxed: by spglib with symprec 0.1 Å; None where not relaxed or not found.
     """

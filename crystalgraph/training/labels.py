@@ -39,7 +39,7 @@ from crystalgraph.training.config import EnergiesConfig
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystalgraph.relax.relaxer import Derivatives
+    from crystalgraph.relax.relaxation import Derivatives
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from crystalgraph.evaluation.rates import Absent, BudgetRate, Number, Rate
 from crystalgraph.evaluation.rows import COLUMNS, not_relaxable, pick
 from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.relaxer import Relaxation
+from crystalgraph.relax.relaxation import Relaxation
 
 NB_O = ChemicalSystem.parse("Nb-O")
 

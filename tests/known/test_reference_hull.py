@@ -23,7 +23,8 @@ from crystalgraph.known.reference_hull import (
     reference_hull,
 )
 from crystalgraph.relax.hull import hull_error
-from crystalgraph.relax.relaxer import RelaxSettings, relax, relaxation_key
+from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
+from crystalgraph.relax.relaxer import relax
 
 NB_O = ChemicalSystem.parse("Nb-O")
 EMT = RelaxSettings(calculator="ase.calculators.emt:EMT", fmax=0.02, max_steps=300)

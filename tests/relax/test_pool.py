@@ -16,7 +16,9 @@ from crystalgraph.errors import InputError
 from crystalgraph.relax import pool
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, relax_many, single_points
-from crystalgraph.relax.relaxer import RelaxSettings, derivatives, relax, single_point
+from crystalgraph.relax.relaxation import RelaxSettings
+from crystalgraph.relax.relaxer import relax
+from crystalgraph.relax.single_point import derivatives, single_point
 
 HERE = Path(__file__).parent
 EMT_NAME = "ase.calculators.emt:EMT"
@@ -203,7 +205,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's c
 from pathlib import Path
 from pymatgen.core import Lattice, Structure
 from crystalgraph.relax.pool import relax_many
-from crystalgraph.relax.relaxer import RelaxSettings
+from crystalgraph.relax.relaxation import RelaxSettings
 cells = [Structure(Lattice.cubic(3.9 + k / 50), ["Cu"] * 4, [[0, 0, 0], [0, .5, .5], [.5, 0, .5], [.5, .5, .02 * k]])
          for k in range(6)]
 found = relax_many(cells, RelaxSettings(calculator="stand_ins:Slow"), folder=Path(sys.argv[1]))

@@ -12,17 +12,10 @@ from ase.optimize import LBFGS
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.errors import InputError
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.relaxer import (
-    Relaxation,
-    RelaxSettings,
-    derivatives,
-    relax,
-    relaxation_key,
-    single_point,
-    structure_key,
-)
+from crystalgraph.relax.relaxation import RelaxSettings, structure_key
+from crystalgraph.relax.relaxer import relax
+from crystalgraph.relax.single_point import single_point
 
 EMT_NAME = "ase.calculators.emt:EMT"
 SETTINGS = RelaxSettings(calculator=EMT_NAME, fmax=0.005)
@@ -138,20 +131,6 @@ def test_abort_above_the_hull(fcc):
     assert relax(start, replace(SETTINGS, abort=((2, 5.0),)), hull=deep).status == "converged"
 
 
-def test_derivatives_are_those_that_ase_gives(fcc):
-    cell = fcc("Cu", 3.7) * (2, 1, 1)
-    cell.translate_sites([0], [0.03, 0.01, 0])
-    atoms = cell.to_ase_atoms()
-    atoms.calc = EMT()
-    found = derivatives(cell, EMT())
-    assert found.energy == pytest.approx(atoms.get_potential_energy() / 2, abs=1e-12)
-    assert found.energy == single_point(cell, EMT())
-    assert np.allclose(found.forces, atoms.get_forces(), atol=1e-12)
-    assert np.allclose(found.stress, atoms.get_stress(voigt=False), atol=1e-12)
-    assert derivatives(fcc("Nb"), EMT()) is None
-    assert derivatives(fcc("Cu", 1.0), EMT()) is None
-
-
 @pytest.mark.parametrize(
     ("lattice", "sites", "reason"),
     [
@@ -206,12 +185,6 @@ def test_outside_the_system_of_the_hull(fcc):
     assert (found.status, found.reason) == ("failed", "Au is outside the chemical system Cu")
 
 
-@pytest.mark.parametrize("wrong", [{"fmax": 0.0}, {"fmax": np.nan}, {"max_steps": -1}, {"max_seconds": -1.0}])
-def test_settings_that_make_no_sense(wrong):
-    with pytest.raises(InputError, match="give"):
-        RelaxSettings(**wrong)
-
-
 def test_a_bug_is_not_hidden(fcc):
     with pytest.raises(TypeError, match="a bug of the calculator"):
         relax(fcc(), RelaxSettings(calculator="stand_ins:Wrong"))
@@ -249,36 +222,6 @@ def test_abort_and_saddle_check_need_a_hull(fcc):
     for settings in (replace(SETTINGS, saddle_check=True), replace(SETTINGS, abort=((10, 0.5),))):
         with pytest.raises(ValueError, match="need a hull"):
             relax(fcc(), settings)
-
-
-def test_a_record_survives_json_to_the_last_bit(fcc):
-    start = fcc(a=3.8) * (2, 1, 1)
-    start.perturb(0.1)
-    for relaxation in (relax(start, SETTINGS), Relaxation(status="failed", reason="why")):
-        again = Relaxation.from_dict(json.loads(json.dumps(relaxation.to_dict(), allow_nan=False)))
-        assert again.to_dict() == relaxation.to_dict()
-        assert isnan(again.saddle_drop)
-        if relaxation.structure is not None:
-            assert structure_key(again.structure) == structure_key(relaxation.structure)
-
-
-def test_the_key_changes_with_everything_that_matters(fcc):
-    moved = fcc()
-    moved.translate_sites([0], [1e-14, 0, 0])
-    stretched = Structure(Lattice(fcc().lattice.matrix * (1 + 1e-15)), ["Cu"], [[0, 0, 0]])
-    settings = [
-        SETTINGS,
-        replace(SETTINGS, fmax=0.1),
-        replace(SETTINGS, max_steps=3),
-        replace(SETTINGS, abort=((10, 0.5),)),
-        replace(SETTINGS, saddle_check=True),
-        replace(SETTINGS, calculator="stand_ins:Counting"),
-    ]
-    keys = {relaxation_key(structure, SETTINGS) for structure in (moved, stretched, fcc("Au"))}
-    keys |= {relaxation_key(fcc(), one) for one in settings}
-    keys |= {relaxation_key(fcc(), SETTINGS, copper_hull(energy)) for energy in (-1.0, -2.0)}
-    assert len(keys) == 3 + len(settings) + 2
-    assert relaxation_key(fcc(), SETTINGS) == relaxation_key(fcc().copy(), SETTINGS)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.relaxer import Relaxation, RelaxSettings
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.screening import funnel as module
 from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.funnel import (

@@ -13,7 +13,7 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import Row
-from crystalgraph.relax.relaxer import Relaxation
+from crystalgraph.relax.relaxation import Relaxation
 
 pytestmark = pytest.mark.slow
 
