@@ -59,7 +59,7 @@ def train(
     else:
         name = str(ChemicalSystem.parse(str(system)))
         text = system_config(name)
-    from crystalgraph.cli.device import usable_device
+    from crystalgraph.models.device import usable_device
     from crystalgraph.runs.train import train as train_models
 
     folder = out or Path("runs") / f"train-{name}"

@@ -1,27 +1,25 @@
-"""The main plots as PNG and SVG, for slides and papers; the same page gives the same bytes."""
+"""The main plots as PNG and SVG, for slides and papers; the same numbers give the same bytes."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.io.atomic import write_bytes
+from crystalgraph.relax.relaxer import METASTABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from crystalgraph.report.distributions import Distribution
-    from crystalgraph.report.page import Page
 
 FOLDER = "plots"
 
 ACCENT, SECOND, KNOWN, BARS, INK = "#0a6c8f", "#b5522b", "#7b8794", "#c3ccd4", "#16191d"
-
-LOW = 0.1
-"""eV/atom; candidates at most this far above the hull get the first colour."""
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "crystalgraph",
@@ -35,12 +33,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def write_plots(folder: Path, page: Page) -> list[Path]:
-    """Write ``plots/hull`` and ``plots/distributions`` as PNG and SVG, those that the page has.
+def write_plots(folder: Path, hull: dict[str, Any] | None, distributions: Sequence[Distribution]) -> list[Path]:
+    """Write ``plots/hull`` and ``plots/distributions`` as PNG and SVG, those that there is something for.
 
     Args:
         folder: of the run.
-        page: what it shows.
+        hull: as `crystalgraph.report.hull_picture.hull_picture` gives it.
+        distributions: the histograms.
 
     Returns:
         The files written.
@@ -50,10 +49,10 @@ def write_plots(folder: Path, page: Page) -> list[Path]:
     written: list[Path] = []
     with rc_context(_STYLE):
         figures = {}
-        if page.hull is not None:
-            figures["hull"] = _hull(page.hull)
-        if page.distributions:
-            figures["distributions"] = _distributions(page.distributions)
+        if hull is not None:
+            figures["hull"] = _hull(hull)
+        if distributions:
+            figures["distributions"] = _distributions(distributions)
         for name, figure in figures.items():
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once for both
@@ -89,9 +88,9 @@ def _hull(hull: dict[str, Any]) -> Figure:
     axes.scatter(*_columns(others), s=22, facecolors="none", edgecolors=KNOWN, linewidths=0.9, label="known phases")
     axes.scatter(*_columns(spanning), s=26, marker="s", color=KNOWN, label="on the hull", zorder=2)
     for is_low, color in ((True, ACCENT), (False, SECOND)):
-        points = [place(point) for point in hull["candidates"] if (point["e_above_hull"] <= LOW) is is_low]
+        points = [place(point) for point in hull["candidates"] if (point["e_above_hull"] <= METASTABLE) is is_low]
         if points:
-            label = f"candidates at most {LOW:g} eV/atom above" if is_low else "candidates further above"
+            label = f"candidates at most {METASTABLE:g} eV/atom above" if is_low else "candidates further above"
             axes.scatter(
                 *_columns(points), s=34, color=color, edgecolors="white", linewidths=0.7, label=label, zorder=3
             )
@@ -115,7 +114,7 @@ def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _distributions(plots: list[Distribution]) -> Figure:
+def _distributions(plots: Sequence[Distribution]) -> Figure:
     from matplotlib.figure import Figure
 
     n_rows = (len(plots) + 1) // 2
