@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from crystalgraph.progress import Progress as Listener
+from crystalgraph.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 LOG_WIDTH = 160
 """Columns where nobody looks on: a log file has no edge to stop at."""
 
 
-def progress_bar() -> Progress:
+def progress_bar() -> Bars:
     """A bar that has not been started; tasks have a description and the field ``state``, a text shown at the end."""
     from rich import progress
     from rich.console import Console
@@ -36,8 +37,8 @@ def progress_bar() -> Progress:
 
 
 @contextmanager
-def stage_bars(*, show: bool) -> Iterator[Listener | None]:
-    """A bar for each stage of a long work, as the callback that moves them; None if not shown.
+def stage_bars(*, show: bool) -> Iterator[Progress | None]:
+    """A bar for each stage of a long work, as the listener that moves them; None if not shown.
 
     Nothing appears before the first call, so that a request that is refused ends in one line.
     """
@@ -49,7 +50,7 @@ def stage_bars(*, show: bool) -> Iterator[Listener | None]:
     def update(stage: str, done: int, total: int, state: str = "") -> None:
         if stage not in tasks:
             bar.start()
-            tasks[stage] = bar.add_task(stage, total=total, state="")
+            tasks[stage] = bar.add_task(stage, total=total, state=state)
         bar.update(tasks[stage], completed=done, total=total, state=state)
 
     try:

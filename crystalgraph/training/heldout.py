@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.models.bundle import Model
 from crystalgraph.progress import Progress
-from crystalgraph.sampling.sampler import N_DRAWS as BEST_OF
-from crystalgraph.sampling.sampler import fill, steps_downhill
+from crystalgraph.sampling.sampler import fill, resolve_surrogate_steps
+from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import step_rng
 
@@ -49,11 +50,14 @@ def measure_heldout(
     cases = cases[torch.randperm(len(cases), generator=step_rng(seed, 22))[:N_TEMPLATES]]
     if len(cases) == 0:
         return {"templates": 0}
-    n_refine = steps_downhill(model)
+    best_of, surrogate_steps = USUAL_SAMPLING.n_draws, resolve_surrogate_steps(model)
+
+    def fill_once(draw: int) -> Crystals:
+        rng = step_rng(seed, 21, draw)
+        return fill(model, cases.templates, rng, n_draws=best_of, surrogate_steps=surrogate_steps).crystals
+
     result = evaluate_heldout(
-        lambda draw: (
-            fill(model, cases.templates, step_rng(seed, 21, draw), n_draws=BEST_OF, n_refine=n_refine).crystals
-        ),
+        fill_once,
         cases.crystals(),
         N_DRAWS,
         progress,

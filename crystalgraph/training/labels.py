@@ -30,7 +30,8 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, single_points
-from crystalgraph.sampling.sampler import REFINE_STEPS, Sampler
+from crystalgraph.sampling.sampler import Sampler
+from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, restore_module
@@ -172,7 +173,7 @@ class Labels:
         systems = training_systems(training, left_out, held_out, seed)
         self._systems = systems[self._begin : self._begin + config.systems]
         self.steps = len(self._systems)
-        self._n_refine = 0 if earlier is None else REFINE_STEPS
+        self._surrogate_steps = 0 if earlier is None else USUAL_SAMPLING.surrogate_steps
         self._parts: list[Labelled] = [] if earlier is None else list(earlier._parts)
         self._real: dict[int, Derivatives | None] = {}  # of training crystals
         self._element_energy = dict(ELEMENT_ENERGY) if config.calculator == CHGNET else {}
@@ -201,7 +202,7 @@ class Labels:
                 step_rng(self._seed, 31, self._begin + step),
                 n_draws=1,
                 guided=False,
-                n_refine=self._n_refine,
+                surrogate_steps=self._surrogate_steps,
             )
         except InputError:  # no template of the pool has so many elements
             return {"labelled": 0.0}

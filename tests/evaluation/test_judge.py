@@ -5,6 +5,7 @@ from math import log
 
 import numpy as np
 import pytest
+from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
@@ -12,7 +13,6 @@ from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.evaluation.judge import Judgement, judge
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Number, Rate
 from crystalgraph.evaluation.rows import COLUMNS, not_relaxable, pick
-from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.relaxation import Relaxation
 

@@ -40,7 +40,7 @@ def test_inputs_keep_their_own_bytes(page, judged):
 
 
 def test_the_funnel_ends_at_what_was_compared(page):
-    counts = {gate.name: gate.count for gate in page.funnel}
+    counts = {line.name: line.count for line in page.funnel}
     assert counts == {"inputs": 5, "not read": 1, "compared": 4}
     assert page.missing == ["No energies and no convex hull: nothing was relaxed. --relax 10 would relax ten."]
 

@@ -1,4 +1,4 @@
-"""Where networks run: what ``--device`` may be."""
+"""Where networks run: what a device may be called."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def usable_device(name: str) -> str:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, ValueError, NotImplementedError):
         kinds = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
-        raise InputError(f"--device {name!r} is not usable here; available are {', '.join(kinds)}") from None
+        raise InputError(f"device {name!r} is not usable here; available are {', '.join(kinds)}") from None
     return name
