@@ -68,7 +68,6 @@ class Killer(Silent):
 FEEDBACK = CONFIG.replace("FORM", "feedback")
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: str) -> None:
     assert toy_calculator in FEEDBACK
     whole = load_model(train(FEEDBACK, tmp_path / "whole"))
