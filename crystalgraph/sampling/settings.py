@@ -19,7 +19,7 @@ class SamplingSettings:
         trial_weight: how much a unit of the score, 0.1 eV/atom, weighs among templates of one formula. Chosen on seven
             systems that were trained on (V-O, Mn-O, Ta-N, Fe-S, Li-Co-O, Ca-Si, Al-Ni): more finds no lower energies
             among fewer templates.
-        likelihood_weight: how much the logarithm of how familiar a template is weighs beside the prior's, where a
+        likelihood_weight: how much the logarithm of the substitution likelihood weighs beside the prior's, where a
             formula is requested. Chosen on 300 crystals of held-out formulas that no figure counts: for 0.49 of them
             the real template is drawn first, for 0.44 with half of this, for 0.21 without.
         max_sites: most orbits of one element in an enumerated template.

@@ -6,6 +6,8 @@ from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 
+pytestmark = pytest.mark.slow
+
 NB_O = ChemicalSystem.parse("Nb-O")
 
 
@@ -31,7 +33,6 @@ def test_it_believes_known_oxides_and_doubts_absurd_ones(fitted):
     assert (fitted.score(absurd) < fitted.threshold).all()
 
 
-@pytest.mark.slow
 def test_the_asked_system_teaches_nothing(known, fitted):
     planted = [*known, *(Formula.parse(text) for text in ("NbO7", "Nb9O", "Nb7O5"))]
     without = [formula for formula in known if formula.system != NB_O]

@@ -28,6 +28,7 @@ def content(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_folder_is_judged_with_a_table_and_files(cg_evaluate, tmp_path):
     code, out, err = cg_evaluate("cifs", "--out", "judged")
     assert code == 0
@@ -78,6 +79,7 @@ def test_relaxes_and_says_what_it_cost(cg_evaluate, tmp_path):
     assert [p.name for p in (tmp_path / "out" / "relaxed").iterdir()] == ["1_cu.cif"]
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_stdout(cg_evaluate, tmp_path):
     code, out, err = cg_evaluate("cifs", "--json", "--out", "judged")
     assert (code, err) == (0, "")

@@ -83,6 +83,7 @@ def test_raw_selects_every_sample_in_draw_order(cg_generate, tmp_path):
     assert [row["file"] for row in table] == read_structures(tmp_path / "run" / "structures").names
 
 
+@pytest.mark.slow
 def test_too_small_a_space_gives_what_there_is_and_says_so(cg_generate, tmp_path):
     code, out, _ = cg_generate("-n", 5, "--out", "run", names=("rutile",))
     assert code == 0
@@ -326,6 +327,7 @@ def test_what_cannot_be_relaxed_is_refused_before_any_work(cg_generate, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_plain_run_has_no_columns_of_the_funnel(cg_generate, tmp_path):
     assert cg_generate("-n", 2, "--quiet", "--out", "run")[0] == 0
     assert "e_above_hull" not in rows(tmp_path / "run")[0]

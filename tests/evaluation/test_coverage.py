@@ -6,6 +6,8 @@ from crystalgraph.evaluation import coverage as module
 from crystalgraph.evaluation.coverage import coverage, fingerprints, property_distances, scaled_compositions
 from crystalgraph.evaluation.rates import Absent, Number
 
+pytestmark = pytest.mark.slow
+
 ROCK_SALT = Structure.from_spacegroup(225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 FLUORITE = Structure.from_spacegroup(225, Lattice.cubic(5.0), ["Nb", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
 CSCL = Structure.from_spacegroup(221, Lattice.cubic(2.8), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -20,7 +22,6 @@ def test_rock_salt_is_six_fold_and_a_supercell_changes_nothing():
     np.testing.assert_allclose(one, two, atol=1e-9)
 
 
-@pytest.mark.slow
 def test_coverage_of_a_set_by_itself_is_complete():
     found = coverage([ROCK_SALT, FLUORITE], [FLUORITE, ROCK_SALT * (1, 1, 2)])
     assert (found["cov_recall"].numerator, found["cov_recall"].denominator) == (2, 2)
@@ -29,7 +30,6 @@ def test_coverage_of_a_set_by_itself_is_complete():
     assert found["struct_div"].value > 0
 
 
-@pytest.mark.slow
 def test_what_is_different_is_not_covered():
     found = coverage([ROCK_SALT, ROCK_SALT * (2, 1, 1)], [ROCK_SALT, CSCL, FLUORITE])
     assert (found["cov_recall"].numerator, found["cov_recall"].denominator) == (1, 3)

@@ -179,6 +179,7 @@ def test_a_bug_in_a_worker_is_not_hidden(crystals):
         relax_many(crystals, replace(SETTINGS, calculator="stand_ins:Wrong"), workers=2)
 
 
+@pytest.mark.slow
 def test_mistakes(crystals):
     with pytest.raises(InputError, match="0 workers"):
         relax_many(crystals, SETTINGS, workers=0)
@@ -190,6 +191,7 @@ def test_mistakes(crystals):
         relax_many(crystals, replace(SETTINGS, saddle_check=True))
 
 
+@pytest.mark.slow
 def test_what_is_no_crystal_is_a_failure_and_nothing_is_fine(crystals):
     disordered = Structure(Lattice.cubic(3), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
     found = relax_many([disordered, crystals[0]], SETTINGS)

@@ -49,6 +49,7 @@ def test_copper_ends_at_the_minimum_of_its_energy_curve(fcc):
     assert isnan(found.saddle_drop)
 
 
+@pytest.mark.slow
 def test_the_same_energy_for_supercell_rotation_and_order_of_sites(fcc):
     start = Structure(fcc(a=3.9).lattice, ["Au"], [[0, 0, 0]]) * (2, 1, 1)
     start.replace(0, "Cu")
@@ -69,6 +70,7 @@ def test_species_keep_their_order_and_the_input_is_not_touched(fcc):
     assert [site.species_string for site in found.structure] == ["Cu", "Au"]
 
 
+@pytest.mark.slow
 def test_twice_the_same(fcc):
     start = fcc(a=3.8) * (2, 1, 1)
     start.perturb(0.2)
@@ -88,6 +90,7 @@ def test_limits(fcc):
     assert found.structure is not None
 
 
+@pytest.mark.slow
 def test_fire_while_forces_are_large_then_lbfgs(fcc):
     only_fire, only_lbfgs = replace(SETTINGS, fire_above=0.0), replace(SETTINGS, fire_above=1e9)
     rough = fcc(a=2.9) * (2, 1, 1)
@@ -190,6 +193,7 @@ def test_a_bug_is_not_hidden(fcc):
         relax(fcc(), RelaxSettings(calculator="stand_ins:Wrong"))
 
 
+@pytest.mark.slow
 def test_saddle_check_leaves_the_saddle():
     """Simple cubic copper is held by symmetry; pushed, it falls to the close packing, 0.4 eV/atom lower."""
     simple = Structure(Lattice.cubic(2.4), ["Cu"], [[0, 0, 0]])

@@ -70,7 +70,6 @@ def killer(steps: int) -> Progress:
 FEEDBACK = CONFIG.replace("FORM", "feedback")
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: str) -> None:
     assert toy_calculator in FEEDBACK
     whole = train(FEEDBACK, tmp_path / "whole").model

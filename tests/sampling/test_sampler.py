@@ -127,6 +127,7 @@ def test_forms_of_a_draw(model: Model) -> None:
         assert torch.equal(drawn[form].crystals.frac_coords, again.frac_coords)
 
 
+@pytest.mark.slow
 def test_formula_group_and_size_hold(model: Model) -> None:
     source = sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=15, max_atoms=14)
     samples = source.draw(60)

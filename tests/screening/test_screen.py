@@ -106,6 +106,7 @@ def test_copies_are_found_across_batches(dealer):
     assert strict_validity(from_structures(screen.structures)).valid.all()
 
 
+@pytest.mark.slow
 def test_how_draws_are_cut_into_batches_changes_nothing(dealer):
     def samples(sizes):
         request = GenerationRequest.parse(num=6)

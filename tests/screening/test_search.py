@@ -68,6 +68,7 @@ def test_a_small_space_ends_the_search_and_says_so(dealer):
     assert group_equal(result.structures).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_few_that_pass_are_kept_in_the_end(dealer):
     result = work(dealer("rutile", *["crushed"] * (ROUND - 1), "CsCl", *["crushed"] * (2 * ROUND)), num=5)
     assert [structure.reduced_formula for structure in result.structures] == ["NbO", "NbO2"]
@@ -103,6 +104,7 @@ def test_raw_gives_exactly_so_many_in_draw_order(dealer, num):
     assert len(set(result.names)) == num
 
 
+@pytest.mark.slow
 def test_progress_is_told_after_every_round(dealer):
     seen = []
     request = GenerationRequest.parse(num=2)

@@ -61,6 +61,7 @@ def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(bench, as_par
     assert bench.compare(alloy, found).rms == []
 
 
+@pytest.mark.slow
 def test_distance_is_zero_for_the_same_and_none_for_another(bench) -> None:
     assert bench.rms_distance(rutile("Ti"), rutile("Ti")) == pytest.approx(0, abs=1e-6)
     larger = rutile("Ti")

@@ -1,5 +1,6 @@
 """The adversarial phase: noise of the asked size, a penalty that is the gradient, networks that move in their turn."""
 
+import pytest
 import torch
 
 from crystalgraph.io.datasets import load_dataset
@@ -28,6 +29,7 @@ def same(a: torch.nn.Module, b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, b[name]) for name, value in a.state_dict().items())
 
 
+@pytest.mark.slow
 def test_generator_waits_for_the_discriminator(small_corpus: Corpus) -> None:
     torch.manual_seed(0)
     generator, discriminator = Generator(width=16, n_stages=1), Discriminator(width=16)
