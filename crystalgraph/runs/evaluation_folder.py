@@ -1,0 +1,142 @@
+"""The folder that an evaluation leaves, and what a resumed one needs of it.
+
+It holds ``metrics.json``, ``structures.csv`` (a row for every input), ``report.html``, ``relaxed/`` with a CIF each and
+``relaxed.extxyz`` in the same order, ``timings.json``, and for a resumed run ``request.json`` and ``relaxations/``.
+Times, and rates per CPU-hour, are in ``timings.json`` alone, so that everything else depends on the request only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.conversion import from_structures, to_atoms
+from crystalgraph.errors import InputError
+from crystalgraph.evaluation.rows import COLUMNS, Row
+from crystalgraph.io.atomic import check_free, write_json, write_text
+from crystalgraph.io.csv_table import csv_text
+from crystalgraph.io.run_layout import METRICS, RELAXED_FILE, RELAXED_FOLDER, REQUEST, ROWS, RUN_RECORD, TIMINGS
+from crystalgraph.io.writing import write_structures
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.runs.evaluate import Evaluation
+
+
+def requested_system(run: Path) -> ChemicalSystem | None:
+    """The chemical system that a run folder's record was asked for; None where this is no run of ours."""
+    try:
+        return ChemicalSystem.parse(json.loads((run / RUN_RECORD).read_bytes())["request"]["system"])
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Make sure that the folder can be written, or gone on with, before any work is done.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    if not resume:
+        check_free(out)
+    elif not (out / REQUEST).is_file():
+        raise InputError(f"there is nothing to resume in {out}: it has no {REQUEST}; leave out --resume")
+
+
+def check_same(out: Path, head: Mapping[str, Any]) -> None:
+    """Refuse to mix two different evaluations.
+
+    Args:
+        out: folder of an earlier run.
+        head: what the results of this one depend on.
+
+    Raises:
+        InputError: if the earlier run was another one.
+    """
+    try:
+        earlier = json.loads((out / REQUEST).read_bytes())
+    except ValueError as error:
+        raise InputError(f"{out / REQUEST} is damaged ({error}); name another folder with --out") from None
+    if changed := _differences(earlier, json.loads(json.dumps(head))):
+        raise InputError(
+            f"{out} belongs to another evaluation ({', '.join(changed)} differ); repeat its command with --resume, "
+            "or name another folder with --out"
+        )
+
+
+def write_request(out: Path, head: Mapping[str, Any]) -> None:
+    """Write what the results will depend on, so that the run can be resumed."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / REQUEST, head)
+
+
+def files_of_relaxed(rows: list[Row], relaxations: Mapping[str, Relaxation]) -> list[Row]:
+    """The rows with the names of the files that relaxed crystals get: in input order, and fit for any file system."""
+    width = len(str(len(rows)))
+    named = []
+    for number, row in enumerate(rows, start=1):
+        relaxation = relaxations.get(row.name)
+        if relaxation is not None and relaxation.usable:
+            safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", row.name)[:80]
+            row = replace(row, file=f"{number:0{width}d}_{safe}")
+        named.append(row)
+    return named
+
+
+def write_evaluation(out: Path, head: Mapping[str, Any], evaluation: Evaluation) -> None:
+    """Write everything, the page too; of the figures ``metrics.json`` comes last and says that the rest is there.
+
+    Args:
+        out: the folder.
+        head: what the results depend on.
+        evaluation: what was found.
+    """
+    from crystalgraph.report.evaluation import write_evaluation_report
+
+    write_request(out, head)
+    rows = evaluation.judgement.rows
+    written = [row for row in rows if row.file]
+    structures = [s for row in written if (s := evaluation.relaxations[row.name].structure) is not None]
+    if evaluation.relaxations:
+        shutil.rmtree(out / RELAXED_FOLDER, ignore_errors=True)
+        (out / RELAXED_FOLDER).mkdir()
+        write_structures(structures, [row.file for row in written], out / RELAXED_FOLDER, "cif")
+        write_text(out / RELAXED_FILE, _extxyz(structures, written))
+    write_text(out / ROWS, csv_text([vars(row) for row in rows], COLUMNS))
+    write_json(out / TIMINGS, evaluation.timings)
+    write_json(out / METRICS, evaluation.record)
+    write_evaluation_report(out, evaluation)
+
+
+def _extxyz(structures: list[Structure], rows: list[Row]) -> str:
+    """Frames with name, energy (eV, of the cell) and e_above_hull (eV/atom)."""
+    from ase.io.extxyz import write_extxyz
+
+    frames = to_atoms(from_structures(structures)) if structures else []
+    for atoms, row in zip(frames, rows, strict=True):
+        atoms.info |= {"name": row.file, "input": row.name}
+        atoms.info |= {"total_energy": row.energy * len(atoms), "e_above_hull": row.e_above_hull}
+    buffer = io.StringIO()
+    write_extxyz(buffer, frames)
+    return buffer.getvalue()
+
+
+def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of what differs, one level down."""
+    names = []
+    for key in sorted({*earlier, *now}):
+        one, other = earlier.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            names += [f"{key}.{name}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+        elif one != other:
+            names.append(key)
+    return names
