@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph.io.atomic import check_free, new_folder, write_json, write_text
 from crystalgraph.io.csv_table import csv_text
-from crystalgraph.io.run_layout import (
-    CANDIDATES,
-    EXTXYZ_FILE,
-    RELAXED_FILE,
-    RELAXED_FOLDER,
-    RUN_RECORD,
-    STRUCTURES_FOLDER,
-)
+from crystalgraph.io.run_layout import CANDIDATES, EXTXYZ_FILE, RELAXED_FILE, RELAXED_FOLDER, RUN_RECORD, STRUCTURES_FOLDER
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
