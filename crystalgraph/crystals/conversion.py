@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pymatgen.core import Element, Lattice, Structure
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from pymatgen.core import Element, Structure
 
 #: A cell smaller than this (Å³) has no room for an atom; it is taken as flat.
 _MIN_VOLUME = 1e-3
@@ -49,6 +49,8 @@ def crystals_of(structures: Sequence[Structure]) -> Crystals:
 
 def to_structures(crystals: Crystals) -> list[Structure]:
     """Convert to pymatgen structures; the order of sites and the coordinates are kept as they are."""
+    from pymatgen.core import Lattice, Structure
+
     return [
         Structure(Lattice(lattice), [elements()[z] for z in atomic_numbers.tolist()], frac_coords)
         for lattice, frac_coords, atomic_numbers in _arrays(crystals)
@@ -90,6 +92,8 @@ def to_atoms(crystals: Crystals) -> list[Atoms]:
 @lru_cache(maxsize=1)
 def elements() -> dict[int, Element]:
     """The elements by atomic number, 1 to 118."""
+    from pymatgen.core import Element
+
     return {z: Element.from_Z(z) for z in range(1, 119)}
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from crystalgraph.chemistry.elements import covalent_radii
-from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.space_groups import space_groups
@@ -167,8 +166,7 @@ def check_out(out: Path) -> None:
 def _without_copies(kept: CrystalTable, keep_copies: bool, progress: Progress | None) -> tuple[Arrays, list[str]]:
     """The arrays of the crystals without copies, and columns that make no array."""
     groups = _space_groups(kept.structures, progress)
-    atoms = kept.crystals.atomic_numbers.split(kept.crystals.num_atoms.tolist())
-    formulas = [str(Formula.from_atomic_numbers(numbers.tolist())) for numbers in atoms]
+    formulas = [structure.composition.reduced_formula for structure in kept.structures]  # as in the shipped datasets
     labels = np.arange(len(kept))
     if not keep_copies:
         labels = _merge(kept.structures, [*zip(formulas, groups, strict=True)], progress)

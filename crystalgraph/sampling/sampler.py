@@ -251,9 +251,7 @@ class Sampler:
         """
         weights = self.model.prior.log_weights(templates)
         if self._guided and self._use_prototypes:
-            weights = weights + self._settings.likelihood_weight * self.model.library.substitution_likelihood(
-                templates
-            )
+            weights = weights + self._settings.likelihood_weight * self.model.library.substitution_likelihood(templates)
         if self._guided and self._seek_new:
             weights = weights + self.model.library.good_turing_novelty(templates)
         weights = weights / self._temperature

@@ -188,7 +188,7 @@ def test_shipped_dataset_with_targets():
     assert len(dataset) == finite.sum()
     assert len(dataset) + len(dataset.failures) == len(shipped)
     assert np.allclose(dataset.y[:, 0], shipped.columns[column][finite])
-    assert [data.name for data in dataset] == shipped.ids[finite].tolist()
+    assert [data.name for data in dataset] == [name for name, usable in zip(shipped.ids, finite, strict=True) if usable]
 
 
 def test_on_disk_dataset_is_reopened_and_holds_no_pickle(tmp_path):
@@ -226,10 +226,10 @@ def test_items_of_a_disk_dataset_can_be_edited(tmp_path):
     [
         ([], (), "none of 0 crystals can be used"),
         ([DISORDERED], (), "none of 1 crystals can be used; the first, 0: it is disordered"),
-        ("no-such-set", (), "neither a shipped dataset .*nbo.* nor a file or folder"),
+        ("no-such-set", (), r"neither a dataset \(corpus, nbo\) nor a file or folder"),
         ("nbo", ["no_such"], "no numeric column 'no_such'; allowed are"),
         ("nbo", ["formula"], "no numeric column 'formula'; allowed are"),
-        ([CSCL], ["energy"], "only shipped datasets have columns"),
+        ([CSCL], ["energy"], "the source has no columns of numbers"),
         ([CSCL], {"energy": [1, 2]}, "has 2 values for 1 crystals"),
     ],
 )
@@ -240,7 +240,7 @@ def test_bad_input_is_named(source, targets, message):
 
 def test_a_list_of_targets_does_not_fit_files(tmp_path):
     CSCL.to(str(tmp_path / "a.cif"))
-    with pytest.raises(InputError, match="give a mapping from name to value"):
+    with pytest.raises(InputError, match="give a mapping from id to value"):
         CrystalGraphDataset(tmp_path, targets={"energy": [1.0]})
 
 

@@ -14,11 +14,11 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
 
 from crystalgraph.crystals.conversion import from_structures, to_structures
+from crystalgraph.crystals.table import CrystalTable, Source
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.exporting import (
     EXPORT_FORMATS,
-    Selection,
     export,
     export_vasp,
     file_names,
@@ -68,9 +68,9 @@ FILES = {
 }
 
 
-def selection(structures, columns=None):
-    names = [f"crystal-{k:02}" for k in range(len(structures))]
-    return Selection(structures=structures, names=names, columns=columns or [{} for _ in names], left_out={})
+def selection(structures, rows=()):
+    named = {f"crystal-{k:02}": structure for k, structure in enumerate(structures)}
+    return CrystalTable.of_structures(named, source=Source(name="mine"), properties=rows)
 
 
 def distance_table(structure):
@@ -167,34 +167,34 @@ def test_other_programs_read_what_is_written(tmp_path):
 
 
 def test_columns_come_back(tmp_path):
-    columns = [{"e_above_hull": 0.5, "kind": "oxide", "known": True, "n": 3}, {"kind": "metal", "known": False, "n": 4}]
+    rows = [
+        {"e_above_hull": 0.5, "kind": "oxide", "known": True, "n": 3},
+        {"e_above_hull": None, "kind": "metal", "known": False, "n": 4},
+    ]
     for fmt in ("extxyz", "ase-db", "json", "parquet"):
-        export(selection([RUTILE, QUARTZ], columns), fmt, tmp_path / FILES[fmt])
-        for told, expected in zip(read_structures(tmp_path / FILES[fmt]).properties, columns, strict=True):
-            assert {key: told[key] for key in expected} == expected, fmt
-            assert "e_above_hull" in expected or "e_above_hull" not in told
+        export(selection([RUTILE, QUARTZ], rows), fmt, tmp_path / FILES[fmt])
+        for row, expected in zip(read_structures(tmp_path / FILES[fmt]).rows(), rows, strict=True):
+            assert {key: row[key] for key in expected} == expected, fmt
 
 
 def test_a_dataset_is_selected_by_id_and_number():
     nbo = load_dataset("nbo")
-    assert select("nbo", top=3).ids == nbo.ids[:3].tolist()
+    assert select("nbo", top=3).ids == nbo.ids[:3]
     chosen = select("nbo", ids=["mp-1470", "mp-2311"])
     assert chosen.ids == ["mp-1470", "mp-2311"]
     row = nbo.ids.index("mp-1470")
-    assert chosen.columns[0]["e_form"] == nbo.columns["e_form"][row]
+    assert chosen.columns["dft_formation_energy"][0] == nbo.columns["dft_formation_energy"][row]
     assert chosen.structures[0].composition.reduced_formula == nbo.columns["formula"][row]
-    everything = select("nbo")
-    assert sum(len(columns["duplicates"]) for columns in everything.columns) == len(
-        [name for names in nbo.columns["duplicates"] for name in names]
-    )
+    assert chosen.columns["duplicates"][0] == nbo.columns["duplicates"][row]
+    assert select("nbo").ids == nbo.ids
 
 
 @pytest.fixture
 def run_folder(tmp_path):
     rows = [
-        {"draw": 0, "fate": "kept", "score": 1.5, "file": "1_a", "strictly_valid": True},
-        {"draw": 1, "fate": "copy", "score": 1.0, "file": "", "strictly_valid": True},
-        {"draw": 2, "fate": "kept", "score": 0.5, "file": "2_b", "strictly_valid": True},
+        {"draw": 0, "status": "selected", "score": 1.5, "file": "1_a", "strictly_valid": True},
+        {"draw": 1, "status": "copy", "score": 1.0, "file": "", "strictly_valid": True},
+        {"draw": 2, "status": "selected", "score": 0.5, "file": "2_b", "strictly_valid": True},
     ]
     write_run(
         tmp_path / "run",
@@ -212,11 +212,11 @@ def run_folder(tmp_path):
 def test_a_run_is_selected_with_what_it_says_about_each(run_folder):
     chosen = select(run_folder, ids=["2_b"])
     assert chosen.ids == ["2_b"]
-    assert chosen.columns == [{"draw": 2, "fate": "kept", "score": 0.5, "strictly_valid": True}]
+    assert chosen.rows() == [{"draw": 2, "status": "selected", "score": 0.5, "strictly_valid": True}]
     assert select(run_folder, top=1).ids == ["1_a"]
     relaxed = select(run_folder, relaxed=True)
     assert relaxed.ids == ["1_a"]
-    assert relaxed.columns[0]["score"] == 1.5
+    assert relaxed.columns["score"][0] == 1.5
     assert relaxed.structures[0].composition.reduced_formula == "W"
 
 
@@ -227,7 +227,7 @@ def test_a_run_is_selected_with_what_it_says_about_each(run_folder):
         ({"source": "nbo", "top": 0}, "1 or more"),
         ({"source": "nbo", "top": 2, "ids": ["mp-2311"]}, "no --ids beside it"),
         ({"source": "nbo", "relaxed": True}, "is a dataset"),
-        ({"source": "nowhere"}, "does not exist"),
+        ({"source": "nowhere"}, "neither a dataset"),
     ],
 )
 def test_what_cannot_be_selected(arguments, message):

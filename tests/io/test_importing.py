@@ -6,21 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from crystalgraph.known.reference import load_reference
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.counts import count_crystals
-from crystalgraph.crystals.matching import group_equal
-from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.errors import InputError
 from crystalgraph.graphs.dataset import CrystalGraphDataset
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.entries import from_files
 from crystalgraph.io.exporting import export, select
 from crystalgraph.io.importing import MAX_SITES, check_out, write_import
+from crystalgraph.io.load import load
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CSCL = Structure.from_spacegroup("Pm-3m", Lattice.cubic(2.6), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -39,10 +37,8 @@ def write_entries(path, *entries):
     return path
 
 
-def imported(source, out, *, copies=False, **options):
-    found = from_files(source, licence=options.pop("licence", None), attribution=options.pop("attribution", None))
-    equal = None if copies else group_equal
-    return write_import(found, out, space_groups=space_groups, group_equal=equal, **options)
+def imported(source, out, *, licence=None, attribution=None, **options):
+    return write_import(from_files(source, licence=licence, attribution=attribution), out, **options)
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ def mixed(tmp_path):
         {"material_id": "flat", "structure": flat},
         {"material_id": "nan", "structure": not_a_number},
         entry("d", STRETCHED, stable=False, n=4),
-        entry("overlapping", OVERLAPPING),
+        entry("overlapping", OVERLAPPING, n=0),
         {"material_id": "nothing", "structure": {"lattice": 1}},
         entry("e", RUTILE, gap=3.0, stable=True, n=5),
         entry("f", RUTILE * (2, 1, 1), gap=3.1, n=6),
@@ -74,7 +70,7 @@ def test_the_dataset_says_what_became_of_every_entry(mixed, tmp_path):
     dataset = load_dataset(tmp_path / "mine")
     assert dataset.ids == ["a", "c", "d", "e"]
     assert dataset.columns["n_duplicates"].tolist() == [1, 0, 0, 1]
-    assert [name for names in dataset.columns["duplicates"] for name in names].tolist() == ["b", "f"]
+    assert dataset.columns["duplicates"].tolist() == [["b"], [], [], ["f"]]
     assert dataset.columns["formula"].tolist() == ["MgO", "MgO", "MgO", "TiO2"]
     assert dataset.columns["space_group_number"].tolist() == [225, 221, 139, 136]
     assert (result.n_entries, result.n_crystals, result.n_copies, len(result.rejected)) == (11, 4, 2, 5)
@@ -104,7 +100,7 @@ def test_the_dataset_says_what_became_of_every_entry(mixed, tmp_path):
     assert "1 × its atoms overlap" in readme
     assert "2 copies merged" in readme
     assert "neither numbers nor short texts: tags" in readme
-    assert set(card["columns"]) == {"lattice", "frac_coords", "atomic_numbers", "duplicates", *dataset.columns}
+    assert set(card["columns"]) == {"id", "num_atoms", "lattice", "frac_coords", "atomic_numbers", *dataset.columns}
 
 
 def test_what_entries_say_becomes_columns_of_one_type(mixed, tmp_path):
@@ -123,11 +119,11 @@ def test_a_flag_that_some_lack_is_not_a_no(tmp_path):
     write_entries(tmp_path / "a.json", entry("a", ROCK_SALT, theoretical=True), entry("b", CSCL))
     imported(tmp_path / "a.json", tmp_path / "mine")
     assert load_dataset(tmp_path / "mine").columns["theoretical"].tolist() == [1, -1]
-    assert load_reference(tmp_path / "mine").origin == ["computed", "not stated"]
+    assert load(tmp_path / "mine").origin == ["computed", "not stated"]
 
 
 def test_copies_can_be_kept(mixed, tmp_path):
-    result = imported(mixed, tmp_path / "mine", copies=True)
+    result = imported(mixed, tmp_path / "mine", keep_copies=True)
     assert result.n_copies == 0
     assert load_dataset(tmp_path / "mine").ids == ["a", "b", "c", "d", "e", "f"]
 
@@ -168,19 +164,19 @@ def test_it_serves_wherever_a_dataset_does(mixed, tmp_path):
     assert graphs.failures == {"d": "no value for gap"}
     assert [graph.name for graph in graphs] == ["a", "c", "e"]
     assert [float(graph.y) for graph in graphs] == pytest.approx([7.8, 5.0, 3.0])
-    reference = load_reference(tmp_path / "mine")
-    assert reference.ids == ["a", "c", "d", "e"]
-    assert len(reference.phases()) == 4
+    assert load(tmp_path / "mine").ids == ["a", "c", "d", "e"]
+    assert load(tmp_path / "mine").within("Mg-O").ids == ["a", "c", "d"]
     assert select(str(tmp_path / "mine"), top=2).ids == ["a", "c"]
 
 
 def test_a_shipped_dataset_goes_out_and_in_again(tmp_path):
     export(select("nbo"), "parquet", tmp_path / "nbo.parquet")
-    imported(tmp_path / "nbo.parquet", tmp_path / "again", copies=True)
+    imported(tmp_path / "nbo.parquet", tmp_path / "again", keep_copies=True)
     before, after = load_dataset("nbo"), load_dataset(tmp_path / "again")
-    for name in ("id", "formula", "space_group_number", "source", "licence", "kind", "experimentally_known", "e_form"):
+    assert before.ids == after.ids
+    names = ("formula", "space_group_number", "source", "licence", "kind", "experimentally_known", "duplicates")
+    for name in (*names, "experimental", "dft_formation_energy", "dft_e_above_hull"):
         np.testing.assert_array_equal(before.columns[name], after.columns[name])
-    assert before.duplicates.tolist() == after.duplicates.tolist()
     np.testing.assert_array_equal(before.crystals.lattice, after.crystals.lattice)
     np.testing.assert_array_equal(before.crystals.frac_coords, after.crystals.frac_coords)
 
@@ -201,7 +197,7 @@ def test_cifs_in_a_folder(tmp_path):
     dataset = load_dataset(tmp_path / "mine")
     assert dataset.source.card["title"] == "My oxides"
     assert dataset.ids == ["one", "three"]
-    assert [name for names in dataset.columns["duplicates"] for name in names].tolist() == ["two"]
+    assert dataset.columns["duplicates"].tolist() == [["two"], []]
     assert list(result.rejected) == ["broken"]
     matcher = StructureMatcher(scale=False)
     assert matcher.fit(to_structures(dataset.crystals)[1], RUTILE)
@@ -229,15 +225,13 @@ def test_more_sites_than_a_byte_holds(tmp_path):
     assert load_dataset(tmp_path / "mine").crystals.num_atoms.tolist() == [288]
 
 
-def test_progress_is_told_stage_by_stage(mixed, tmp_path):
-    told = []
-    found = from_files(mixed, progress=lambda *state: told.append(state))
-    write_import(
-        found, tmp_path / "mine", space_groups=space_groups, group_equal=group_equal, progress=lambda *s: told.append(s)
-    )
-    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["read", "check", "space groups", "copies"]
+def test_progress_is_reported_stage_by_stage(mixed, tmp_path):
+    reports = []
+    entries = from_files(mixed, progress=lambda *report: reports.append(report))
+    write_import(entries, tmp_path / "mine", progress=lambda *report: reports.append(report))
+    assert list(dict.fromkeys(stage for stage, _, _ in reports)) == ["read", "check", "space groups", "copies"]
     for stage in ("read", "check", "space groups", "copies"):
-        steps = [(done, total) for name, done, total in told if name == stage]
+        steps = [(done, total) for name, done, total in reports if name == stage]
         assert steps == sorted(steps)
         assert steps[-1][0] == steps[-1][1]
 

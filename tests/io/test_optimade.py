@@ -110,13 +110,13 @@ def ids(answer):
 
 
 def test_pages_are_followed_to_the_end(stub, waits, tmp_path):
-    told = []
+    reports = []
     query = Query(url=stub.url, filter='elements HAS "Mg" AND nelements=2', properties=("_x_gap",), page_limit=3)
-    answer = fetch(query, tmp_path / "kept", progress=lambda *state: told.append(state))
+    answer = fetch(query, tmp_path / "kept", progress=lambda *state: reports.append(state))
     assert ids(answer) == EVERYTHING
     assert (answer.n_pages, answer.repeated, answer.announced) == (4, 0, 12)
     assert answer.retrieved == "2026-01-31"
-    assert told == [(3, 12), (6, 12), (9, 12), (12, 12)]
+    assert reports == [("fetch", done, 12) for done in (3, 6, 9, 12)]
     asked = parse_qs(urlsplit(stub.asked[0]).query)
     assert asked["filter"] == ['elements HAS "Mg" AND nelements=2']
     assert asked["response_fields"] == [",".join((*FIELDS, "_x_gap"))]
@@ -233,7 +233,7 @@ def test_entries_that_come_twice_are_taken_once(stub, tmp_path):
     answer = fetch(query, tmp_path / "kept")
     assert ids(answer) == [name for name in EVERYTHING if name != "s6"]
     assert answer.repeated == 1
-    gaps = " ".join(from_optimade(query, answer).gaps)
+    gaps = " ".join(from_optimade(query, answer).source.gaps)
     assert "announced 12 entries and gave 11" in gaps
     assert "1 entry came more than once" in gaps
 
@@ -281,23 +281,23 @@ def test_missing_fields_leave_entries_out_with_their_reasons(stub, tmp_path):
     query = Query(url=stub.url, properties=("_x_gap",))
     found = from_optimade(query, fetch(query, tmp_path / "kept"))
     assert found.ids == ["good"]
-    assert found.properties == [{"_x_gap": 1.5}]
-    assert set(found.rejected) == {one["id"] for one in stub.pages[0]} - {"good"}
-    assert "no cartesian_site_positions" in found.rejected["no positions"]
-    assert "not periodic" in found.rejected["molecule"]
-    assert "disordered" in found.rejected["mixed"]
-    assert all(reason and "\n" not in reason for reason in found.rejected.values())
+    assert found.rows() == [{"_x_gap": 1.5}]
+    assert set(found.failures) == {one["id"] for one in stub.pages[0]} - {"good"}
+    assert "no cartesian_site_positions" in found.failures["no positions"]
+    assert "not periodic" in found.failures["molecule"]
+    assert "disordered" in found.failures["mixed"]
+    assert all(reason and "\n" not in reason for reason in found.failures.values())
 
 
 def test_the_card_says_what_the_server_says(stub, tmp_path):
     stub.info = {"available_licenses_for_entries": ["CC-BY-4.0"], "license": {"href": "https://example.org/terms"}}
     query = Query(url=stub.url)
     found = from_optimade(query, fetch(query, tmp_path / "kept"))
-    assert found.name == "Stub"
-    assert found.licence == "CC-BY-4.0"
-    assert found.attribution == "Stub: Salt. https://example.org"
-    assert found.taken_from == f"OPTIMADE server {stub.url}/v1, no filter, 2026-01-31"
-    assert from_optimade(query, fetch(query, tmp_path / "other"), licence="CC0").licence == "CC0"
+    assert found.source.name == "Stub"
+    assert found.source.licence == "CC-BY-4.0"
+    assert found.source.attribution == "Stub: Salt. https://example.org"
+    assert found.source.taken_from == f"OPTIMADE server {stub.url}/v1, no filter, 2026-01-31"
+    assert from_optimade(query, fetch(query, tmp_path / "other"), licence="CC0").source.licence == "CC0"
 
 
 def test_a_server_that_says_nothing_about_itself(stub, tmp_path, monkeypatch):
@@ -305,8 +305,8 @@ def test_a_server_that_says_nothing_about_itself(stub, tmp_path, monkeypatch):
     query = Query(url=stub.url)
     found = from_optimade(query, fetch(query, tmp_path / "kept"))
     assert found.ids == ["s0", "s1", "s2"]
-    assert found.licence == "not stated"
-    assert found.name == f"{stub.url}/v1"
+    assert found.source.licence == "not stated"
+    assert found.source.name == f"{stub.url}/v1"
 
 
 @pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "", "http://"])

@@ -2,14 +2,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from pymatgen.core import Lattice, Structure
-
-from crystalgraph.chemistry.membership import is_within
-from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.crystals.matching import matches
-from crystalgraph.errors import InputError
-from crystalgraph.io.writing import write_structures
 from crystalgraph.known.reference import (
     COMPUTED,
     EXPERIMENTAL,
@@ -21,6 +13,14 @@ from crystalgraph.known.reference import (
     templates_seen,
     union_of_elements,
 )
+from pymatgen.core import Lattice, Structure
+
+from crystalgraph.chemistry.membership import is_within
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.matching import matches
+from crystalgraph.errors import InputError
+from crystalgraph.io.writing import write_structures
 from crystalgraph.known.reference_hull import known_phases
 
 NB_O = ChemicalSystem.parse("Nb-O")

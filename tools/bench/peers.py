@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from crystalgraph.known.reference import default_reference, load_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
-from crystalgraph.known.reference import default_reference, load_reference
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity

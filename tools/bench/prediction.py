@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from joblib import Parallel, delayed
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
@@ -52,7 +53,6 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.prototypes import arrangements
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.screening.rank import rank
-from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import TemplateSet, held_out_checksum, prepare

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from crystalgraph.known.reference import Reference, default_reference, load_reference, reduced_compositions
 from pymatgen.core import Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
@@ -28,7 +29,6 @@ from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import judge
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.run_layout import CANDIDATES, RUN_RECORD, STRUCTURES_FOLDER
-from crystalgraph.known.reference import Reference, default_reference, load_reference, reduced_compositions
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import raw as table
 

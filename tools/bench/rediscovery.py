@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from crystalgraph.known.reference import Reference, default_reference, load_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import to_structures
@@ -28,7 +29,6 @@ from crystalgraph.io.columns import FORMER_NAMES
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.run_layout import CANDIDATES, RELAXED_FOLDER, RUN_RECORD, STRUCTURES_FOLDER
-from crystalgraph.known.reference import Reference, default_reference, load_reference
 from crystalgraph.relax.relaxer import METASTABLE
 from crystalgraph.screening.funnel import RELAXED
 from crystalgraph.training.config import Config

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from crystalgraph.known.reference import Reference, reduced_compositions
 from pymatgen.core import Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.matching import match_any
 from crystalgraph.evaluation.judge import Judgement, judge
-from crystalgraph.known.reference import Reference, reduced_compositions
 from crystalgraph.models.bundle import Model
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.pool import Workers

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import torch
+from crystalgraph.symmetry.decorate import number_of_species, species_rank
 
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.crystals.batch import Crystals
@@ -13,7 +14,6 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.matching import ReferenceIndex, match_any
 from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.symmetry.decorate import number_of_species, species_rank
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import nan
 
 import pytest
+from crystalgraph.known.reference import Reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.batch import Crystals
@@ -12,7 +13,6 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import Row
-from crystalgraph.known.reference import Reference
 from crystalgraph.relax.relaxer import Relaxation, structure_record
 from tools.bench import arms, equal_samples, equal_time, peers, tables
 

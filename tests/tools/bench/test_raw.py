@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from crystalgraph.known.reference import Reference, default_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import from_structures, to_structures
 from crystalgraph.errors import InputError
-from crystalgraph.known.reference import Reference, default_reference
 from crystalgraph.runs.folder import write_run
 from tools.bench import raw
 

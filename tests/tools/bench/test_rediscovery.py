@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from crystalgraph.known.reference import default_reference, load_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
-from crystalgraph.known.reference import default_reference, load_reference
 from crystalgraph.models.bundle import load_model
 from crystalgraph.runs.folder import write_run
 from crystalgraph.training.config import Config, DataConfig
