@@ -43,13 +43,12 @@ def train(
         raise InputError("name either a config, such as configs/nbo.toml, or a system, such as --system V-O")
 
     from crystalgraph.chemistry.system import ChemicalSystem
-    from crystalgraph.cli.device import usable_device
     from crystalgraph.runs.train import train as run_training
 
     name = str(ChemicalSystem.parse(str(system))) if config is None else config.stem
     folder = out or Path("runs") / f"train-{name}"
     with stage_bars(show=not quiet) as progress:
-        run = run_training(config or name, folder, resume=resume, device=usable_device(device), progress=progress)
+        run = run_training(config or name, folder, resume=resume, device=device, progress=progress)
     print(run.folder)
 
 

@@ -28,6 +28,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
+from crystalgraph.models.device import usable_device
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
@@ -111,7 +112,7 @@ def train(
     Raises:
         InputError: if the config is wrong, or the folder does not fit.
     """
-    text = config_text(config)
+    text, device = config_text(config), usable_device(device)
     parsed = parse_config(text, "config" if "\n" in str(config) else str(config))
     if out is None:
         with TemporaryDirectory(prefix="crystalgraph-") as folder:
