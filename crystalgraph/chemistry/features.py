@@ -115,10 +115,10 @@ def site_fingerprint(structure: Structure) -> Floats:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = np.array(_site_featurizer().featurize(structure), dtype=np.float64)
-    if not np.isfinite(found).all():
+        features = np.array(_site_featurizer().featurize(structure), dtype=np.float64)
+    if not np.isfinite(features).all():
         raise ValueError("the surroundings of a site have no finite description")
-    return found
+    return features
 
 
 def magpie_features(formulas: Sequence[Formula]) -> Floats:

@@ -51,9 +51,9 @@ class StoichiometricRange:
         Raises:
             InputError: if it reads otherwise.
         """
-        found = _RANGE.fullmatch(text)
+        match = _RANGE.fullmatch(text)
         try:
-            element, per, low, high = found.groups()  # type: ignore[union-attr]
+            element, per, low, high = match.groups()  # type: ignore[union-attr]
             bounds = float(low), float(high)
         except (AttributeError, ValueError) as error:
             raise InputError(f"{text!r} is not a range; write 'O/Nb=1.5:2.5' or 'O=0.6:0.75'") from error

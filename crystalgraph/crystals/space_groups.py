@@ -1,4 +1,4 @@
-"""Space groups of finished crystals, and whether a found group contains the one that was asked for.
+"""Space groups of finished crystals, found once each, and whether a group contains the one that was asked for.
 
 Atoms that land on special positions, or lengths that happen to agree within the tolerance, give a crystal more
 symmetry than its template has. It then still has every operation that was asked for.
@@ -65,17 +65,17 @@ def space_groups(structures: Sequence[Structure], symprec: float = SYMPREC) -> l
     return [NOT_FOUND if dataset is None else int(dataset.number) for dataset in datasets]
 
 
-def is_supergroup(found: int, asked: int) -> bool:
-    """Whether crystals of the found space group have the asked group among their symmetry operations.
+def is_supergroup(group: int, subgroup: int) -> bool:
+    """Whether crystals of a space group have those of another among their symmetry operations.
 
-    Decided from the types of the groups: the found group is the asked one, or leads to it through maximal subgroups,
-    those with a larger cell included. For a crystal that was built in the asked group this confirms it; for any other
-    crystal it says that the asked group is possible, in a large enough cell. (pymatgen's own ``is_supergroup``
-    compares numbers of operations of conventional cells first, and so misses Fmmm in P4/mmm.)
+    Decided from the types of the groups: they are the same, or the first leads to the second through maximal
+    subgroups, those with a larger cell included. For a crystal that was built in the second group this confirms it;
+    for any other crystal it says that the second group is possible, in a large enough cell. (pymatgen's own
+    ``is_supergroup`` compares numbers of operations of conventional cells first, and so misses Fmmm in P4/mmm.)
 
     Args:
-        found: number of the found space group, 1 to 230, or 0 when none was found.
-        asked: number of the asked space group, 1 to 230.
+        group: number of the space group of a crystal, 1 to 230, or 0 when none was found.
+        subgroup: number of the space group that it should have, 1 to 230.
 
     Returns:
         Also true when both are equal; never true for 0.
@@ -83,9 +83,9 @@ def is_supergroup(found: int, asked: int) -> bool:
     Raises:
         ValueError: if a number is out of range.
     """
-    if not 0 <= found <= 230 or not 1 <= asked <= 230:
-        raise ValueError(f"space groups {found} (found) and {asked} (asked) were given; they run from 1 to 230")
-    return found != NOT_FOUND and asked in subgroups(found)
+    if not 0 <= group <= 230 or not 1 <= subgroup <= 230:
+        raise ValueError(f"space groups {group} and {subgroup} were given; they run from 1 to 230")
+    return group != NOT_FOUND and subgroup in subgroups(group)
 
 
 @lru_cache(maxsize=230)

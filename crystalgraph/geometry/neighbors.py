@@ -103,16 +103,16 @@ def neighbor_list(
     last_atom = torch.cumsum(num_atoms, 0)
     pairs = torch.where(searchable, num_atoms.double() ** 2 * _images(triangular, radius), 0.0)
     chunk = (torch.cumsum(pairs, 0) / _CHUNK).floor().long()
-    found = []
+    pairs_of_chunks = []
     for first, last in _groups(chunk):
         atoms = slice(int(last_atom[first] - num_atoms[first]), int(last_atom[last - 1]))
         part = slice(first, last)
         i, j, shift = _search(triangular[:, part], frac_coords[atoms], num_atoms[part], radius[part], searchable[part])
-        found.append((i + atoms.start, j + atoms.start, shift))
-    if not found:
+        pairs_of_chunks.append((i + atoms.start, j + atoms.start, shift))
+    if not pairs_of_chunks:
         empty = torch.zeros(0, dtype=torch.long, device=device)
         return empty, empty, empty.new_zeros(0, 3)
-    i, j, shift = (torch.cat(parts) for parts in zip(*found, strict=True))
+    i, j, shift = (torch.cat(parts) for parts in zip(*pairs_of_chunks, strict=True))
     return torch.cat([i, j]), torch.cat([j, i]), torch.cat([shift, -shift])
 
 

@@ -94,11 +94,11 @@ def calculator_identity(name: str) -> dict[str, str]:
     source = getattr(importlib.import_module(name.partition(":")[0]), "__file__", None)
     distribution = packages_distributions().get(factory.__module__.partition(".")[0], [""])[0]
     try:
-        found = version(distribution) if distribution else ""
+        number = version(distribution) if distribution else ""
     except PackageNotFoundError:
-        found = ""
+        number = ""
     checksum = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
-    return {"name": name, "version": found, "weights": "", "sha256": checksum}
+    return {"name": name, "version": number, "weights": "", "sha256": checksum}
 
 
 def _factory(name: str) -> Callable[[], Any]:
@@ -116,10 +116,10 @@ def _factory(name: str) -> Callable[[], Any]:
 
 
 def _chgnet_folder() -> Path:
-    found = find_spec("chgnet")
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec("chgnet")
+    if spec is None or not spec.submodule_search_locations:
         raise InputError('CHGNet is not installed; run: pip install "crystalgraph[relax]"')
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _chgnet() -> Calculator:

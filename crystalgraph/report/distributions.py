@@ -56,12 +56,12 @@ def histogram(
     Returns:
         The histogram; None where there is no number.
     """
-    found = {name: np.array([v for v in values if v is not None and isfinite(v)]) for name, values in series.items()}
-    found = {name: values for name, values in found.items() if len(values)}
-    if not found:
+    finite = {name: np.array([v for v in values if v is not None and isfinite(v)]) for name, values in series.items()}
+    finite = {name: values for name, values in finite.items() if len(values)}
+    if not finite:
         return None
     shown, notes = {}, []
-    for name, values in found.items():
+    for name, values in finite.items():
         shown[name] = values if widest is None else values[values <= widest]
         if cut := len(values) - len(shown[name]):
             notes.append(f"{cut} {name} above {widest:g}")
@@ -90,17 +90,17 @@ def bars(key: str, title: str, axis: str, series: Mapping[str, Sequence[str | No
     Returns:
         The bars, at most ``MAX_BARS`` with what is left named in the note; None where there is no label.
     """
-    found = {name: Counter(value for value in values if value is not None) for name, values in series.items()}
+    counters = {name: Counter(value for value in values if value is not None) for name, values in series.items()}
     total: Counter[str] = Counter()
-    for counts in found.values():
+    for counts in counters.values():
         total += counts
     if not total:
         return None
-    first = next(iter(found.values()))
+    first = next(iter(counters.values()))
     order = sorted(total, key=lambda label: (-first[label], -total[label], _natural(label)))
     labels, left = order[:MAX_BARS], order[MAX_BARS:]
     note = f"And {len(left)} others with {sum(total[label] for label in left)} crystals." if left else ""
-    shown = {name: [counter[label] for label in labels] for name, counter in found.items() if counter}
+    shown = {name: [counter[label] for label in labels] for name, counter in counters.items() if counter}
     return Distribution(key=key, title=title, axis=axis, labels=labels, counts=shown, note=note)
 
 

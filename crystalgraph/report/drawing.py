@@ -161,13 +161,13 @@ def _bonds(structure: Structure) -> _Bonds:
     bonded = distance <= BOND_STRETCH * (radii[centre] + radii[neighbor])
     if not anion.all():
         bonded &= anion[centre] != anion[neighbor]
-    found: dict[int, list[Atom]] = {site: [] for site in range(len(structure))}
+    neighbors: dict[int, list[Atom]] = {site: [] for site in range(len(structure))}
     order = np.lexsort((distance, centre))
     for k in order[bonded[order]].tolist():
         a, b, c = image[k].astype(int).tolist()
-        found[int(centre[k])].append((int(neighbor[k]), (a, b, c)))
+        neighbors[int(centre[k])].append((int(neighbor[k]), (a, b, c)))
     centers = frozenset() if anion.all() else frozenset(np.flatnonzero(~anion).tolist())
-    return _Bonds(of=found, centers=centers)
+    return _Bonds(of=neighbors, centers=centers)
 
 
 def _anions(structure: Structure) -> NDArray[np.bool_]:
@@ -181,15 +181,15 @@ def _anions(structure: Structure) -> NDArray[np.bool_]:
 
 def _in_the_cell(structure: Structure) -> dict[Atom, None]:
     """The atoms in the cell and on all its faces, in the order of the structure."""
-    found: dict[Atom, None] = {}
+    atoms: dict[Atom, None] = {}
     for site, frac in enumerate(structure.frac_coords):
         home = np.floor(frac + _ON_THE_FACE).astype(int)
         choices = [
             (-h, 1 - h) if abs(f - h) <= _ON_THE_FACE else (-h,)
             for f, h in zip(frac.tolist(), home.tolist(), strict=True)
         ]
-        found.update(((site, (a, b, c)), None) for a in choices[0] for b in choices[1] for c in choices[2])
-    return found
+        atoms.update(((site, (a, b, c)), None) for a in choices[0] for b in choices[1] for c in choices[2])
+    return atoms
 
 
 def _moved(atoms: list[Atom], image: tuple[int, int, int]) -> list[Atom]:

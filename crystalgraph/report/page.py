@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 
+SCRIPTS = ("viewer.js", "plots.js", "report.js")
+"""In the page they are one script."""
+
 MAX_CRYSTALS, MAX_ROWS = 200, 2000
 """Crystals that can be looked at, and rows of the table; what is beyond is counted in a line."""
 
@@ -200,7 +203,7 @@ def render(page: Page) -> str:
     """The page as HTML: one document with its styles, scripts and data inside."""
     from plotly.offline import get_plotlyjs
 
-    plotly, script = get_plotlyjs(), _asset("report.js")
+    plotly, script = get_plotlyjs(), "\n".join(_asset(name) for name in SCRIPTS)
     crystals = _crystals(page.crystals)
     data = {
         "hull": page.hull,
