@@ -13,10 +13,11 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.geometry.lattice import code_from_lattice
+from crystalgraph.sampling.draws import Draws
+from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.config import parse_config
-from crystalgraph.training.corpus import TemplateSet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,13 +48,17 @@ def prototype(name: str, scale: float = 1.0) -> Structure:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a sampler returns; the name of the prototype stands for the template."""
+class NamedTemplates:
+    """Templates that are known by the names of their prototypes."""
 
-    crystals: Crystals
+    prototypes: list[str]
     space_group_number: torch.Tensor
-    template_key: list[str]
-    remembered: torch.Tensor
+
+    def names(self) -> list[str]:
+        return self.prototypes
+
+    def __getitem__(self, index: slice) -> "NamedTemplates":
+        return NamedTemplates(self.prototypes[index], self.space_group_number[index])
 
 
 class Dealer:
@@ -67,14 +72,14 @@ class Dealer:
         self.rng = torch.Generator().manual_seed(seed)
         self.drawn: list[str] = []
 
-    def draw(self, n: int) -> Drawn:
+    def draw(self, n: int) -> Draws:
         names = [next(self._names) for _ in range(n)]
         self.drawn += names
-        return Drawn(
-            from_structures([prototype(name, next(self._scales)) for name in names]),
-            torch.tensor([PROTOTYPES.get(name, CRUSHED)[0] for name in names]),
-            names,
-            torch.zeros(n, dtype=torch.bool),
+        return Draws(
+            crystals=from_structures([prototype(name, next(self._scales)) for name in names]),
+            templates=NamedTemplates(names, torch.tensor([PROTOTYPES.get(name, CRUSHED)[0] for name in names])),
+            from_prototype=torch.zeros(n, dtype=torch.bool),
+            model=self,
         )
 
     def score(self, crystals: Crystals, space_group_number: torch.Tensor) -> torch.Tensor:
@@ -108,10 +113,9 @@ def cg(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def quick_draws(monkeypatch):
-    """Few templates tried, ways to fill them and steps downhill, for tests of what runs and not of what comes out."""
-    monkeypatch.setattr("crystalgraph.sampling.sampler.N_TRIED", 100)
-    monkeypatch.setattr("crystalgraph.sampling.sampler.REFINE_STEPS", 2)
-    monkeypatch.setattr("crystalgraph.sampling.sampler.N_DRAWS", 2)
+    """Few templates tried, ways to fill them and steps, for tests of what runs and not of what comes out."""
+    for name, value in {"n_tried": 100, "surrogate_steps": 2, "n_draws": 2}.items():
+        monkeypatch.setitem(vars(USUAL_SAMPLING), name, value)
 
 
 @pytest.fixture
@@ -153,20 +157,10 @@ def short_training(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def as_template_set() -> Callable[..., TemplateSet]:
-    """Makes a template set of structures."""
+def as_parametrised() -> Callable[..., ParametrisedTemplates]:
+    """Describes structures by their symmetry."""
 
-    def made(*structures: Structure) -> TemplateSet:
-        found = extract(from_structures(structures))
-        log_volume, shape = code_from_lattice(found.lattice)
-        names = [f"case-{i}" for i in range(len(structures))]
-        return TemplateSet(
-            templates=found.templates,
-            log_volume=log_volume,
-            shape=shape,
-            u=found.u,
-            prototypes=found.templates.prototypes(),
-            ids=names,
-        )
+    def describe(*structures: Structure) -> ParametrisedTemplates:
+        return extract(from_structures(structures)).parametrised
 
-    return made
+    return describe

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+
+import crystalgraph
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,8 +39,28 @@ def test_every_door_leads_somewhere(setup):
 
 
 def test_every_room_is_listed(setup):
-    rooms = {f"crystalgraph.{file.parent.name}" for file in (ROOT / "crystalgraph").glob("*/__init__.py")}
-    assert set(lines(setup["options"]["packages"])) == rooms | {"crystalgraph", "crystalgraph.datasets"}
+    rooms = {file.parent for file in (ROOT / "crystalgraph").glob("*/*.py")}
+    assert [room.name for room in rooms if not (room / "__init__.py").is_file()] == []
+    listed = lines(setup["options"]["packages"])
+    assert set(listed) == {f"crystalgraph.{room.name}" for room in rooms} | {"crystalgraph", "crystalgraph.datasets"}
+    assert listed == sorted(listed)
+
+
+def test_every_file_of_the_package_is_under_version_control():
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    command = ["git", "-C", ROOT, "ls-files", "--others", "--ignored", "--exclude-standard", "crystalgraph", "tests"]
+    ignored = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [path for path in ignored if path.endswith(".py")] == []
+
+
+def test_the_version_is_the_same_everywhere(setup):
+    version = crystalgraph.__version__
+    assert setup["metadata"]["version"] == "attr: crystalgraph.__version__"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest, date = re.findall(r"^## (\S+) - (\d{4}-\d{2}-\d{2})$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert (version, version) == (citation["version"], newest)
+    assert str(citation["date-released"]) == date
 
 
 def test_pins_satisfy_the_requirements(setup):
@@ -53,11 +77,19 @@ def test_pins_satisfy_the_requirements(setup):
             assert requirement.specifier.contains(pins[requirement.name]), requirement
 
 
-@pytest.mark.parametrize("script", ["tools/install", "tools/test", "tools/quickstart", ".ci/run"])
+@pytest.mark.parametrize("script", ["tools/install", "tools/check", "tools/test", "tools/quickstart", ".ci/run"])
 def test_scripts_parse_and_stop_at_the_first_error(script):
     subprocess.run(["bash", "-n", ROOT / script], check=True)
     assert os.access(ROOT / script, os.X_OK)
     assert "set -euo pipefail" in (ROOT / script).read_text()
+
+
+def test_a_commit_fetches_nothing():
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["language"] for hook in repository["hooks"]] == ["system"]
+    assert [hook["entry"] for hook in repository["hooks"]] == ["bash tools/check"]
+    assert "bash tools/check" in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -74,25 +106,26 @@ def wheel(tmp_path_factory):
     return next(out.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_wheel_holds_code_data_and_weights(wheel):
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    code = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph").rglob("*.py")}
-    tables = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "symmetry").glob("*.npz")}
-    tables |= {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "known").glob("*.json")}
-    tables |= {
-        str(path.relative_to(ROOT))
-        for end in ("css", "html", "js")
-        for path in (ROOT / "crystalgraph" / "report").glob(f"*.{end}")
+    package = {
+        path for path in (ROOT / "crystalgraph").rglob("*") if path.is_file() and "__pycache__" not in path.parts
     }
-    weights = {str(path.relative_to(ROOT)) for path in (ROOT / "crystalgraph" / "weights").glob("*/*")}
-    data = {f"crystalgraph/{path.relative_to(ROOT)}" for path in (ROOT / "datasets").glob("*/*")}
-    assert inside == code | tables | weights | data | {"crystalgraph/py.typed"}
-    assert "crystalgraph/datasets/corpus/crystals.npz" in inside
-    assert "crystalgraph/weights/nbo/model.safetensors" in inside
-    assert "crystalgraph/known/nbo.json" in inside
-    assert "crystalgraph/report/report.js" in inside
+    datasets = (ROOT / "datasets").glob("*/*")
+    expected = {path.relative_to(ROOT).as_posix() for path in package}
+    assert inside == expected | {f"crystalgraph/{path.relative_to(ROOT).as_posix()}" for path in datasets}
+    assert inside >= {
+        "crystalgraph/datasets/corpus/crystals.npz",
+        "crystalgraph/known/nbo.json",
+        "crystalgraph/py.typed",
+        "crystalgraph/report/report.js",
+        "crystalgraph/symmetry/wyckoff.npz",
+        "crystalgraph/weights/nbo/model.safetensors",
+    }
 
 
+@pytest.mark.slow
 def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
     target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -101,7 +134,7 @@ def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(target)}
     program = (
         "import crystalgraph; print(crystalgraph.__file__)\n"
-        "from crystalgraph.io.datasets import load_dataset; print(len(load_dataset('nbo').crystals))\n"
+        "print(len(crystalgraph.load('nbo')))\n"
         "from crystalgraph.symmetry.wyckoff import wyckoff_table; print(len(wyckoff_table().letter))\n"
     )
     command = [sys.executable, "-c", program]

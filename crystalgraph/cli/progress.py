@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from crystalgraph.progress import Progress
+
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 LOG_WIDTH = 160
 """Columns where nobody looks on: a log file has no edge to stop at."""
 
 
-def progress_bar() -> Progress:
+def progress_bar() -> Bars:
     """A bar that has not been started; tasks have a description and the field ``state``, a text shown at the end."""
     from rich import progress
     from rich.console import Console
@@ -34,8 +37,8 @@ def progress_bar() -> Progress:
 
 
 @contextmanager
-def stage_bars(*, show: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar for each stage of a long work, as the callback (stage, done, in all) that moves them; None if not shown.
+def stage_bars(*, show: bool) -> Iterator[Progress | None]:
+    """A bar for each stage of a long work, as the listener that moves them; None if not shown.
 
     Nothing appears before the first call, so that a request that is refused ends in one line.
     """
@@ -44,11 +47,11 @@ def stage_bars(*, show: bool) -> Iterator[Callable[[str, int, int], None] | None
         return
     bar, tasks = progress_bar(), dict[str, "TaskID"]()
 
-    def update(stage: str, done: int, total: int) -> None:
+    def update(stage: str, done: int, total: int, state: str = "") -> None:
         if stage not in tasks:
             bar.start()
-            tasks[stage] = bar.add_task(stage, total=total, state="")
-        bar.update(tasks[stage], completed=done, total=total)
+            tasks[stage] = bar.add_task(stage, total=total, state=state)
+        bar.update(tasks[stage], completed=done, total=total, state=state)
 
     try:
         yield update

@@ -19,6 +19,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from spglib import SpglibDataset
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code would write to stderr; a search that fails is reported here
 
@@ -27,6 +28,27 @@ SYMPREC = 0.1
 
 NOT_FOUND = 0
 """Stands for the space group of a crystal in which spglib finds none."""
+
+_REMEMBERED = 4096  # searches, a few kB each
+
+
+def symmetry_dataset(structure: Structure, symprec: float = SYMPREC) -> SpglibDataset | None:
+    """All that spglib finds out about the symmetry of a structure; asked again, it is remembered.
+
+    Args:
+        structure: ordered structure, in any cell.
+        symprec: tolerance, Å.
+
+    Returns:
+        spglib's dataset, which must not be changed; None where the search fails, as for overlapping atoms or a flat
+        cell. Structures with the same lattice, coordinates and elements to the last bit cost one search, as long as
+        it is among the latest few thousand.
+    """
+    lattice = np.ascontiguousarray(structure.lattice.matrix, dtype=np.float64)
+    frac_coords = np.ascontiguousarray(structure.frac_coords, dtype=np.float64)
+    if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all() and structure.volume > 0):
+        return None
+    return _search(lattice.tobytes(), frac_coords.tobytes(), tuple(structure.atomic_numbers), symprec)
 
 
 def space_groups(structures: Sequence[Structure], symprec: float = SYMPREC) -> list[int]:
@@ -39,7 +61,8 @@ def space_groups(structures: Sequence[Structure], symprec: float = SYMPREC) -> l
     Returns:
         Numbers from 1 to 230; 0 where the search fails, as for overlapping atoms or a flat cell.
     """
-    return [_space_group(structure, symprec) for structure in structures]
+    datasets = (symmetry_dataset(structure, symprec) for structure in structures)
+    return [NOT_FOUND if dataset is None else int(dataset.number) for dataset in datasets]
 
 
 def is_supergroup(found: int, asked: int) -> bool:
@@ -80,15 +103,14 @@ def subgroups(number: int) -> frozenset[int]:
     return frozenset(seen)
 
 
-def _space_group(structure: Structure, symprec: float) -> int:
+@lru_cache(maxsize=_REMEMBERED)
+def _search(
+    lattice: bytes, frac_coords: bytes, atomic_numbers: tuple[int, ...], symprec: float
+) -> SpglibDataset | None:
     import spglib
 
-    lattice, frac_coords = structure.lattice.matrix, structure.frac_coords
-    if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all() and structure.volume > 0):
-        return NOT_FOUND
+    rows, sites = (np.frombuffer(content).reshape(-1, 3).tolist() for content in (lattice, frac_coords))
     try:
-        cell = (lattice.tolist(), frac_coords.tolist(), list(structure.atomic_numbers))
-        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        return spglib.get_symmetry_dataset((rows, sites, atomic_numbers), symprec=symprec)
     except spglib.SpglibError:
-        return NOT_FOUND
-    return NOT_FOUND if dataset is None else int(dataset.number)
+        return None

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from crystalgraph.chemistry.features import SITE_FEATURES, magpie_features, site_fingerprint
 from crystalgraph.chemistry.system import Formula
-from crystalgraph.crystals.matching import TimeUp, cpu_limit, searchable
+from crystalgraph.crystals.reference_index import searchable
+from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.evaluation.rates import Absent, Metric, Number, rate
 from crystalgraph.io.atomic import write_json
 from crystalgraph.progress import Progress, at_stage

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.progress import Progress, at_stage
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystalgraph.chemistry.system import Formula
-from crystalgraph.crystals.matching import MatchLog, group_equal, match_all, match_any, rms_displacements
+from crystalgraph.crystals.matching import group_equal, match_all, match_any, rms_displacements
+from crystalgraph.crystals.reference_index import MatchLog
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.evaluation.cdvae import cdvae_metrics
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
 
 
 @dataclass(frozen=True, kw_only=True)

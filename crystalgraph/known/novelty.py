@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.table import CrystalTable, Source, reduced_compositions
-from crystalgraph.symmetry.decorate import decorations
+from crystalgraph.symmetry.substitute import substitutions
 
 
 def substituted(learned: CrystalTable, compositions: NDArray[np.int64]) -> CrystalTable:
@@ -31,8 +31,7 @@ def substituted(learned: CrystalTable, compositions: NDArray[np.int64]) -> Cryst
     own = learned.of_compositions(compositions)
     parts, ids = [own.crystals], list(own.ids)
     for present in sorted({tuple(np.flatnonzero(row).tolist()) for row in compositions}):
-        for chosen, species in decorations(learned.crystals, list(present)):
-            changed = learned.crystals[chosen].replace(atomic_numbers=species)
+        for chosen, changed in substitutions(learned.crystals, list(present)):
             fits = [k for k, row in enumerate(reduced_compositions(changed)) if row.tobytes() in wanted]
             parts.append(changed[fits])
             ids += [learned.ids[k] for k in chosen[fits].tolist()]

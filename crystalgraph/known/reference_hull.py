@@ -41,7 +41,7 @@ from crystalgraph.progress import Progress
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.relaxer import RelaxSettings, relaxation_key
+from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -21,7 +21,8 @@ from crystalgraph.io.atomic import write_bytes, write_json
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.models.prototypes import Memory
+from crystalgraph.models.prototypes import PrototypeLibrary
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 
 WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
@@ -43,8 +44,8 @@ class Model:
         discriminator: scores crystals; higher is lower in energy, a unit for each 0.1 eV/atom (with a model trained
             without energies: more like real crystals).
         prior: weighs templates; stays on the CPU.
-        pool: templates of the training crystals, as they are and with species merged, each arrangement once.
-        memory: the training crystals by their arrangement.
+        pool: templates of the training crystals, as they are and with species merged, each protostructure once.
+        library: the training crystals by their protostructure.
         record: how it was made: config, seed, versions, data checksum, figures.
         checksum: SHA-256 of the weights file.
     """
@@ -54,7 +55,7 @@ class Model:
     discriminator: Discriminator
     prior: TemplatePrior
     pool: Templates
-    memory: Memory
+    library: PrototypeLibrary
     record: dict[str, Any]
     checksum: str
 
@@ -94,11 +95,12 @@ def save_model(model: Model, folder: Path) -> None:
     tensors = {f"generator.{k}": v for k, v in model.generator.state_dict().items()}
     tensors |= {f"discriminator.{k}": v for k, v in model.discriminator.state_dict().items()}
     tensors |= {f"prior.{k}": v for k, v in model.prior.state_dict().items()}
-    tensors |= _packed("pool.", model.pool) | _packed("memory.", model.memory.templates)
+    prototypes = model.library.parametrised
+    tensors |= _packed("pool.", model.pool) | _packed("memory.", prototypes.templates)
     tensors |= {
-        "memory.log_volume": model.memory.log_volume.float(),
-        "memory.shape": model.memory.shape.float(),
-        "memory.u": model.memory.u.half(),  # rounded by less than 0.01 Å
+        "memory.log_volume": prototypes.log_volume.float(),
+        "memory.shape": prototypes.shape.float(),
+        "memory.u": prototypes.u.half(),  # rounded by less than 0.01 Å
     }
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,14 +150,17 @@ def _assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any], che
     generator.load_state_dict(part("generator."))
     discriminator.load_state_dict(part("discriminator."))
     prior.load_state_dict(part("prior."))
-    memory = part("memory.")
+    stored = part("memory.")
+    prototypes = ParametrisedTemplates(
+        templates=_unpacked(stored), log_volume=stored["log_volume"], shape=stored["shape"], u=stored["u"]
+    )
     return Model(
         name=name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
         prior=prior.eval(),
         pool=_unpacked(part("pool.")),
-        memory=Memory(_unpacked(memory), *(memory[name] for name in ("log_volume", "shape", "u"))),
+        library=PrototypeLibrary(prototypes),
         record=record,
         checksum=checksum,
     )

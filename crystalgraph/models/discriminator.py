@@ -97,7 +97,13 @@ class Discriminator(nn.Module):
         n_basis: int = 16,
     ) -> None:
         super().__init__()
-        self.arguments = {"width": width, "n_layers": n_layers, "cutoff": cutoff, "max_neighbors": max_neighbors}
+        self.arguments = {
+            "width": width,
+            "n_layers": n_layers,
+            "cutoff": cutoff,
+            "max_neighbors": max_neighbors,
+            "n_basis": n_basis,
+        }
         self.cutoff, self.max_neighbors = cutoff, max_neighbors
         self.register_buffer("descriptors", element_descriptors().float())
         self.register_buffer("radii", covalent_radii().float())
@@ -152,5 +158,5 @@ class Discriminator(nn.Module):
         if space_group_number is None:
             space_group_number = torch.zeros_like(crystals.num_atoms)
         composition = global_mean_pool(species, batch, n_crystals)
-        asked = self.condition(torch.cat([composition, self.space_group(space_group_number)], 1))
-        return self.score(pooled)[:, 0] + (asked * pooled).mean(1)
+        condition = self.condition(torch.cat([composition, self.space_group(space_group_number)], 1))
+        return self.score(pooled)[:, 0] + (condition * pooled).mean(1)

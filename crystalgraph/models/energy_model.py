@@ -1,6 +1,6 @@
-"""The energy above the hull that a discriminator reads off a crystal, and which way it falls.
+"""The energy above the hull that a discriminator has learned, with forces and stress.
 
-A discriminator that learned energies scores a crystal by its height above the hull with the sign turned. The hull
+A discriminator that learned energies scores a crystal by its energy above the hull with the sign turned. The hull
 depends on the composition alone, so forces and stress are those of the energy.
 """
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.models.discriminator import Discriminator
 
-#: eV/atom; a score of −1.
-UNIT = 0.1
+#: eV/atom; the energy above the hull that a score of −1 means.
+ENERGY_PER_SCORE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heights:
-    """Heights above the hull and how they change.
+class LearnedEnergy:
+    """Energies above the hull and how they change.
 
     Attributes:
         e_above_hull: (n_crystals,), eV/atom.
@@ -34,13 +34,13 @@ class Heights:
     strain_energy: Tensor
 
 
-def heights(
+def learned_energy(
     discriminator: Discriminator, graph: PeriodicGraph, space_group_number: Tensor, *, create_graph: bool = False
-) -> Heights:
-    """Read heights off crystals.
+) -> LearnedEnergy:
+    """Work the learned energies of crystals out.
 
-    With e the height of a crystal of N atoms and v the vectors of its edges, the force on an atom is −N ∂e/∂r, and the
-    derivative in a strain ε, v → v (1 + ε), is Σ v ⊗ ∂e/∂v, made symmetric.
+    With e the energy above the hull, per atom, of a crystal of N atoms and v the vectors of its edges, the force on an
+    atom is −N ∂e/∂r, and the derivative in a strain ε, v → v (1 + ε), is Σ v ⊗ ∂e/∂v, made symmetric.
 
     Args:
         discriminator: has learned energies.
@@ -55,13 +55,13 @@ def heights(
     with torch.enable_grad():
         vectors = graph.edge_vectors().detach().requires_grad_()
         distances = (vectors.square().sum(1) + 1e-12).sqrt()
-        height = -UNIT * discriminator(graph, space_group_number, distances=distances)
-        (slope,) = torch.autograd.grad(height.sum(), vectors, create_graph=create_graph)
+        energy = -ENERGY_PER_SCORE * discriminator(graph, space_group_number, distances=distances)
+        (slope,) = torch.autograd.grad(energy.sum(), vectors, create_graph=create_graph)
     pull = slope.new_zeros(len(crystals.atomic_numbers), 3).index_add(0, i, slope).index_add(0, j, -slope)
     outer = vectors.detach()[:, :, None] * slope[:, None]
     virial = slope.new_zeros(len(crystals), 3, 3).index_add(0, graph.edge_batch, outer)
-    return Heights(
-        e_above_hull=height if create_graph else height.detach(),
+    return LearnedEnergy(
+        e_above_hull=energy if create_graph else energy.detach(),
         forces=pull * crystals.num_atoms[crystals.batch][:, None],
         strain_energy=(virial + virial.transpose(1, 2)) / 2,
     )

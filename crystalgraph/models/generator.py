@@ -3,25 +3,24 @@
 Noise and a template go in; a lattice and the free parameters of each site come out. Every stage expands the crystal,
 looks at the nearest neighbours of one atom per orbit, and moves the free parameters and the lattice. Displacements are
 pulled back through the operator of the site, strains are projected on what the crystal system allows, so the space
-group holds at every stage by construction. All stages together are a pass; what a pass made can be sent through again.
-With no stages it is a plain deep set of MLPs.
+group holds at every stage by construction. All stages together are a pass; what a pass made can be sent through again
+(recycling). With no stages it is a plain deep set of MLPs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from crystalgraph.chemistry.elements import DESCRIPTORS, MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
-from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.nearest import image_distances, image_vectors, rough_distances
-from crystalgraph.geometry.lattice import crystal_system, lattice_from_code, project_strain
+from crystalgraph.geometry.lattice import lattice_from_code, project_strain
 from crystalgraph.models.layers import GaussianBasis, mlp, pool
-from crystalgraph.symmetry.expand import Orbits
-from crystalgraph.symmetry.template import Templates
-from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS, wyckoff_table
+from crystalgraph.models.sites import Noise, Sites, State
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS
 
 #: Largest |log(V / V0)|, and largest |k₁|…|k₅| of the lattice code.
 VOLUME_RANGE = 0.5
@@ -44,141 +43,6 @@ STAGES_PER_SEARCH = 2
 
 Neighbors = tuple[Tensor, Tensor, Tensor]
 """Atom indices (n_sites, k), integer shifts (n_sites, k, 3), and whether the entry exists (n_sites, k)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sites:
-    """What the network is told of a batch of templates; all tensors on one device.
-
-    Attributes:
-        orbits: operators for the expansion.
-        batch: crystal of each site, (n_sites,).
-        weight: share of the crystal's atoms on each site, (n_sites,).
-        atomic_numbers: element of each site, (n_sites,).
-        space_group_number: (n_crystals,).
-        system: crystal system, (n_crystals,).
-        atoms_per_cell: atoms of the conventional cell, (n_crystals,).
-        free: which parameters are free, (n_sites, 3), 0 or 1.
-        pseudo_inverse: R⁺ of each site, (n_sites, 3, 3).
-        operator: numbers of the site's operator and multiplicity, (n_sites, 20).
-    """
-
-    orbits: Orbits
-    batch: Tensor
-    weight: Tensor
-    atomic_numbers: Tensor
-    space_group_number: Tensor
-    system: Tensor
-    atoms_per_cell: Tensor
-    free: Tensor
-    pseudo_inverse: Tensor
-    operator: Tensor
-
-    def __len__(self) -> int:
-        return self.system.shape[0]
-
-    @classmethod
-    def of(cls, templates: Templates, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> Sites:
-        """Look everything up that does not depend on noise or weights."""
-        table, position = wyckoff_table(), templates.position
-        multiplicity, num_atoms = templates.multiplicity, templates.num_atoms
-        translation = 2 * torch.pi * table.translation[position]
-        share = multiplicity / num_atoms[templates.batch]
-        operator = torch.cat(
-            [
-                table.rotation[position].flatten(1),
-                table.free[position],
-                translation.cos(),
-                translation.sin(),
-                multiplicity[:, None].double().log() / 3,
-                share[:, None],
-            ],
-            1,
-        )
-
-        def place(tensor: Tensor) -> Tensor:
-            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
-
-        return cls(
-            orbits=Orbits.of(templates, dtype=dtype, device=device),
-            batch=place(templates.batch),
-            weight=place(share),
-            atomic_numbers=place(templates.atomic_numbers),
-            space_group_number=place(templates.space_group_number),
-            system=place(crystal_system(templates.space_group_number)),
-            atoms_per_cell=place(num_atoms / torch.linalg.det(table.centring[templates.space_group_number])),
-            free=place(table.free[position].double()),
-            pseudo_inverse=place(table.pseudo_inverse[position]),
-            operator=place(operator),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise:
-    """All that is random about a draw.
-
-    Attributes:
-        start: u⁰ of each site, (n_sites, 3), in [0, 1), 0 where not free.
-        latent: (n_crystals, n_noise), normal.
-        element_seen: 1 where the element's embedding is seen, 0 where it is hidden, (n_sites, 1).
-        group_seen: the same for the space group's embedding, (n_crystals, 1).
-    """
-
-    start: Tensor
-    latent: Tensor
-    element_seen: Tensor
-    group_seen: Tensor
-
-    def select(self, crystals: Tensor, sites: Tensor) -> Noise:
-        """The noise of some crystals and their sites, by index."""
-        return Noise(
-            start=self.start[sites],
-            latent=self.latent[crystals],
-            element_seen=self.element_seen[sites],
-            group_seen=self.group_seen[crystals],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """A crystal in the making.
-
-    Attributes:
-        log_volume: log of the conventional cell's volume, (n_crystals,), Å³.
-        shape: k₁…k₅ of the lattice code, (n_crystals, 5).
-        lattice: conventional lattice, (n_crystals, 3, 3), Å.
-        u: site parameters, (n_sites, 3).
-        crystals: the expanded primitive cells.
-    """
-
-    log_volume: Tensor
-    shape: Tensor
-    lattice: Tensor
-    u: Tensor
-    crystals: Crystals
-
-    @classmethod
-    def given(cls, sites: Sites, log_volume: Tensor, shape: Tensor, u: Tensor) -> State:
-        """Crystals of known parameters, of any type and on any device."""
-        like = sites.weight
-        log_volume, shape, u = log_volume.to(like), shape.to(like), u.to(like)
-        lattice = lattice_from_code(sites.system, log_volume, shape)
-        crystals = sites.orbits.expand(lattice, u)
-        return cls(log_volume=log_volume, shape=shape, lattice=lattice, u=u, crystals=crystals)
-
-    def where(self, chosen: Tensor, sites: Sites, other: State) -> State:
-        """These crystals where chosen, (n_crystals,), bool, and elsewhere those of another state of the same sites."""
-        atoms, cells = chosen[self.crystals.batch][:, None], chosen[:, None, None]
-        return State(
-            log_volume=torch.where(chosen, self.log_volume, other.log_volume),
-            shape=torch.where(chosen[:, None], self.shape, other.shape),
-            lattice=torch.where(cells, self.lattice, other.lattice),
-            u=torch.where(chosen[sites.batch][:, None], self.u, other.u),
-            crystals=self.crystals.replace(
-                lattice=torch.where(cells, self.crystals.lattice, other.crystals.lattice),
-                frac_coords=torch.where(atoms, self.crystals.frac_coords, other.crystals.frac_coords),
-            ),
-        )
 
 
 class Stage(nn.Module):
@@ -215,9 +79,9 @@ class Stage(nn.Module):
         seen = (1 - reduced / REDUCED_CUTOFF).relu().square() * exists
         features = torch.cat([self.basis(reduced), reduced.log()[:, :, None], (1 - reduced).relu()[:, :, None]], 2)
         # The sum of centre, neighbour and geometry, in as few passes over the edges as can be.
-        told = self.neighbor(hidden).index_select(0, sites.orbits.site[atoms].flatten())
-        told = torch.addmm(told, features.flatten(0, 1), self.geometry.weight.T)
-        message = self.edge(told.view(*atoms.shape, -1).add_(self.center(hidden)[:, None]))
+        heard = self.neighbor(hidden).index_select(0, sites.orbits.site[atoms].flatten())
+        heard = torch.addmm(heard, features.flatten(0, 1), self.geometry.weight.T)
+        message = self.edge(heard.view(*atoms.shape, -1).add_(self.center(hidden)[:, None]))
         push, stretch = (self.move(message) * seen[:, :, None]).unbind(2)
 
         force = torch.bmm(push[:, None], direction)[:, 0]
@@ -247,7 +111,7 @@ class Generator(nn.Module):
         n_stages: feedback stages; 0 makes a plain deep set.
         n_blocks: residual blocks of the site encoder.
         n_neighbors: nearest images seen from each orbit's representative.
-        n_passes: how often a crystal is sent through all stages, see ``passes``.
+        n_passes: how often a crystal is sent through all stages, see ``recycle``.
         n_noise: length of the global noise.
         element_dropout: share of element embeddings hidden in training, so that unseen elements mean something.
         group_dropout: share of space-group embeddings hidden in training.
@@ -314,7 +178,7 @@ class Generator(nn.Module):
     def _least_crowded(self, sites: Sites, starts: Tensor) -> Tensor:
         """Of several starts, (n_starts, n_sites, 3), the best for each crystal in a cell of middling shape."""
         no_code, center = starts.new_zeros(len(sites), 6), sites.orbits.representative
-        lattice = self._lattice(sites, no_code[:, 0], no_code[:, 1:])[2]
+        lattice = lattice_from_code(sites.system, *self._code(sites, no_code[:, 0], no_code[:, 1:]))
         crowding = []
         for start in starts:
             crystals = sites.orbits.expand(lattice, start)
@@ -367,35 +231,39 @@ class Generator(nn.Module):
             hidden = hidden + block(torch.cat([hidden, pooled[sites.batch], crystal[sites.batch]], 1))
         return hidden, crystal
 
-    def _lattice(self, sites: Sites, volume: Tensor, shape: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log volume, shape code and lattice from logits."""
+    def _code(self, sites: Sites, volume: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """Log volume, (n_crystals,), and k₁…k₅, (n_crystals, 5), from logits."""
         per_atom = self.element_volume[sites.atomic_numbers] * sites.weight
         per_atom = per_atom.new_zeros(len(sites)).index_add(0, sites.batch, per_atom)
         log_volume = (per_atom * sites.atoms_per_cell).log() + VOLUME_RANGE * torch.tanh(volume)
-        code = self.shape_range * torch.tanh(shape)
-        return log_volume, code, lattice_from_code(sites.system, log_volume, code)
+        return log_volume, self.shape_range * torch.tanh(shape)
 
     def _state(self, sites: Sites, volume: Tensor, shape: Tensor, u: Tensor) -> State:
-        log_volume, code, lattice = self._lattice(sites, volume, shape)
-        crystals = sites.orbits.expand(lattice, u)
-        return State(log_volume=log_volume, shape=code, lattice=lattice, u=u, crystals=crystals)
+        log_volume, code = self._code(sites, volume, shape)
+        parametrised = ParametrisedTemplates(templates=sites.templates, log_volume=log_volume, shape=code, u=u)
+        return State.of(sites, parametrised)
 
-    def _logits(self, sites: Sites, state: State) -> tuple[Tensor, Tensor]:
-        """The logits that ``_lattice`` makes the lattice of a state from."""
-        zero = torch.zeros_like(state.shape)
-        middle, _, _ = self._lattice(sites, zero[:, 0], zero)
-        volume, shape = (state.log_volume - middle) / VOLUME_RANGE, state.shape / self.shape_range
+    def _logits(self, sites: Sites, start: ParametrisedTemplates) -> tuple[Tensor, Tensor]:
+        """The logits that ``_code`` makes a lattice code from."""
+        zero = torch.zeros_like(start.shape)
+        middle, _ = self._code(sites, zero[:, 0], zero)
+        volume, shape = (start.log_volume - middle) / VOLUME_RANGE, start.shape / self.shape_range
         return volume.clamp(-LARGEST_TANH, LARGEST_TANH).atanh(), shape.clamp(-LARGEST_TANH, LARGEST_TANH).atanh()
 
-    def passes(self, sites: Sites, noise: Noise, n: int) -> list[State]:
-        """Make crystals in n passes; gradients reach the weights through the last one only.
+    def recycle(self, sites: Sites, noise: Noise, n_passes: int) -> list[State]:
+        """Make crystals in several passes, each setting out from what the one before made.
+
+        Gradients reach the weights through the last pass only.
+
+        Returns:
+            The states of the last pass, see ``forward``.
 
         Reference:
             J. Jumper et al., Nature 596, 583 (2021), Methods, "Recycling".
         """
         start = None
         with torch.no_grad():
-            for _ in range(n - 1):
+            for _ in range(n_passes - 1):
                 start = self(sites, noise, start)[-1]
         return self(sites, noise, start)
 
@@ -411,21 +279,21 @@ class Generator(nn.Module):
             The state before the first stage and after each; the last is the answer.
         """
         if start is not None:
-            noise = replace(noise, start=(start.u % 1.0) * sites.free)
+            noise = replace(noise, start=(start.parametrised.u % 1.0) * sites.free)
         hidden, crystal = self.encode(sites, noise)
         if start is None:
             code = self.code(torch.cat([pool(hidden, sites.batch, sites.weight, len(sites)), crystal], 1))
             volume, shape = code[:, 0], code[:, 1:]
         else:
-            volume, shape = self._logits(sites, start)
+            volume, shape = self._logits(sites, start.parametrised)
         u = noise.start
         if self.place is not None:
             u = u + self.place(torch.cat([hidden, crystal[sites.batch]], 1)) * sites.free
         states = [self._state(sites, volume, shape, u)]
         for number, stage in enumerate(self.stages):
             if number % STAGES_PER_SEARCH == 0:
-                found = image_distances(states[-1].crystals, sites.orbits.representative)
-                neighbors = found.nearest(self.n_neighbors)
+                images = image_distances(states[-1].crystals, sites.orbits.representative)
+                neighbors = images.nearest(self.n_neighbors)
             hidden, change_u, change_volume, change_shape = stage(hidden, sites, states[-1], neighbors, self.radii)
             u, volume, shape = u + change_u, volume + change_volume, shape + change_shape
             states.append(self._state(sites, volume, shape, u))

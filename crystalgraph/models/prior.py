@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER, element_descriptors
 from crystalgraph.geometry.lattice import CRYSTAL_SYSTEMS, crystal_system
 from crystalgraph.models.layers import mlp, pool
-from crystalgraph.symmetry.decorate import number_of_species
+from crystalgraph.symmetry.species import number_of_species
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import N_SPACE_GROUPS, point_group_order, wyckoff_table
 

@@ -1,9 +1,9 @@
-"""The training crystals by their arrangement: with which elements it was seen, and where the atoms were.
+"""The prototype library: the training crystals by their protostructure.
 
-An arrangement is a template whatever its elements, but for their order of electronegativity. What crystals have it, and
-how near their elements are to those asked for, says much of whether these crystallise in it. One of them, with the
-asked elements in its place, is a way to fill the template: plain substitution. And how many arrangements were seen but
-once says where substitution leaves something to find.
+A protostructure is a template whatever its elements, but for their order of electronegativity. What crystals have it,
+and how near their elements are to those of a request, says much of whether these crystallise in it. One of them, with
+the elements of the request in its place, is a way to fill the template: plain substitution. And how many
+protostructures were seen but once says where substitution leaves something to find.
 """
 
 from __future__ import annotations
@@ -15,90 +15,87 @@ from torch import Tensor
 
 from crystalgraph.chemistry.elements import mendeleev_numbers
 from crystalgraph.crystals.batch import ranges
-from crystalgraph.symmetry.decorate import ranked_elements, species_rank
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import ranked_elements, species_rank
+from crystalgraph.symmetry.substitute import VolumeRule, substitute
 from crystalgraph.symmetry.template import Templates
 
-#: How far elements may be apart, in Mendeleev numbers, for a crystal to count; and for it to be recalled.
-REACH, RECALL_REACH = 5.0, 2.0
+#: How far elements may be apart, in Mendeleev numbers, for a crystal to count; and for it to be drawn.
+REACH, DRAW_REACH = 5.0, 2.0
 
-#: What an arrangement counts that was never seen.
+#: What a protostructure counts that was never seen.
 UNSEEN = 1e-3
 
 #: How far numbers of free parameters may be apart to count as alike, in the logarithm of one more than them.
 ALIKE = 0.25
 
 
-def arrangements(templates: Templates) -> list[str]:
-    """A name for the arrangement of each template; equal for equivalent choices of letters."""
-    return templates.replace_species(1 + species_rank(templates)).names() if len(templates) else []
+def protostructures(templates: Templates) -> list[str]:
+    """A name for the protostructure of each template; equal for equivalent choices of letters."""
+    return substitute(templates, 1 + species_rank(templates)).names() if len(templates) else []
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recalled:
-    """A crystal for each template whose arrangement was seen.
+class DrawnPrototypes:
+    """A crystal for each template whose protostructure is in the library.
 
     Attributes:
-        templates: as asked, in the setting of the crystal that is recalled.
-        known: whether there is one, (n,), bool; the rest is 0 where there is none.
-        log_volume: of the conventional cell, grown with the elements, (n,), Å³.
-        shape: k₁…k₅ of the lattice code, (n, 5).
-        u: site parameters, (n_sites, 3).
+        parametrised: with the elements of the request, in the setting of the crystal from the library, float64; 0 where
+            there is none.
+        known: whether there is one, (n,), bool.
     """
 
-    templates: Templates
+    parametrised: ParametrisedTemplates
     known: Tensor
-    log_volume: Tensor
-    shape: Tensor
-    u: Tensor
 
 
-class Memory:
-    """The training crystals by their arrangement.
+class PrototypeLibrary:
+    """The training crystals by their protostructure.
 
     Args:
-        templates: of the training crystals; of equal ones the first is kept.
-        log_volume: of their conventional cells, (n,), Å³.
-        shape: k₁…k₅ of their lattice codes, (n, 5).
-        u: their site parameters, (n_sites, 3).
+        crystals: the training crystals; of those with equal templates the first is kept.
 
     Attributes:
-        templates, log_volume, shape, u: of those kept, by arrangement.
+        parametrised: those kept, by protostructure, float64.
     """
 
-    def __init__(self, templates: Templates, log_volume: Tensor, shape: Tensor, u: Tensor) -> None:
-        first, _ = templates.distinct()
+    def __init__(self, crystals: ParametrisedTemplates) -> None:
+        first, _ = crystals.templates.distinct()
         self._number: dict[str, int] = {}
         number = torch.tensor(
-            [self._number.setdefault(name, len(self._number)) for name in arrangements(templates[first])],
+            [self._number.setdefault(name, len(self._number)) for name in protostructures(crystals.templates[first])],
             dtype=torch.long,
         )
         kept = first[torch.argsort(number, stable=True)]
-        self.templates, self.u = templates[kept], u[templates.sites_of(kept)].double()
-        self.log_volume, self.shape = log_volume[kept].double(), shape[kept].double()
+        self.parametrised = crystals[kept].to(torch.zeros(0, dtype=torch.float64))
         self._counts = torch.bincount(number, minlength=len(self._number))
         self._starts = torch.cumsum(self._counts, 0) - self._counts
-        self._rank = species_rank(self.templates)
+        templates = self.parametrised.templates
+        self._rank = species_rank(templates)
         self._elements, self._shares = torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.float64)
         if len(kept):
-            self._elements = ranked_elements(self.templates)
+            self._elements = ranked_elements(templates)
             atoms = torch.zeros(self._elements.shape, dtype=torch.float64)
-            where = self.templates.batch, self._rank
-            atoms.index_put_(where, self.templates.multiplicity.double(), accumulate=True)
+            where = templates.batch, self._rank
+            atoms.index_put_(where, templates.multiplicity.double(), accumulate=True)
             self._shares = atoms / atoms.sum(1, keepdim=True)
 
-    def _find(self, templates: Templates) -> Tensor:
-        """The number of each template's arrangement, (n,), −1 where it was never seen."""
-        return torch.tensor([self._number.get(name, -1) for name in arrangements(templates)], dtype=torch.long)
+    def __len__(self) -> int:
+        return len(self.parametrised)
 
-    def familiarity(self, templates: Templates) -> Tensor:
-        """How often the arrangement of each template was seen with elements like those on it.
+    def _numbers(self, templates: Templates) -> Tensor:
+        """The number of each template's protostructure, (n,), −1 where it was never seen."""
+        return torch.tensor([self._number.get(name, -1) for name in protostructures(templates)], dtype=torch.long)
 
-        The logarithm of Σ exp(−d / REACH) over the crystals that have the arrangement, or of ``UNSEEN`` if it is less.
-        Their distance d is the mean over the atoms of how far the elements in their places are apart in Mendeleev
-        numbers.
+    def substitution_likelihood(self, templates: Templates) -> Tensor:
+        """How often the protostructure of each template was seen with elements like those on it.
+
+        The logarithm of Σ exp(−d / REACH) over the crystals that have the protostructure, or of ``UNSEEN`` if it is
+        less. Their distance d is the mean over the atoms of how far the elements in their places are apart in
+        Mendeleev numbers.
 
         Args:
-            templates: with the asked elements on them.
+            templates: with the elements of the request on them.
 
         Returns:
             (n,), float64.
@@ -108,91 +105,92 @@ class Memory:
             together on it).
         """
         total = torch.zeros(len(templates), dtype=torch.float64)
-        if len(templates) and len(self.templates):
-            asker, _, distance = self._pairs(self._find(templates), ranked_elements(templates))
-            total = total.index_add(0, asker, torch.exp(-distance / REACH))
+        if len(templates) and len(self):
+            row, _, distance = self._pairs(self._numbers(templates), ranked_elements(templates))
+            total = total.index_add(0, row, torch.exp(-distance / REACH))
         return total.clamp_min(UNSEEN).log()
 
-    def newness(self, templates: Templates) -> Tensor:
-        """How likely the next crystal with as many free site parameters has an arrangement that was never seen.
+    def good_turing_novelty(self, templates: Templates) -> Tensor:
+        """How likely the next crystal with as many free site parameters has a protostructure that was never seen.
 
-        The logarithm of the share of crystals whose arrangement no other has, among those of about as many parameters.
+        The logarithm of the share of crystals whose protostructure no other has, among those of about as many
+        parameters.
 
         Args:
             templates: with any elements on them.
 
         Returns:
-            (n,), float64; 0 where nothing is remembered.
+            (n,), float64; 0 where the library is empty.
 
         Reference:
             I. J. Good, Biometrika 40, 237 (1953) (that the share of what was seen once is the chance of something new).
         """
-        if not len(templates) or not len(self.templates):
+        if not len(templates) or not len(self):
             return torch.zeros(len(templates), dtype=torch.float64)
-        seen = self.templates.num_free
+        num_free = self.parametrised.templates.num_free
         once = torch.repeat_interleave(self._counts == 1, self._counts).double()
-        crystals = torch.bincount(seen).double()
-        alone = torch.bincount(seen, once)
+        crystals = torch.bincount(num_free).double()
+        alone = torch.bincount(num_free, once)
         numbers = torch.arange(len(crystals), dtype=torch.float64).log1p()
         alike = torch.exp(-((numbers[:, None] - numbers) / ALIKE).square() / 2)
         # as if half a crystal more had been alone, of one more
         share = (alike @ alone + 0.5) / (alike @ crystals + 1)
         return share.log()[templates.num_free.clamp_max(len(share) - 1)]
 
-    def recall(self, templates: Templates, element_volume: Tensor, rng: torch.Generator) -> Recalled:
+    def draw(self, templates: Templates, volume_rule: VolumeRule, rng: torch.Generator) -> DrawnPrototypes:
         """A crystal for each template, picked at random, those with near elements far more often.
 
         Args:
-            templates: with the asked elements on them.
-            element_volume: (119,), Å³/atom; cells grow with their elements.
+            templates: with the elements of the request on them.
+            volume_rule: how cells grow with their elements.
             rng: picks.
         """
         n, n_sites = len(templates), len(templates.position)
-        nothing = Recalled(
-            templates=templates,
+        nothing = DrawnPrototypes(
+            parametrised=ParametrisedTemplates(
+                templates=templates,
+                log_volume=torch.zeros(n, dtype=torch.float64),
+                shape=torch.zeros(n, 5, dtype=torch.float64),
+                u=torch.zeros(n_sites, 3, dtype=torch.float64),
+            ),
             known=torch.zeros(n, dtype=torch.bool),
-            log_volume=torch.zeros(n, dtype=torch.float64),
-            shape=torch.zeros(n, 5, dtype=torch.float64),
-            u=torch.zeros(n_sites, 3, dtype=torch.float64),
         )
-        if n == 0 or len(self.templates) == 0:
+        if n == 0 or len(self) == 0:
             return nothing
-        arrangement, elements = self._find(templates), ranked_elements(templates)
-        asker, member, distance = self._pairs(arrangement, elements)
+        elements = ranked_elements(templates)
+        row, member, distance = self._pairs(self._numbers(templates), elements)
         # the largest of numbers with Gumbel noise falls on each as often as its weight says
-        noise = -torch.rand(len(asker), generator=rng, dtype=torch.float64).clamp_min(1e-300).log()
-        chance = -distance / RECALL_REACH - noise.log()
-        highest = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce(0, asker, chance, "amax")
-        taken = chance == highest[asker]
-        asker, member = asker[taken], member[taken]
+        noise = -torch.rand(len(row), generator=rng, dtype=torch.float64).clamp_min(1e-300).log()
+        chance = -distance / DRAW_REACH - noise.log()
+        highest = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce(0, row, chance, "amax")
+        picked = chance == highest[row]
+        row, member = row[picked], member[picked]
 
-        sites, from_sites = templates.sites_of(asker), self.templates.sites_of(member)
-        crystal = torch.repeat_interleave(asker, templates.num_sites[asker])
-        position = templates.position.index_put((sites,), self.templates.position[from_sites])
-        species = templates.atomic_numbers.index_put((sites,), elements[crystal, self._rank[from_sites]])
-        asked = replace(templates, position=position, atomic_numbers=species)
-        growth = (_volume(asked, element_volume)[asker] / _volume(self.templates, element_volume)[member]).log()
-        return Recalled(
-            templates=asked,
-            known=nothing.known.index_fill(0, asker, value=True),
-            log_volume=nothing.log_volume.index_put((asker,), self.log_volume[member] + growth),
-            shape=nothing.shape.index_put((asker,), self.shape[member]),
-            u=nothing.u.index_put((sites,), self.u[from_sites]),
+        rank = self._rank[self.parametrised.templates.sites_of(member)]
+        species = elements[torch.repeat_interleave(row, templates.num_sites[row]), rank]
+        own = substitute(self.parametrised[member], species, volume_rule)
+        sites = templates.sites_of(row)
+        empty = nothing.parametrised
+        return DrawnPrototypes(
+            parametrised=ParametrisedTemplates(
+                templates=substitute(
+                    replace(templates, position=templates.position.index_put((sites,), own.templates.position)),
+                    templates.atomic_numbers.index_put((sites,), own.templates.atomic_numbers),
+                ),
+                log_volume=empty.log_volume.index_put((row,), own.log_volume),
+                shape=empty.shape.index_put((row,), own.shape),
+                u=empty.u.index_put((sites,), own.u),
+            ),
+            known=nothing.known.index_fill(0, row, value=True),
         )
 
-    def _pairs(self, arrangement: Tensor, elements: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each of those who ask with each crystal of its arrangement: both positions, and the distance."""
-        known = (arrangement >= 0).nonzero().flatten()
-        counts = self._counts[arrangement[known]]
-        member = torch.repeat_interleave(self._starts[arrangement[known]], counts) + ranges(counts)
-        asker = torch.repeat_interleave(known, counts)
+    def _pairs(self, number: Tensor, elements: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each row of a request with each crystal of its protostructure: both positions, and the distance."""
+        known = (number >= 0).nonzero().flatten()
+        counts = self._counts[number[known]]
+        member = torch.repeat_interleave(self._starts[number[known]], counts) + ranges(counts)
+        row = torch.repeat_interleave(known, counts)
         width = min(self._elements.shape[1], elements.shape[1])  # none has more than the fewer
         scale = mendeleev_numbers()
-        apart = (scale[elements[asker, :width]] - scale[self._elements[member, :width]]).abs()
-        return asker, member, (apart * self._shares[member, :width]).sum(1)
-
-
-def _volume(templates: Templates, element_volume: Tensor) -> Tensor:
-    """Sum over the atoms of the volumes of their elements, (n,)."""
-    own = element_volume.double()[templates.atomic_numbers] * templates.multiplicity
-    return own.new_zeros(len(templates)).index_add(0, templates.batch, own)
+        apart = (scale[elements[row, :width]] - scale[self._elements[member, :width]]).abs()
+        return row, member, (apart * self._shares[member, :width]).sum(1)

@@ -27,17 +27,15 @@ from typing import TYPE_CHECKING, Any
 from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
+from crystalgraph.progress import Progress, at_stage
 from crystalgraph.relax.calculator import calculator_identity
-from crystalgraph.relax.relaxer import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
+from crystalgraph.relax.relaxation import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
 from crystalgraph.relax.worker import Task
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.relax.hull import Hull
-
-Progress = Callable[[int, int], None]
-"""Called with (crystals done, crystals in all)."""
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -76,6 +74,7 @@ def relax_many(
     """
     if hull is None and (settings.abort or settings.saddle_check):
         raise ValueError("abort thresholds and the saddle check need a hull")
+    report = at_stage(progress, "relaxation")
     results: dict[int, Relaxation] = {}
     first_with: dict[str, int] = {}
     copies: dict[int, list[int]] = {}
@@ -88,20 +87,18 @@ def relax_many(
         copies.setdefault(first, []).append(position)
     keys = {first: key for key, first in first_with.items()}
     for first, key in keys.items():
-        if folder is not None and (found := _read(folder / f"{key}.json")) is not None:
-            results |= dict.fromkeys(copies[first], found)
-    if progress is not None:
-        progress(len(results), len(structures))
+        if folder is not None and (earlier := _read(folder / f"{key}.json")) is not None:
+            results |= dict.fromkeys(copies[first], earlier)
+    report(len(results), len(structures))
     todo = {first: structures[first] for first in keys if first not in results}
     patience = _PATIENCE + 10 * settings.max_seconds
     with _running(workers, settings.calculator) as running:
         for first, record, death in running.answers(Task(settings=settings, hull=hull), todo, patience):
-            found = Relaxation(status="failed", reason=death) if death else Relaxation.from_dict(record)
+            relaxation = Relaxation(status="failed", reason=death) if death else Relaxation.from_dict(record)
             if folder is not None and not death:
                 _write(folder / f"{keys[first]}.json", structures[first], settings, record)
-            results |= dict.fromkeys(copies[first], found)
-            if progress is not None:
-                progress(len(results), len(structures))
+            results |= dict.fromkeys(copies[first], relaxation)
+            report(len(results), len(structures))
     return [results[position] for position in range(len(structures))]
 
 
@@ -126,8 +123,8 @@ def single_points(
     Raises:
         InputError: if the calculator cannot be made, or the number of workers is below 1.
     """
-    found = _answers(structures, calculator, Task(), workers, progress)
-    return [nan if energy is None else energy for energy in found]
+    energies = _answers(structures, calculator, Task(), workers, at_stage(progress, "single points"))
+    return [nan if energy is None else energy for energy in energies]
 
 
 def many_derivatives(
@@ -151,7 +148,7 @@ def many_derivatives(
     Raises:
         InputError: if the calculator cannot be made, or the number of workers is below 1.
     """
-    return _answers(structures, calculator, Task(derivatives=True), workers, progress)
+    return _answers(structures, calculator, Task(derivatives=True), workers, at_stage(progress, "derivatives"))
 
 
 def _answers(
@@ -159,7 +156,7 @@ def _answers(
     calculator: str,
     task: Task,
     workers: int | Workers,
-    progress: Progress | None,
+    report: Callable[[int, int], None],
 ) -> list[Any]:
     """What the workers say of each crystal; None for what is no crystal."""
     answers: list[Any] = [None] * len(structures)
@@ -169,8 +166,7 @@ def _answers(
         for position, answer, _death in running.answers(task, todo, _PATIENCE):
             answers[position] = answer
             done += 1
-            if progress is not None:
-                progress(done, len(structures))
+            report(done, len(structures))
     return answers
 
 

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph.errors import InputError
 from crystalgraph.relax.calculator import make_calculator
-from crystalgraph.relax.relaxer import RelaxSettings, derivatives, relax, single_point, structure_from_record
+from crystalgraph.relax.relaxation import RelaxSettings, structure_from_record
+from crystalgraph.relax.relaxer import relax
+from crystalgraph.relax.single_point import derivatives, single_point
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crystalgraph.crystals.space_groups import SYMPREC
+from crystalgraph.crystals.space_groups import symmetry_dataset
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -69,14 +69,8 @@ def conventional(structure: Structure) -> tuple[Structure, NDArray[np.int64]]:
         is the cell as given, and M the identity, where no symmetry is found, the given cell is a larger one, or the
         conventional one would have more than ``MAX_DRAWN_ATOMS`` atoms.
     """
-    import spglib
-
     same = np.eye(3, dtype=np.int64)
-    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), list(structure.atomic_numbers))
-    try:
-        dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    except spglib.SpglibError:
-        return structure, same
+    dataset = symmetry_dataset(structure)
     if dataset is None:
         return structure, same
     exact = np.linalg.inv(dataset.transformation_matrix).T

@@ -20,7 +20,7 @@ from crystalgraph.report.page import (
     MAX_ROWS,
     Column,
     Crystal,
-    Gate,
+    FunnelLine,
     MetricLine,
     Page,
     Version,
@@ -146,27 +146,29 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     return figures
 
 
-def _funnel(record: Mapping[str, Any], rows: list[Row]) -> list[Gate]:
+def _funnel(record: Mapping[str, Any], rows: list[Row]) -> list[FunnelLine]:
     """From inputs to what was compared and relaxed."""
     counts = record["counts"]
     reasons = Counter(row.reason.partition(";")[0] for row in rows if row.reason and not row.relax_status)
     unread = Counter(row.reason for row in rows if row.in_system is None)
     gates = [
-        Gate(name="inputs", count=counts["inputs"]),
+        FunnelLine(name="inputs", count=counts["inputs"]),
         _lost("not read", counts["inputs"] - counts["read"], unread),
         _lost("other elements", counts["read"] - counts["in_system"], Counter()),
         _lost("not valid", counts["in_system"] - counts["compared"], reasons - unread),
-        Gate(name="compared", count=counts["compared"], meaning="strictly valid and in the system"),
+        FunnelLine(name="compared", count=counts["compared"], meaning="strictly valid and in the system"),
     ]
     if record["request"]["relax"]:
-        gates.append(Gate(name="relaxed", count=counts["relaxed"], meaning=f"picked: {record['request']['pick']}"))
+        gates.append(
+            FunnelLine(name="relaxed", count=counts["relaxed"], meaning=f"picked: {record['request']['pick']}")
+        )
         unusable = Counter(row.reason for row in rows if row.relax_status and not isfinite(row.e_above_hull))
         gates.append(_lost("no energy", unusable.total(), unusable))
     return [gate for gate in gates if gate.count or not gate.is_loss]
 
 
-def _lost(name: str, count: int, reasons: Counter[str], n: int = 3) -> Gate:
-    return Gate(
+def _lost(name: str, count: int, reasons: Counter[str], n: int = 3) -> FunnelLine:
+    return FunnelLine(
         name=name, count=count, is_loss=True, reasons=[f"{k} × {reason}" for reason, k in reasons.most_common(n)]
     )
 

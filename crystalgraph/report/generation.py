@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.io.run_layout import EXTENSION, RELAXED_FOLDER
+from crystalgraph.io.run_layout import CANDIDATES, EXTENSION, RELAXED_FOLDER, STRUCTURES_FOLDER
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.distributions import Distribution, bars, histogram
+from crystalgraph.report.funnel import funnel_lines
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
 from crystalgraph.report.notation import group_text
-from crystalgraph.report.page import MAX_CRYSTALS, MAX_ROWS, Column, Crystal, Gate, Page, Version, write_page
+from crystalgraph.report.page import MAX_CRYSTALS, MAX_ROWS, Column, Crystal, Page, Version, write_page
 from crystalgraph.report.words import (
-    GATE_MEANING,
     LEARNED_ATOMS,
     MADE_CAVEAT,
     PATTERN_CAVEAT,
@@ -23,22 +22,21 @@ from crystalgraph.report.words import (
     SCOPE_CAVEAT,
     SCORE_CAVEAT,
     SIZE_CAVEAT,
-    STAGE_MEANING,
     energy_caveats,
     sentence,
 )
-from crystalgraph.screening.funnel import RELAXED
+from crystalgraph.screening.outcome import RELAXED
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.screening.funnel import Outcome
+    from crystalgraph.screening.candidates import Candidates
+    from crystalgraph.screening.outcome import Outcome
     from crystalgraph.screening.screen import Sample
-    from crystalgraph.screening.search import RunResult
 
 WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""
 
-REMEMBERED = "a training crystal with the asked elements in its place, moved downhill"
+FROM_PROTOTYPE = "a training crystal with the requested elements in its place, relaxed in the learned energy"
 
 COLUMNS = (
     Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
@@ -48,95 +46,96 @@ COLUMNS = (
     ),
     Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
     Column(
-        key="e_hull_single_point", label="e_hull drawn", meaning="energy above the hull as drawn, eV/atom", digits=3
+        key="e_above_hull_unrelaxed", label="e_hull drawn", meaning="energy above the hull as drawn, eV/atom", digits=3
     ),
     Column(key="atoms", label="atoms", meaning="in the primitive cell as drawn"),
     Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
     Column(key="density", label="g/cm³", meaning="density as drawn", digits=2),
-    Column(key="score", label="score", meaning="the discriminator's; higher is nearer the hull", digits=2),
+    Column(key="score", label="score", meaning="the model's; higher is nearer the hull", digits=2),
     Column(key="plausibility", label="plausibility", meaning="of the composition, 0 to 1", digits=2),
     Column(key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool"),
     Column(key="valid", label="valid", meaning="strictly valid", kind="bool"),
     Column(
-        key="remembered",
-        label="remembered",
-        meaning=f"{REMEMBERED}; the others are generated",
+        key="from_prototype",
+        label="from a prototype",
+        meaning=f"{FROM_PROTOTYPE}; the others are generated",
         kind="bool",
     ),
-    Column(key="fate", label="fate", meaning="stage of the relaxation that it reached", kind="text"),
+    Column(key="funnel_status", label="status", meaning="stage of the relaxation that it reached", kind="text"),
     Column(key="name", label="file", kind="text"),
 )
 
 
 def write_generation_report(
-    folder: Path, record: Mapping[str, Any], result: RunResult, hull: Hull | None = None
+    folder: Path, record: Mapping[str, Any], candidates: Candidates, hull: Hull | None = None
 ) -> Path:
     """Write ``report.html`` and the plots beside it into a finished run folder.
 
     Args:
         folder: of the run; its structure files are read.
         record: content of ``run.json``.
-        result: what the run found.
+        candidates: of the run.
         hull: of the known phases; None where nothing was relaxed.
 
     Returns:
         The path of the page.
     """
-    return write_page(folder, generation_page(folder, record, result, hull))
+    return write_page(folder, generation_page(folder, record, candidates, hull))
 
 
-def generation_page(folder: Path, record: Mapping[str, Any], result: RunResult, hull: Hull | None = None) -> Page:
+def generation_page(folder: Path, record: Mapping[str, Any], candidates: Candidates, hull: Hull | None = None) -> Page:
     """What the page shows; arguments as for `write_generation_report`."""
-    by_file = {sample.file: sample for sample in result.samples if sample.file is not None}
-    kept = [by_file[name] for name in result.names]
-    table = [_row(place, sample, result) for place, sample in enumerate(kept)]
-    relaxed = [k for k, row in enumerate(table) if row["fate"] == RELAXED]
+    selected = candidates.selected
+    table = [_row(place, sample, candidates) for place, sample in enumerate(selected)]
+    relaxed = [k for k, row in enumerate(table) if row["funnel_status"] == RELAXED]
     picture, note = _hull(hull, table, relaxed)
-    system = str(result.request.system)
-    distributions = _distributions(table, result)
+    system = str(candidates.request.system)
+    distributions = _distributions(table, candidates)
     return Page(
-        title=str(result.request.formula or system.replace("-", "–")),
+        title=str(candidates.request.formula or system.replace("-", "–")),
         kind="generated crystals",
-        lead=str(result.request),
+        lead=str(candidates.request),
         figures=_figures(record, table, relaxed),
         unit="sample",
-        funnel=_funnel(record, result),
-        funnel_note=result.shortfall,
+        funnel=funnel_lines(candidates, record),
+        funnel_note=candidates.shortfall,
         hull=picture,
         hull_note=note,
         columns=list(COLUMNS),
         rows=table[:MAX_ROWS],
         n_rows=len(table),
-        rows_file="candidates.csv",
-        crystals=[_crystal(folder, place, sample, result, hull) for place, sample in enumerate(kept[:MAX_CRYSTALS])],
+        rows_file=CANDIDATES,
+        crystals=[
+            _crystal(folder, place, sample, candidates, hull) for place, sample in enumerate(selected[:MAX_CRYSTALS])
+        ],
         distributions=distributions,
         missing=_missing(record, hull),
         record=_record(record, system),
-        caveats=_caveats(record, result),
+        caveats=_caveats(record, candidates),
     )
 
 
-def _row(place: int, sample: Sample, result: RunResult) -> dict[str, Any]:
-    outcome = result.outcomes.get(sample.draw)
-    is_relaxed = place < len(result.relaxed)
+def _row(place: int, sample: Sample, candidates: Candidates) -> dict[str, Any]:
+    outcome = (candidates.outcomes or {}).get(sample.draw)
+    is_relaxed = place < len(candidates.relaxed)
     volume = sample.volume_per_atom
     if is_relaxed:
-        volume = result.relaxed[place].volume / len(result.relaxed[place])
+        volume = candidates.relaxed[place].volume / len(candidates.relaxed[place])
     return {
         "place": sample.draw if sample.rank is None else sample.rank,
         "formula": sample.formula,
-        "group": (outcome.space_group_relaxed if outcome and is_relaxed else None) or sample.space_group_found,
+        "group": (outcome.relaxed_space_group if outcome and is_relaxed else None) or sample.space_group,
         "e_above_hull": outcome.e_above_hull if outcome and is_relaxed else nan,
-        "e_hull_single_point": outcome.e_hull_single_point if outcome else nan,
+        "e_above_hull_unrelaxed": outcome.e_above_hull_unrelaxed if outcome else nan,
         "atoms": sample.num_atoms,
         "volume": volume,
         "density": sample.density,
         "score": sample.score,
         "plausibility": sample.plausibility,
         "charge_neutral": sample.charge_neutral,
-        "valid": sample.strictly_valid if result.request.raw else None,
-        "remembered": sample.remembered if result.request.formula else None,
-        "fate": outcome.relax_fate if outcome else "",
+        "valid": sample.strictly_valid if candidates.request.raw else None,
+        "from_prototype": sample.from_prototype if candidates.request.formula else None,
+        "funnel_status": outcome.funnel_status if outcome else "",
         "name": sample.file or "",
         "volume_drawn": sample.volume_per_atom,
     }
@@ -147,7 +146,7 @@ def _figures(record: Mapping[str, Any], table: list[dict[str, Any]], relaxed: li
     formulas, groups = len({row["formula"] for row in table}), len({row["group"] for row in table} - {None})
     figures = [
         (f"{counts['drawn']:,}", "samples drawn"),
-        (f"{counts['kept']:,}", "kept"),
+        (f"{counts['selected']:,}", "selected"),
         (f"{formulas}", "formula" if formulas == 1 else "formulas"),
         (f"{groups}", "space group" if groups == 1 else "space groups"),
     ]
@@ -159,43 +158,6 @@ def _figures(record: Mapping[str, Any], table: list[dict[str, Any]], relaxed: li
         figures.append((f"{min(energies):+.3f}".replace("-", "−"), "eV/atom, lowest above the hull"))
         figures.append((f"{sum(energy <= METASTABLE for energy in energies):,}", f"at most {METASTABLE:g} eV/atom"))
     return figures
-
-
-def _funnel(record: Mapping[str, Any], result: RunResult) -> list[Gate]:
-    reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for sample in result.samples:
-        reasons[sample.fate][_kind_of_reason(sample.reason)] += bool(sample.reason)
-    gates = []
-    for name, count in record["counts"].items():
-        if name in GATE_MEANING:
-            if count:
-                gates.append(
-                    Gate(name=name, count=count, is_loss=True, meaning=GATE_MEANING[name], reasons=_top(reasons[name]))
-                )
-        else:
-            gates.append(Gate(name=name, count=count))
-    if "relaxation" not in record:
-        return gates
-    lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for outcome in result.outcomes.values():
-        lost[outcome.relax_fate][_kind_of_reason(outcome.relax_reason)] += bool(outcome.relax_reason)
-    for stage in record["relaxation"]["stages"]:
-        if stage["lost"]:
-            name, meaning = stage["name"], STAGE_MEANING[stage["name"]]
-            gates.append(Gate(name=name, count=stage["lost"], is_loss=True, meaning=meaning, reasons=_top(lost[name])))
-    return [*gates, Gate(name="relaxed", count=record["relaxation"]["relaxed"])]
-
-
-def _kind_of_reason(reason: str) -> str:
-    """A reason without its numbers, so that equal ones can be counted."""
-    import re
-
-    return re.sub(r"\d[\d.]*", "…", reason)
-
-
-def _top(reasons: Counter[str], n: int = 3) -> list[str]:
-    found = [(reason, count) for reason, count in reasons.most_common() if count]
-    return [f"{count} × {reason}" for reason, count in found[:n]] if len(found) > 1 else []
 
 
 def _hull(hull: Hull | None, table: list[dict[str, Any]], relaxed: list[int]) -> tuple[dict[str, Any] | None, str]:
@@ -218,38 +180,40 @@ def _hull(hull: Hull | None, table: list[dict[str, Any]], relaxed: list[int]) ->
     return picture, f"{len(points)} relaxed candidates and {known_note(hull)}"
 
 
-def _crystal(folder: Path, place: int, sample: Sample, result: RunResult, hull: Hull | None) -> Crystal:
+def _crystal(folder: Path, place: int, sample: Sample, candidates: Candidates, hull: Hull | None) -> Crystal:
     versions = []
-    if place < len(result.relaxed):
-        versions.append(_version(folder / RELAXED_FOLDER, "relaxed", result.relaxed[place], result.names[place]))
-    drawn = result.structures[place] if sample.strictly_valid else None
-    versions.append(_version(folder / "structures", "as drawn", drawn, result.names[place]))
-    facts = _facts(sample, result.outcomes.get(sample.draw))
+    if place < len(candidates.relaxed):
+        versions.append(
+            _version(folder / RELAXED_FOLDER, "relaxed", candidates.relaxed[place], candidates.names[place])
+        )
+    drawn = candidates.structures[place] if sample.strictly_valid else None
+    versions.append(_version(folder / STRUCTURES_FOLDER, "as drawn", drawn, candidates.names[place]))
+    facts = _facts(sample, (candidates.outcomes or {}).get(sample.draw))
     if hull is not None:
         facts += neighbours(hull, sample.formula)
-    return Crystal(name=result.names[place], formula=sample.formula, facts=facts, versions=versions)
+    return Crystal(name=candidates.names[place], formula=sample.formula, facts=facts, versions=versions)
 
 
 def _facts(sample: Sample, outcome: Outcome | None) -> list[tuple[str, str]]:
     facts = []
     if outcome is not None:
-        relaxed = outcome.space_group_relaxed if outcome.relax_fate == RELAXED else None
-        after, before = outcome.e_above_hull, outcome.e_hull_single_point
+        relaxed = outcome.relaxed_space_group if outcome.funnel_status == RELAXED else None
+        after, before = outcome.e_above_hull, outcome.e_above_hull_unrelaxed
         facts += [
-            ("above the hull", energy_text(after) if outcome.relax_fate == RELAXED else "not known"),
+            ("above the hull", energy_text(after) if outcome.funnel_status == RELAXED else "not known"),
             ("as drawn", energy_text(before)),
             ("relaxation", f"{outcome.relax_status}, {outcome.n_steps} steps" if outcome.relax_status else "none"),
             ("group relaxed", group_text(relaxed)),
-            ("remark", outcome.relax_reason),
+            ("remark", outcome.funnel_reason),
         ]
-    relation = {"exact": "as asked", "supergroup": "contains the asked", "other": "not the asked"}.get(
-        sample.symmetry, ""
+    relation = {"exact": "as requested", "supergroup": "contains the requested", "other": "not the requested"}.get(
+        sample.symmetry_match, ""
     )
     facts += [
-        ("group drawn", ", ".join(filter(None, (group_text(sample.space_group_found), relation)))),
-        ("group asked", group_text(sample.space_group_asked)),
+        ("group drawn", ", ".join(filter(None, (group_text(sample.space_group), relation)))),
+        ("group requested", group_text(sample.space_group_requested)),
         ("Wyckoff template", sample.template),
-        ("remembered", REMEMBERED if sample.remembered else ""),
+        ("from a prototype", FROM_PROTOTYPE if sample.from_prototype else ""),
         ("remark", sample.reason),
     ]
     return [(label, value) for label, value in facts if value]
@@ -265,25 +229,24 @@ def _version(folder: Path, label: str, structure: Any, name: str) -> Version:
     return Version(label=label, structure=structure)
 
 
-def _distributions(table: list[dict[str, Any]], result: RunResult) -> list[Distribution]:
+def _distributions(table: list[dict[str, Any]], candidates: Candidates) -> list[Distribution]:
     energies = {
-        "as drawn": [row["e_hull_single_point"] for row in table],
+        "as drawn": [row["e_above_hull_unrelaxed"] for row in table],
         "relaxed": [row["e_above_hull"] for row in table],
     }
     volumes: dict[str, list[float | None]] = {"as drawn": [row["volume_drawn"] for row in table]}
-    if result.relaxed:
-        volumes["relaxed"] = [row["volume"] for row in table[: len(result.relaxed)]]
-    drawn = {sample.file: sample.space_group_found for sample in result.samples}
-    groups = {"as drawn": [_text(drawn[row["name"]]) for row in table]}
-    if result.relaxed:
-        groups["relaxed"] = [_text(row["group"]) for row in table[: len(result.relaxed)]]
-    found = (
+    if candidates.relaxed:
+        volumes["relaxed"] = [row["volume"] for row in table[: len(candidates.relaxed)]]
+    groups = {"as drawn": [_text(sample.space_group) for sample in candidates.selected]}
+    if candidates.relaxed:
+        groups["relaxed"] = [_text(row["group"]) for row in table[: len(candidates.relaxed)]]
+    plots = (
         histogram("e_hull", "Energy above the hull", "eV/atom", energies, widest=WIDEST_E_HULL),
         histogram("volume", "Volume", "Å³ per atom", volumes),
         bars("groups", "Space groups", "number", groups),
-        bars("formulas", "Formulas", "", {"kept": [row["formula"] for row in table]}),
+        bars("formulas", "Formulas", "", {"selected": [row["formula"] for row in table]}),
     )
-    return [plot for plot in found if plot is not None]
+    return [plot for plot in plots if plot is not None]
 
 
 def _text(value: int | None) -> str | None:
@@ -304,9 +267,9 @@ def _missing(record: Mapping[str, Any], hull: Hull | None) -> list[str]:
 
 
 def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What was asked and done, and with what."""
+    """What was requested and done, and with what."""
     request, model = record["request"], record["model"]
-    asked = [
+    requested = [
         ("chemical system", system),
         ("formula", request["formula"] or "any"),
         ("ranges", ", ".join(request["ranges"]) or "none"),
@@ -317,16 +280,16 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
         ("temperature", f"{request['temperature']:g}"),
         ("templates no known crystal has", f"{request['explore']:.0%} of the draws"),
         ("fast", "yes" if request["fast"] else "no"),
-        ("steps downhill in the learned energy", str(record["steps_downhill"])),
+        ("surrogate relaxation steps", str(record["surrogate_steps"])),
     ]
-    made = [("model", model["name"]), ("model SHA-256", model["sha256"]), ("device", record["device"])]
+    means = [("model", model["name"]), ("model SHA-256", model["sha256"]), ("device", record["device"])]
     if command := model["record"].get("command"):
-        made.append(("model trained with", command))
+        means.append(("model trained with", command))
     if plausibility := (record["composition"] or {}).get("plausibility"):
-        made.append(
+        means.append(
             ("composition filter", f"{plausibility['dataset']}, {plausibility['known_compositions']} compositions")
         )
-    sections = [("Asked for", asked), ("Made with", made)]
+    sections = [("Requested", requested), ("Made with", means)]
     if relaxation := record.get("relaxation"):
         calculator, settings = relaxation["calculator"], relaxation["settings"]
         weights = f", weights {calculator['weights']}" if calculator["weights"] else ""
@@ -347,10 +310,12 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
     return [*sections, ("Versions", list(record["versions"].items()))]
 
 
-def _caveats(record: Mapping[str, Any], result: RunResult) -> list[str]:
+def _caveats(record: Mapping[str, Any], candidates: Candidates) -> list[str]:
     relaxation = record.get("relaxation")
     first = (
-        energy_caveats(relaxation["calculator"]["name"], str(result.request.system)) if relaxation else [SCORE_CAVEAT]
+        energy_caveats(relaxation["calculator"]["name"], str(candidates.request.system))
+        if relaxation
+        else [SCORE_CAVEAT]
     )
-    size = [SIZE_CAVEAT] if result.request.max_atoms > LEARNED_ATOMS else []
+    size = [SIZE_CAVEAT] if candidates.request.max_atoms > LEARNED_ATOMS else []
     return [*first, *map(sentence, record["caveats"]), MADE_CAVEAT, *size, SCOPE_CAVEAT, PICTURE_CAVEAT, PATTERN_CAVEAT]

@@ -56,11 +56,11 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
+class FunnelLine:
     """A line of the funnel.
 
     Attributes:
-        name: of the gate or stage.
+        name: of the filter or stage.
         count: crystals that were lost there, or that are left.
         is_loss: which of the two.
         meaning: one line.
@@ -162,7 +162,7 @@ class Page:
     lead: str
     figures: list[tuple[str, str]]
     unit: str
-    funnel: list[Gate]
+    funnel: list[FunnelLine]
     funnel_note: str = ""
     metrics: list[tuple[str, str, list[MetricLine]]] = field(default_factory=list)
     hull: dict[str, Any] | None = None
@@ -179,7 +179,7 @@ class Page:
 
 
 def write_page(folder: Path, page: Page) -> Path:
-    """Write ``report.html`` and ``plots/`` into a folder.
+    """Write ``report.html``, and its plots beside it, into a folder.
 
     Args:
         folder: that of the run.
@@ -190,7 +190,7 @@ def write_page(folder: Path, page: Page) -> Path:
     """
     from crystalgraph.report.plots import write_plots
 
-    write_plots(folder, page)
+    write_plots(folder, page.hull, page.distributions)
     path = folder / REPORT
     write_text(path, render(page))
     return path

@@ -1,9 +1,10 @@
-"""The main plots as PNG and SVG, for slides and papers; the same page gives the same bytes."""
+"""The main plots as PNG and SVG, for slides and papers; the same numbers give the same bytes."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from crystalgraph.report.distributions import Distribution
-    from crystalgraph.report.page import Page
 
 FOLDER = "plots"
 
@@ -32,12 +32,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def write_plots(folder: Path, page: Page) -> list[Path]:
-    """Write ``plots/hull`` and ``plots/distributions`` as PNG and SVG, those that the page has.
+def write_plots(folder: Path, hull: dict[str, Any] | None, distributions: Sequence[Distribution]) -> list[Path]:
+    """Write ``plots/hull`` and ``plots/distributions`` as PNG and SVG, those that there is something for.
 
     Args:
         folder: of the run.
-        page: what it shows.
+        hull: as `crystalgraph.report.hull_picture.hull_picture` gives it.
+        distributions: the histograms.
 
     Returns:
         The files written.
@@ -47,10 +48,10 @@ def write_plots(folder: Path, page: Page) -> list[Path]:
     written: list[Path] = []
     with rc_context(_STYLE):
         figures = {}
-        if page.hull is not None:
-            figures["hull"] = _hull(page.hull)
-        if page.distributions:
-            figures["distributions"] = _distributions(page.distributions)
+        if hull is not None:
+            figures["hull"] = _hull(hull)
+        if distributions:
+            figures["distributions"] = _distributions(distributions)
         for name, figure in figures.items():
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once for both
@@ -112,7 +113,7 @@ def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _distributions(plots: list[Distribution]) -> Figure:
+def _distributions(plots: Sequence[Distribution]) -> Figure:
     from matplotlib.figure import Figure
 
     n_rows = (len(plots) + 1) // 2

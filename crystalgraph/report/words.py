@@ -1,13 +1,13 @@
-"""What gates, stages, groups of metrics and energies mean, in the words that every output uses."""
+"""What filters, stages, groups of metrics and energies mean, in the words that every output uses."""
 
 from __future__ import annotations
 
-GATE_MEANING = {
+FILTER_MEANING = {
     "strict": "atoms too close, or a density no solid has",
-    "composition": "not what was asked for, or unsound chemistry",
-    "symmetry": "not the asked space group or a supergroup",
-    "copy": "equal to a crystal kept before",
-    "outranked": "others came first, the best of each formula",
+    "composition": "not what was requested, or unsound chemistry",
+    "symmetry": "not the requested space group or a supergroup",
+    "copy": "equal to a crystal selected before",
+    "not selected": "others came first, the best of each formula",
 }
 
 STAGE_MEANING = {
@@ -52,18 +52,18 @@ def energy_caveats(calculator: str, system: str) -> list[str]:
     return [error, "A crystal that lies less than that below the hull is not shown to be stable."]
 
 
-RANK_CORRELATION, KEPT_RANK_CORRELATION, SINGLE_POINT_CORRELATION, RANKED_CRYSTALS = 0.38, 0.23, 0.67, 300
-RANK_CORRELATION_WITHIN, KEPT_RANK_CORRELATION_WITHIN = 0.49, 0.42
+RANK_CORRELATION, SELECTED_RANK_CORRELATION, SINGLE_POINT_CORRELATION, RANKED_CRYSTALS = 0.38, 0.23, 0.67, 300
+RANK_CORRELATION_WITHIN, SELECTED_RANK_CORRELATION_WITHIN = 0.49, 0.42
 """Spearman's, with the negative energy above the hull, over crystals of Nb–O and within formulas:
 ``tools/results/peers.json``."""
 
 SCORE_CAVEAT = (
-    "Without relaxation the rank is by the discriminator's score, the best of each formula first. Over "
+    "Without relaxation the rank is by the model's score, the best of each formula first. Over "
     f"{RANKED_CRYSTALS} raw samples of Nb–O, relaxed afterwards, its rank correlation with a low energy above the hull "
     f"is {RANK_CORRELATION:.2f} ({RANK_CORRELATION_WITHIN:.2f} within formulas), where CHGNet's energy before "
-    f"relaxation has {SINGLE_POINT_CORRELATION:.2f}; over as many that were kept, the best quarter of each formula, it "
-    f"is {KEPT_RANK_CORRELATION:.2f} ({KEPT_RANK_CORRELATION_WITHIN:.2f} within formulas). It was measured for Nb–O "
-    "only, with the shipped weights."
+    f"relaxation has {SINGLE_POINT_CORRELATION:.2f}; over as many that were selected, the best quarter of each "
+    f"formula, it is {SELECTED_RANK_CORRELATION:.2f} ({SELECTED_RANK_CORRELATION_WITHIN:.2f} within formulas). It was "
+    "measured for Nb–O only, with the shipped weights."
 )
 
 MADE_CAVEAT = "Valid, new and metastable say nothing about whether a crystal can be made."

@@ -24,7 +24,7 @@ from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import relax_many
-from crystalgraph.relax.relaxer import RelaxSettings
+from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.runs.evaluation_folder import (
     check_folder,
     check_same,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
 
 MAX_IMPLIED_ELEMENTS = 4
 """A hull over more elements than this has to be asked for by naming the system."""

@@ -1,4 +1,4 @@
-"""The folder a run leaves: structures, one CSV row for every sample with its fate, and the record of how it was made.
+"""The folder a run leaves: structures, one CSV row for every sample with its status, and the record of how it was made.
 
 The folder appears whole or not at all. Structures and ``candidates.csv`` depend on the request alone, so that two
 identical commands leave identical bytes; whatever differs between runs (times, versions) is in ``run.json``.
@@ -10,15 +10,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free, new_folder, write_json, write_text
 from crystalgraph.io.csv_table import csv_text
-from crystalgraph.io.run_layout import CANDIDATES, EXTXYZ_FILE, RELAXED_FILE, RELAXED_FOLDER, RUN_RECORD, STRUCTURES_FOLDER
+from crystalgraph.io.run_layout import (
+    CANDIDATES,
+    EXTXYZ_FILE,
+    RELAXED_FILE,
+    RELAXED_FOLDER,
+    RUN_RECORD,
+    STRUCTURES_FOLDER,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FORMATS = ("cif", "extxyz", "poscar")
-"""What candidates can be written as: a CIF or a POSCAR each, or one extxyz with all."""
+
+def check_formats(formats: Sequence[str]) -> list[str]:
+    """Formats of structures as they are written, each once.
+
+    Raises:
+        InputError: if one is not known.
+    """
+    from crystalgraph.io.writing import FORMATS
+
+    names = [name.strip().lower() for name in formats]
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise InputError(f"format {unknown[0]!r} is not known; give any of {', '.join(FORMATS)}")
+    return list(dict.fromkeys(names))
 
 
 def write_run(
@@ -36,12 +55,12 @@ def write_run(
 
     Args:
         out: the folder; it must not exist.
-        structures: the kept candidates, best first.
+        structures: the selected candidates, best first.
         names: their file names without extension, in the same order.
         rows: one mapping per sample drawn, with the values of ``columns``.
         columns: header of ``candidates.csv``.
         record: content of ``run.json``.
-        formats: any of ``FORMATS``.
+        formats: any of `crystalgraph.io.writing.FORMATS`: a CIF or a POSCAR each, or one extxyz with all.
         relaxed: the first of ``structures`` after relaxation. They get a folder ``relaxed`` and a file
             ``relaxed.extxyz``, in the same order and under the same names; None where nothing was to be relaxed.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import joblib
@@ -20,30 +20,34 @@ import torch
 from crystalgraph import __version__
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.training.config import Config, parse_config
 from crystalgraph.crystals.batch import Crystals
-from crystalgraph.errors import InputError
-from crystalgraph.crystals.matching import ReferenceIndex
-from crystalgraph.crystals.validity import strict_validity
-from crystalgraph.io.atomic import write_bytes, write_json, write_text
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.errors import InputError
+from crystalgraph.io.atomic import write_json, write_text
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.models.bundle import Model, save_model
+from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.generator import Generator, Sites
-from crystalgraph.models.prototypes import Memory
+from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.models.prototypes import PrototypeLibrary
+from crystalgraph.models.sites import Sites
+from crystalgraph.progress import Progress
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.pool import Workers
+from crystalgraph.report.curves import draw_curves
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare, systems_left_out
+from crystalgraph.training.config import Config, config_text, parse_config
+from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
 from crystalgraph.training.labels import Labels
-from crystalgraph.training.phases import LOG_EVERY, Log, Phase, Progress, Silent, Watcher
-from crystalgraph.training.pool import remember, template_pool
+from crystalgraph.training.phases import LOG_EVERY, LOGGER, Phase, PhaseRunner
+from crystalgraph.training.pool import template_pool
 from crystalgraph.training.prior import PriorTraining
 from crystalgraph.training.redecorate import Redecorated, redecorate
 from crystalgraph.training.warm_start import WarmStart
@@ -61,30 +65,67 @@ class CrystalPhase(Phase, Protocol):
     scorer: Discriminator
 
 
-def train(text: str, out: Path, *, resume: bool = False, device: str = "cpu", watcher: Watcher | None = None) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """A finished training.
+
+    Attributes:
+        model: what `crystalgraph.generate` takes.
+        folder: of the finished model; None where nothing was kept.
+        heldout: how it fills templates that it never saw, see `crystalgraph.training.heldout.measure_heldout`.
+        log: rows of means over some steps.
+    """
+
+    model: Model
+    folder: Path | None
+    heldout: dict[str, Any]
+    log: list[dict[str, Any]]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The log."""
+        return pd.DataFrame(self.log)
+
+
+def train(
+    config: str | Path,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> TrainingRun:
     """Train as a config says, and measure the result on the held-out templates.
 
     Args:
-        text: of the config, TOML, see ``crystalgraph.training.config``.
-        out: run folder; must not exist, or hold an unfinished run of the same config when ``resume`` is set.
+        config: a TOML file, its text (more than one line), or a chemical system such as "V-O", for which the standard
+            settings are taken; see `crystalgraph.training.config`.
+        out: run folder; must not exist, or hold an unfinished run of the same config when ``resume`` is set. None
+            keeps nothing but the model in memory.
         resume: go on from the last checkpoint, which may have been written on another device.
         device: where generator and discriminators learn; the same seed gives the same result on "cpu" only.
-        watcher: sees the progress.
+        progress: called at every step.
 
     Returns:
-        The folder of the finished model.
+        The finished model and how it did.
 
     Raises:
         InputError: if the config is wrong, or the folder does not fit.
     """
-    config = parse_config(text, "config")
-    watcher = watcher or Silent()
+    text = config_text(config)
+    parsed = parse_config(text, "config" if "\n" in str(config) else str(config))
+    if out is None:
+        with TemporaryDirectory(prefix="crystalgraph-") as folder:
+            return replace(_run(parsed, text, Path(folder) / "run", device, progress), folder=None)
     if resume and not (out / CONFIG_FILE).is_file():
         raise InputError(f"nothing to resume in {out}: it holds no {CONFIG_FILE}; leave --resume out to start there")
     if resume and (out / CONFIG_FILE).read_text() != text:
         raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
     if not resume and out.exists():
         raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
+    return _run(parsed, text, out, device, progress)
+
+
+def _run(config: Config, text: str, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     if config.energies.systems:
         calculator_identity(config.energies.calculator)
     dataset = load_dataset(config.data.dataset)
@@ -94,23 +135,25 @@ def train(text: str, out: Path, *, resume: bool = False, device: str = "cpu", wa
     torch.set_num_threads(1)  # the phases share their work out to threads of their own
     torch.use_deterministic_algorithms(device == "cpu")
     try:
-        return _train(config, dataset, out, device, watcher)
+        return _train(config, dataset, out, device, progress)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _train(config: Config, dataset: CrystalTable, out: Path, device: str, watcher: Watcher) -> Path:
+def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     started = time.monotonic()
-    watcher.message(f"finding the symmetry of {len(dataset.crystals):,} crystals")
+    LOGGER.info("finding the symmetry of %s crystals", f"{len(dataset):,}")
     n_jobs = joblib.cpu_count()
     corpus = prepare(dataset, config.data, n_jobs=n_jobs)
-    watcher.message(
-        f"{len(corpus.training):,} crystals to learn from, {len(corpus.heldout):,} held out; left out: "
-        + ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items())
+    LOGGER.info(
+        "%s crystals to learn from, %s held out; left out: %s",
+        f"{len(corpus.training):,}",
+        f"{len(corpus.heldout):,}",
+        ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
     )
     pool = template_pool(corpus.training, n_jobs=n_jobs)
-    memory = remember(corpus.training)
+    library = PrototypeLibrary(corpus.training)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
     wide = Discriminator(
@@ -126,18 +169,18 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, watche
     decorated = _redecorated(config, dataset, corpus) if config.redecorated else None
     if decorated is not None:
         corpus = replace(corpus, left_out=corpus.left_out | decorated.left_out)
-        watcher.message(f"{len(decorated.data):,} re-decorated prototypes")
+        LOGGER.info("%s re-decorated prototypes", f"{len(decorated.data):,}")
 
-    def in_form(data: TemplateSet) -> TemplateSet:
+    def in_form(data: ParametrisedTemplates) -> ParametrisedTemplates:
         return data.without_symmetry() if config.generator.form == "raw" else data
 
     training, watched = in_form(corpus.training), in_form(corpus.heldout)
 
     place = device if device == "cpu" else torch.cuda.get_device_name(device)
-    progress = Progress(out, config.checkpoint_every, watcher, started, place)
+    runner = PhaseRunner(out, config.checkpoint_every, progress, started, place)
     if config.prior.steps:
         learned = PriorTraining(prior, corpus.training.templates, pool, config.prior, config.seed, config.threads)
-        progress.run(learned)
+        runner.run(learned)
         prior = learned.average
     makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = [
         lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, threads)
@@ -149,14 +192,14 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, watche
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
 
     def bundle(*, knows_energies: bool = False) -> Model:
-        made = _bundle(config, dataset, corpus, pool, memory, generator, discriminator, prior, progress.seconds)
+        made = _bundle(config, dataset, corpus, pool, library, generator, discriminator, prior, runner.seconds)
         if knows_energies:
             made.record["calculator"] = calculator_identity(config.energies.calculator)
         return made
 
     def save(name: str, folder: Path, model: Model) -> None:
         save_model(model, folder)
-        watcher.message(f"{name} done after {sum(progress.seconds.values()) / 60:.0f} minutes; model in {folder}")
+        LOGGER.info("%s done after %.0f minutes; model in %s", name, sum(runner.seconds.values()) / 60, folder)
 
     for number, make in enumerate(makers, start=1):
         phase = make(generator, discriminator)
@@ -164,7 +207,7 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, watche
         def validity(phase: CrystalPhase = phase) -> float:
             return _validity(phase.average, watched, config.seed)
 
-        if not progress.run(phase, {"prior": prior}, validity):
+        if not runner.run(phase, {"prior": prior}, validity):
             continue
         generator, discriminator = phase.average, phase.scorer
         last = number == len(makers) and not config.energies.systems
@@ -179,21 +222,27 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, watche
                 labels = Labels(
                     model, corpus.training, settings, left_out, held_out, config.seed, workers, earlier=labels
                 )
-                progress.run(labels, {"prior": prior, "learned": wide})
+                runner.run(labels, {"prior": prior, "learned": wide})
                 energies = Energies(labels, wide, settings, config.seed, threads, number)
-                progress.run(energies, {"prior": prior})
+                runner.run(energies, {"prior": prior})
                 generator, discriminator, wide = energies.average, energies.scorer, energies.scorer
         save(energies.name, out / MODEL_FOLDER, bundle(knows_energies=True))
-    _draw_curves(progress.log, out / CURVES_FILE)
-    figures = measure_heldout(bundle(knows_energies=config.energies.systems > 0), watched, config.seed)
+    draw_curves(runner.log.rows, LOG_EVERY, out / CURVES_FILE)
+    finished = bundle(knows_energies=config.energies.systems > 0)
+    figures = measure_heldout(finished, watched, config.seed, progress)
     write_json(out / HELDOUT_FILE, figures)
     if figures["templates"]:
         first, any_draw = (figures[f"match_{n}"]["value"] for n in (1, N_DRAWS))
-        watcher.message(
-            f"{figures['templates']} held-out templates: strictly valid {figures['strict']:.2f}, equal to the real "
-            f"crystal {first:.2f} with one draw, {any_draw:.2f} with {N_DRAWS}"
+        LOGGER.info(
+            "%d held-out templates: strictly valid %.2f, equal to the real crystal %.2f with one draw, %.2f with %d",
+            figures["templates"],
+            figures["strict"],
+            first,
+            any_draw,
+            N_DRAWS,
         )
-    return out / MODEL_FOLDER
+    folder = out / MODEL_FOLDER
+    return TrainingRun(model=load_model(folder), folder=folder, heldout=figures, log=runner.log.rows)
 
 
 def _redecorated(config: Config, dataset: CrystalTable, corpus: Corpus) -> Redecorated:
@@ -232,7 +281,7 @@ def _networks(config: Config) -> tuple[Generator, Discriminator, TemplatePrior]:
 
 
 @torch.no_grad()
-def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
+def _validity(generator: Generator, heldout: ParametrisedTemplates, seed: int) -> float:
     """Share of a fixed selection of held-out templates that are filled strictly validly."""
     if len(heldout) == 0:
         return float("nan")
@@ -241,38 +290,9 @@ def _validity(generator: Generator, heldout: TemplateSet, seed: int) -> float:
     was_training = generator.training
     generator.eval()
     noise = generator.noise(sites, step_rng(seed, 10))
-    crystals = generator.passes(sites, noise, generator.n_passes)[-1].crystals
+    crystals = generator.recycle(sites, noise, generator.n_passes)[-1].crystals
     generator.train(was_training)
     return strict_validity(crystals).valid.double().mean().item()
-
-
-def _draw_curves(log: Log, path: Path) -> None:
-    """Loss and validity against the step, as PNG; dotted lines where phases begin."""
-    from matplotlib.figure import Figure
-
-    frame = pd.DataFrame(log.rows)
-    x = range(LOG_EVERY, LOG_EVERY * len(frame) + 1, LOG_EVERY)
-    shown = [name for name in ("prior", "distance", "volume", "shape", "repulsion", "energy") if name in frame]
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    for name in shown:
-        upper.plot(x, frame[name], label=name, linewidth=1.2)
-    upper.set(ylabel="loss terms", yscale="log")
-    upper.legend(frameon=False, ncols=3)
-    if "validity" in frame:
-        known = frame["validity"].notna()
-        lower.plot([v for v, k in zip(x, known, strict=True) if k], frame["validity"][known], "o-", markersize=3)
-    lower.set(xlabel="step", ylabel="strictly valid, held-out templates", ylim=(0, 1.02))
-    begins = frame.index[frame["phase"].ne(frame["phase"].shift())]
-    for k, row in enumerate(begins.tolist()):
-        for axis in (upper, lower):
-            axis.axvline(LOG_EVERY * row, color="grey", linestyle=":", linewidth=1)
-        height = 0.03 + 0.07 * (k % 2)  # short phases stand close
-        name = f" {frame['phase'][row]}"
-        lower.text(LOG_EVERY * row, height, name, transform=lower.get_xaxis_transform(), color="grey")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_bytes(path, buffer.getvalue())
 
 
 def _bundle(
@@ -280,7 +300,7 @@ def _bundle(
     dataset: CrystalTable,
     corpus: Corpus,
     pool: Templates,
-    memory: Memory,
+    library: PrototypeLibrary,
     generator: Generator,
     discriminator: Discriminator,
     prior: TemplatePrior,
@@ -288,7 +308,7 @@ def _bundle(
 ) -> Model:
     record = {
         "name": config.name,
-        "command": "cg-train " + shlex.join(sys.argv[1:]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "config": config.model_dump(),
         "generator": _generator_arguments(config),
         "discriminator": discriminator.arguments,
@@ -312,7 +332,7 @@ def _bundle(
         discriminator=discriminator.eval(),
         prior=prior.eval(),
         pool=pool,
-        memory=memory,
+        library=library,
         record=record,
         checksum="",
     )

@@ -1,13 +1,11 @@
 """Draw raw crystals from a model: templates in a random order, every one filled once before any is filled again.
 
-A template can be filled in several ways, of which the discriminator chooses one: by the generator, from noise, and,
-where a formula is asked for and a training crystal has the arrangement, by that crystal, the asked elements in its
+A template can be filled in several ways, of which the model's score chooses one: by the generator, from noise, and,
+where a formula is requested and a training crystal has the arrangement, by that crystal, the requested elements in its
 place.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,79 +15,18 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import Model
-from crystalgraph.models.generator import Sites, State
-from crystalgraph.models.prototypes import Recalled
-from crystalgraph.sampling.surrogate import refine
+from crystalgraph.models.prototypes import DrawnPrototypes
+from crystalgraph.models.sites import Sites, State
+from crystalgraph.sampling.draws import Draws
+from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
+from crystalgraph.sampling.surrogate import relax_on_surrogate
 from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts, reduced_formula
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
+from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.template import Templates
 
 #: Crystals expanded together; larger batches gain nothing on a CPU.
 BATCH = 128
-
-#: Ways to fill a template, of which the discriminator chooses one. Of 200 held-out templates one choice among 1, 4, 16
-#: and 64 is the real crystal for 0.39, 0.50, 0.55 and 0.57; drawing takes twice as long with sixteen as with one.
-N_DRAWS = 16
-
-#: Steps that a crystal takes downhill with a model that has learned energies.
-REFINE_STEPS = 20
-
-#: Templates filled on trial before anything is drawn, likeliest first, and the steps downhill that they take then.
-N_TRIED, TRIAL_STEPS = 1500, 3
-
-#: How much a unit of the score, 0.1 eV/atom, weighs among templates of one formula. Chosen on seven systems that were
-#: trained on (V-O, Mn-O, Ta-N, Fe-S, Li-Co-O, Ca-Si, Al-Ni): more finds no lower energies among fewer templates.
-TRIAL_WEIGHT = 2.0
-
-#: How much the logarithm of how familiar a template is weighs beside the prior's, where a formula is asked for. Chosen
-#: on 300 crystals of held-out formulas that no figure counts: for 0.49 of them the real template is drawn first, for
-#: 0.44 with half of this, for 0.21 without.
-FAMILIARITY_WEIGHT = 2.0
-
-#: Most orbits of one element in an enumerated template.
-MAX_SITES = 8
-
-#: With fewer corpus templates than this for a formula and group, all that fit are enumerated beside them, and get at
-#: least this share of the draws.
-FEW_TEMPLATES = 40
-FEW_SHARE = 0.5
-
-#: Most enumerated templates: of each size of one formula in one group, and of all others together.
-MAX_ENUMERATED = 400
-N_EXPLORED = 4000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Raw crystals in draw order.
-
-    Attributes:
-        crystals: primitive cells, float64.
-        remembered: whether each is a training crystal with the asked elements in its place, refined, (n,), bool.
-        space_group_number: of the templates, (n,).
-        template_key: name of each template, length n.
-    """
-
-    crystals: Crystals
-    remembered: Tensor
-    space_group_number: Tensor
-    template_key: list[str]
-
-    def __len__(self) -> int:
-        return len(self.template_key)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filled:
-    """Templates that were filled.
-
-    Attributes:
-        crystals: primitive cells, coordinates in [0, 1), float64, on the CPU.
-        remembered: which of them set out from a training crystal, not from noise, (n,), bool.
-    """
-
-    crystals: Crystals
-    remembered: Tensor
 
 
 @torch.no_grad()
@@ -100,61 +37,64 @@ def fill(
     *,
     n_draws: int = 1,
     n_passes: int | None = None,
-    n_refine: int = 0,
-    recall: bool = True,
-) -> Filled:
+    surrogate_steps: int = 0,
+    use_prototypes: bool = True,
+) -> Draws:
     """Fill each template once.
 
     Args:
-        model: its generator fills, its memory recalls, its discriminator chooses and refines.
+        model: its generator fills, its prototypes are put in, its score chooses, its energies relax.
         templates: what to fill; the order is kept.
         rng: draws the noise.
         n_draws: ways for the generator to fill each template. The strictly valid one with the highest score is kept;
             where none is valid, the first.
         n_passes: through the generator; as many as it was trained for if None.
-        n_refine: steps that what is kept takes downhill, see ``refine``; for a model that has learned energies.
-        recall: whether a training crystal of the arrangement, where there is one, takes the steps downhill too, and is
-            kept in place of what was generated if it is strictly valid and scores higher then.
+        surrogate_steps: of the surrogate relaxation of what is kept, see `crystalgraph.sampling.surrogate`; for a model
+            that has learned energies.
+        use_prototypes: whether a training crystal of the arrangement, where there is one, is relaxed too, and is taken
+            in place of what was generated if it is strictly valid and scores higher then.
     """
-    made = _generated(model, templates, rng, n_draws, n_passes or model.generator.n_passes, n_refine)
-    remembered = torch.zeros(len(templates), dtype=torch.bool)
-    if recall:
-        recalled = model.memory.recall(templates, model.generator.element_volume.cpu(), rng)
+    crystals = _generated(model, templates, rng, n_draws, n_passes or model.generator.n_passes, surrogate_steps)
+    from_prototype = torch.zeros(len(templates), dtype=torch.bool)
+    if use_prototypes:
+        rule = element_volume_rule(model.generator.element_volume.cpu())
+        recalled = model.library.draw(templates, rule, rng)
         known = recalled.known.nonzero().flatten()
         if len(known):
-            there = _recalled(model, recalled, known, n_refine)
+            prototypes = _relaxed_prototypes(model, recalled, known, surrogate_steps)
             groups = templates.space_group_number[known]
-            remembered[known] = _scores(model, there, groups) > _scores(model, made[known], groups)
-            index = torch.arange(len(templates)).index_put((known,), len(templates) + torch.arange(len(known)))
-            made = Crystals.concatenate([made, there])[torch.where(remembered, index, torch.arange(len(templates)))]
-    return Filled(crystals=made, remembered=remembered)
+            from_prototype[known] = _scores(model, prototypes, groups) > _scores(model, crystals[known], groups)
+            own = torch.arange(len(templates))
+            other = own.index_put((known,), len(templates) + torch.arange(len(known)))
+            crystals = Crystals.concatenate([crystals, prototypes])[torch.where(from_prototype, other, own)]
+    return Draws(crystals=crystals, templates=templates, from_prototype=from_prototype, model=model)
 
 
 def _generated(
-    model: Model, templates: Templates, rng: torch.Generator, n_draws: int, n_passes: int, n_refine: int
+    model: Model, templates: Templates, rng: torch.Generator, n_draws: int, n_passes: int, surrogate_steps: int
 ) -> Crystals:
     """What the generator makes of templates, from noise."""
     generator = model.generator
     order = torch.argsort(templates.num_atoms, stable=True)
-    made = []
+    parts = []
     for chunk in order.split(BATCH):
         sites = Sites.of(templates[chunk], dtype=torch.float32, device=generator.radii.device)
-        draws = [generator.passes(sites, generator.noise(sites, rng), n_passes)[-1] for _ in range(n_draws)]
+        draws = [generator.recycle(sites, generator.noise(sites, rng), n_passes)[-1] for _ in range(n_draws)]
         state = draws[0] if n_draws == 1 else _best(model, sites, draws)
-        made.append(_placed(refine(model.discriminator, sites, state, n_refine)))
-    return Crystals.concatenate(made)[torch.argsort(order)]
+        parts.append(_placed(relax_on_surrogate(model.discriminator, sites, state, surrogate_steps)))
+    return Crystals.concatenate(parts)[torch.argsort(order)]
 
 
-def _recalled(model: Model, recalled: Recalled, known: Tensor, n_refine: int) -> Crystals:
-    """The remembered crystals of those templates for which there is one."""
-    order = torch.argsort(recalled.templates.num_atoms[known], stable=True)
-    made = []
-    for chunk in known[order].split(BATCH):
-        sites = Sites.of(recalled.templates[chunk], dtype=torch.float32, device=model.generator.radii.device)
-        u = recalled.u[recalled.templates.sites_of(chunk)]
-        state = State.given(sites, recalled.log_volume[chunk], recalled.shape[chunk], u)
-        made.append(_placed(refine(model.discriminator, sites, state, n_refine)))
-    return Crystals.concatenate(made)[torch.argsort(order)]
+def _relaxed_prototypes(model: Model, recalled: DrawnPrototypes, known: Tensor, surrogate_steps: int) -> Crystals:
+    """The training crystals of those templates for which there is one, the requested elements in their place."""
+    own = recalled.parametrised[known]
+    order = torch.argsort(own.templates.num_atoms, stable=True)
+    parts = []
+    for chunk in order.split(BATCH):
+        sites = Sites.of(own.templates[chunk], dtype=torch.float32, device=model.generator.radii.device)
+        state = State.of(sites, own[chunk])
+        parts.append(_placed(relax_on_surrogate(model.discriminator, sites, state, surrogate_steps)))
+    return Crystals.concatenate(parts)[torch.argsort(order)]
 
 
 def _placed(state: State) -> Crystals:
@@ -182,25 +122,28 @@ def _best(model: Model, sites: Sites, draws: list[State]) -> State:
     return best
 
 
-def steps_downhill(model: Model, asked: int | None = None, *, fast: bool = False) -> int:
-    """Steps that a crystal takes downhill: as asked, or as many as usual, none where the model knows no way.
+def resolve_surrogate_steps(
+    model: Model, requested: int | None = None, *, fast: bool = False, settings: SamplingSettings = USUAL_SAMPLING
+) -> int:
+    """Steps of surrogate relaxation: as requested, or as many as usual, none where the model has learned no energies.
 
     Args:
-        model: whose discriminator leads.
-        asked: steps asked for, if any.
+        model: whose energies lead.
+        requested: steps requested, if any.
         fast: whether all is to be fast.
+        settings: say how many are usual.
 
     Raises:
-        InputError: if steps are asked for and the model has learned no energies.
+        InputError: if steps are requested and the model has learned no energies.
     """
-    if asked and not model.knows_energies:
+    if requested and not model.knows_energies:
         raise InputError(
-            f"model {model.name!r} has learned no energies, so it cannot refine crystals; ask for 0 steps, or train"
-            " with energies.systems above 0"
+            f"model {model.name!r} has learned no energies, so it cannot relax crystals; ask for 0 surrogate relaxation"
+            " steps, or train with energies.systems above 0"
         )
-    if asked is not None:
-        return asked
-    return REFINE_STEPS if model.knows_energies and not fast else 0
+    if requested is not None:
+        return requested
+    return settings.surrogate_steps if model.knows_energies and not fast else 0
 
 
 class Sampler:
@@ -217,13 +160,15 @@ class Sampler:
         temperature: of the choice of templates: below 1 likely ones come even earlier, above 1 unlikely ones too.
         explore: share of the draws that go to templates which no crystal of the pool has, put together from the
             compositions of the pool and the positions of any space group.
-        n_draws: ways to fill a template, of which the discriminator chooses one; by default ``N_DRAWS``, or one where
+        n_draws: ways to fill a template, of which the score chooses one; by default as the settings say, or one where
             all is to be fast.
         fast: one pass through the generator, which is faster and less often right.
         guided: whether anything but the prior weighs templates: for a formula how familiar they are, for a system how
-            likely something new is to come of them, and among those of one formula the discriminator's score of
-            crystals that they are filled with on trial.
-        n_refine: steps that every crystal takes downhill, see ``fill``; by default as ``steps_downhill`` says.
+            likely something new is to come of them, and among those of one formula the score of crystals that they are
+            filled with on trial.
+        surrogate_steps: of the surrogate relaxation of every crystal, see ``fill``; by default as
+            ``resolve_surrogate_steps`` says.
+        settings: how much work goes into it, and what weighs how much.
 
     Raises:
         InputError: if nothing fits the request; the message names what would.
@@ -244,15 +189,17 @@ class Sampler:
         n_draws: int | None = None,
         fast: bool = False,
         guided: bool = True,
-        n_refine: int | None = None,
+        surrogate_steps: int | None = None,
+        settings: SamplingSettings = USUAL_SAMPLING,
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
-        self._n_draws = n_draws or (1 if fast else N_DRAWS)
+        self._settings = settings
+        self._n_draws = n_draws or (1 if fast else settings.n_draws)
         self._n_passes = 1 if fast else model.generator.n_passes
         # Who names a formula asks for its structure, who names a system asks for what is not known.
-        self._recall, self._seek_new = formula is not None and not fast, formula is None
+        self._use_prototypes, self._seek_new = formula is not None and not fast, formula is None
         self._min_atoms, self._max_atoms = min_atoms, max_atoms
-        self._n_refine = steps_downhill(model, n_refine, fast=fast)
+        self._surrogate_steps = resolve_surrogate_steps(model, surrogate_steps, fast=fast, settings=settings)
         self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
 
@@ -263,81 +210,89 @@ class Sampler:
         space_group_number: int | None,
         explore: float,
     ) -> WeightedTemplates:
-        everything = decorate(self.model.pool, elements if formula is None else sorted(formula))
-        everything = everything[(everything.num_atoms >= self._min_atoms) & (everything.num_atoms <= self._max_atoms)]
+        settings = self._settings
+        fitting = decorate(self.model.pool, elements if formula is None else sorted(formula))
+        fitting = fitting[(fitting.num_atoms >= self._min_atoms) & (fitting.num_atoms <= self._max_atoms)]
         if formula is not None:
-            counts = element_counts(everything, sorted(formula))
+            counts = element_counts(fitting, sorted(formula))
             unit = torch.tensor([formula[z] for z in sorted(formula)])
-            everything = everything[(counts * unit.sum() == counts.sum(1, keepdim=True) * unit).all(1)]
-        found = everything
+            fitting = fitting[(counts * unit.sum() == counts.sum(1, keepdim=True) * unit).all(1)]
+        own = fitting
         if space_group_number is not None:
-            found = everything[everything.space_group_number == space_group_number]
+            own = fitting[fitting.space_group_number == space_group_number]
 
-        more = found[:0]
+        more = own[:0]
         if formula is not None and space_group_number is not None:
-            explore = max(explore, FEW_SHARE) if len(found) < FEW_TEMPLATES else explore
+            explore = max(explore, settings.few_share) if len(own) < settings.few_templates else explore
             if explore:
                 more = self._enumerate(formula, space_group_number)
-        elif explore and len(everything):
+        elif explore and len(fitting):
             more = random_templates(
-                everything, N_EXPLORED, self.rng, max_sites=MAX_SITES, space_group_number=space_group_number
+                fitting,
+                settings.n_explored,
+                self.rng,
+                max_sites=settings.max_sites,
+                space_group_number=space_group_number,
             )
         if len(more):
-            known = set(found.names())
+            known = set(own.names())
             more = more[[k for k, name in enumerate(more.names()) if name not in known]]
-        if len(found) == len(more) == 0:
+        if len(own) == len(more) == 0:
             raise InputError(self._nothing_fits(formula, space_group_number))
-        share = 0.0 if len(more) == 0 else 1.0 if len(found) == 0 else explore
-        weights = torch.cat([(1 - share) * self._likelihood(found), share * self._likelihood(more)])
-        return WeightedTemplates(templates=Templates.concatenate([found, more]), weights=weights)
+        share = 0.0 if len(more) == 0 else 1.0 if len(own) == 0 else explore
+        weights = torch.cat([(1 - share) * self._likelihood(own), share * self._likelihood(more)])
+        return WeightedTemplates(templates=Templates.concatenate([own, more]), weights=weights)
 
     def _likelihood(self, templates: Templates) -> Tensor:
         """How likely each template is beside the others, (n,), sum 1.
 
-        The discriminator has a say among templates of one formula, not between formulas. Of many templates the
-        likeliest are tried on, and the others left out.
+        The score has a say among templates of one formula, not between formulas. Of many templates the likeliest are
+        tried on, and the others left out.
         """
         weights = self.model.prior.log_weights(templates)
-        if self._guided and self._recall:
-            weights = weights + FAMILIARITY_WEIGHT * self.model.memory.familiarity(templates)
+        if self._guided and self._use_prototypes:
+            weights = weights + self._settings.likelihood_weight * self.model.library.substitution_likelihood(
+                templates
+            )
         if self._guided and self._seek_new:
-            weights = weights + self.model.memory.newness(templates)
+            weights = weights + self.model.library.good_turing_novelty(templates)
         weights = weights / self._temperature
         if not self._guided or len(templates) == 0:
             return torch.softmax(weights, 0)
-        tried = weights.topk(min(N_TRIED, len(templates))).indices.sort().values
+        tried = weights.topk(min(self._settings.n_tried, len(templates))).indices.sort().values
         chance, formula = torch.softmax(weights[tried], 0), reduced_formula(templates[tried])
         share = torch.zeros_like(chance).index_add(0, formula, chance)[formula]
-        scores = TRIAL_WEIGHT * self._try(templates[tried])
+        scores = self._settings.trial_weight * self._try(templates[tried])
         within = softmax(weights[tried] + scores / self._temperature, formula)
         return torch.zeros_like(weights).index_put((tried,), share * within)
 
     def _try(self, templates: Templates) -> Tensor:
         """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""
-        n_refine = min(self._n_refine, TRIAL_STEPS)
-        crystals = fill(
-            self.model, templates, self.rng, n_passes=self._n_passes, n_refine=n_refine, recall=self._recall
-        ).crystals
-        valid = strict_validity(crystals).valid
-        scores = torch.full((len(templates),), torch.nan, dtype=torch.float64)
-        scores[valid] = self.model.score(crystals[valid], templates.space_group_number[valid]).double()
+        scores = fill(
+            self.model,
+            templates,
+            self.rng,
+            n_passes=self._n_passes,
+            surrogate_steps=min(self._surrogate_steps, self._settings.trial_steps),
+            use_prototypes=self._use_prototypes,
+        ).score
         known = scores[~scores.isnan()]
         return scores.nan_to_num(float(known.min()) if len(known) else 0.0)
 
     def _enumerate(self, formula: dict[int, int], space_group_number: int) -> Templates:
         """All templates that fit; of very many some at random."""
-        unit = sum(formula.values())
-        found = self.model.pool[:0]
-        for size in possible_sizes(space_group_number, formula, self._max_atoms, MAX_SITES):
+        unit, max_sites = sum(formula.values()), self._settings.max_sites
+        templates = self.model.pool[:0]
+        for size in possible_sizes(space_group_number, formula, self._max_atoms, max_sites):
             if size < self._min_atoms:
                 continue
             counts = {z: n * size // unit for z, n in formula.items()}
             more = enumerate_templates(
-                space_group_number, counts, max_sites=MAX_SITES, limit=MAX_ENUMERATED, rng=self.rng
+                space_group_number, counts, max_sites=max_sites, limit=self._settings.max_enumerated, rng=self.rng
             )
             if more is not None:
-                found = Templates.concatenate([found, more])
-        return found
+                templates = Templates.concatenate([templates, more])
+        return templates
 
     def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None) -> str:
         from ase.data import chemical_symbols
@@ -353,7 +308,7 @@ class Sampler:
         name = "".join(f"{chemical_symbols[z]}{n if n > 1 else ''}" for z, n in formula.items())
         if space_group_number is None:
             return f"no template for {name} with {size}; allow more atoms or name a space group"
-        sizes = possible_sizes(space_group_number, formula, 4 * most, MAX_SITES)
+        sizes = possible_sizes(space_group_number, formula, 4 * most, self._settings.max_sites)
         allowed = (
             f"possible sizes are {', '.join(map(str, sizes[:6]))} atoms" if sizes else "no larger cell fits either"
         )
@@ -371,21 +326,14 @@ class Sampler:
         chosen, self._waiting = self._waiting[:n], self._waiting[n:]
         return chosen
 
-    def draw(self, n: int) -> Samples:
+    def draw(self, n: int) -> Draws:
         """The next n raw crystals; nothing is dropped."""
-        templates = self.choices.templates[self._next(n)]
-        filled = fill(
+        return fill(
             self.model,
-            templates,
+            self.choices.templates[self._next(n)],
             self.rng,
             n_draws=self._n_draws,
             n_passes=self._n_passes,
-            n_refine=self._n_refine,
-            recall=self._recall,
-        )
-        return Samples(
-            crystals=filled.crystals,
-            remembered=filled.remembered,
-            space_group_number=templates.space_group_number,
-            template_key=templates.names(),
+            surrogate_steps=self._surrogate_steps,
+            use_prototypes=self._use_prototypes,
         )

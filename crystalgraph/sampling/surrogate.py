@@ -1,20 +1,22 @@
-"""Move crystals downhill in the energy that a discriminator has learned, along what their templates leave free.
+"""Surrogate relaxation: crystals follow the forces and stress of a discriminator that has learned energies.
 
 Forces move the first atom of each orbit, pulled back through the operator of its site, and strains are projected on
-what the crystal system allows, as in the generator: the space group holds at every step.
+what the crystal system allows, as in the generator: what the template leaves free moves, the space group holds.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from crystalgraph.crystals.validity import strict_validity
-from crystalgraph.geometry.lattice import lattice_from_code, project_strain
+from crystalgraph.geometry.lattice import project_strain
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.energy_model import Heights, heights
-from crystalgraph.models.generator import Sites, State
+from crystalgraph.models.energy_model import LearnedEnergy, learned_energy
+from crystalgraph.models.sites import Sites, State
 
 #: Å for each eV/Å, and strain for each eV/atom: the inverse of usual force constants and elastic moduli.
 STEP, STRAIN_STEP = 0.06, 0.015
@@ -29,8 +31,8 @@ MAX_NEIGHBORS = 1000
 MOMENTUM = 0.5
 
 
-def refine(discriminator: Discriminator, sites: Sites, state: State, n_steps: int) -> State:
-    """Take some steps downhill.
+def relax_on_surrogate(discriminator: Discriminator, sites: Sites, state: State, n_steps: int) -> State:
+    """Take some steps of a relaxation with momentum.
 
     Args:
         discriminator: has learned energies; on the device of the sites.
@@ -39,33 +41,33 @@ def refine(discriminator: Discriminator, sites: Sites, state: State, n_steps: in
         n_steps: how many.
 
     Returns:
-        The crystals after the last step; one that is not strictly valid then, or has not come to lie lower, is left as
-        it was.
+        The crystals after the last step; one that is not strictly valid then, or has no lower energy, is left as it
+        was.
     """
     if n_steps == 0:
         return state
-    first = found = _heights(discriminator, sites, state)
-    now, velocity, strain_velocity = state, torch.zeros_like(state.u), torch.zeros_like(state.lattice)
+    first = learned = _learned_energy(discriminator, sites, state)
+    now, velocity, strain_velocity = state, torch.zeros_like(state.parametrised.u), torch.zeros_like(state.lattice)
     for _ in range(n_steps):
-        velocity = _bounded(MOMENTUM * velocity + STEP * found.forces[sites.orbits.representative], MAX_MOVE)
-        strain_velocity = _bounded(MOMENTUM * strain_velocity - STRAIN_STEP * found.strain_energy, MAX_STRAIN)
+        velocity = _bounded(MOMENTUM * velocity + STEP * learned.forces[sites.orbits.representative], MAX_MOVE)
+        strain_velocity = _bounded(MOMENTUM * strain_velocity - STRAIN_STEP * learned.strain_energy, MAX_STRAIN)
         now = _moved(sites, now, velocity, strain_velocity)
-        found = _heights(discriminator, sites, now)
-    lower = found.e_above_hull < first.e_above_hull
+        learned = _learned_energy(discriminator, sites, now)
+    lower = learned.e_above_hull < first.e_above_hull
     valid = strict_validity(now.crystals.to(device="cpu", dtype=torch.float64)).valid
     return now.where(lower & valid.to(lower.device), sites, state)
 
 
-def _heights(discriminator: Discriminator, sites: Sites, state: State) -> Heights:
-    """Heights and their slopes; infinite and flat where atoms have absurdly many neighbours."""
+def _learned_energy(discriminator: Discriminator, sites: Sites, state: State) -> LearnedEnergy:
+    """The learned energies; infinite, without forces or stress, where atoms have absurdly many neighbours."""
     crystals = state.crystals
     cells = crystals.lattice, crystals.frac_coords, crystals.num_atoms
     fine = searchable_cells(*cells, discriminator.cutoff, max_candidates=MAX_NEIGHBORS)
-    found = heights(discriminator, discriminator.graph(crystals, searchable=fine), sites.space_group_number)
-    return Heights(
-        e_above_hull=found.e_above_hull.masked_fill(~fine, torch.inf),
-        forces=found.forces.nan_to_num(0, 0, 0),
-        strain_energy=found.strain_energy.nan_to_num(0, 0, 0),
+    learned = learned_energy(discriminator, discriminator.graph(crystals, searchable=fine), sites.space_group_number)
+    return LearnedEnergy(
+        e_above_hull=learned.e_above_hull.masked_fill(~fine, torch.inf),
+        forces=learned.forces.nan_to_num(0, 0, 0),
+        strain_energy=learned.strain_energy.nan_to_num(0, 0, 0),
     )
 
 
@@ -80,6 +82,6 @@ def _moved(sites: Sites, state: State, move: Tensor, strain: Tensor) -> State:
     frac = torch.linalg.solve_ex(state.lattice.transpose(1, 2)[sites.batch], move).result
     change_u = torch.einsum("nij,nj->ni", sites.pseudo_inverse, frac) * sites.free
     change_volume, change_shape = project_strain(sites.system, strain)
-    log_volume, shape, u = state.log_volume + change_volume, state.shape + change_shape, state.u + change_u
-    lattice = lattice_from_code(sites.system, log_volume, shape)
-    return State(log_volume=log_volume, shape=shape, lattice=lattice, u=u, crystals=sites.orbits.expand(lattice, u))
+    own = state.parametrised
+    moved = replace(own, log_volume=own.log_volume + change_volume, shape=own.shape + change_shape, u=own.u + change_u)
+    return State.of(sites, moved)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crystalgraph.chemistry.elements import max_common_oxidation_state
-from crystalgraph.symmetry.decorate import decorations, number_of_species
+from crystalgraph.symmetry.species import binds_its_anions, number_of_species
+from crystalgraph.symmetry.substitute import substitutions
 from crystalgraph.symmetry.template import Templates
 
 
@@ -56,10 +56,7 @@ def decorate(pool: Templates, elements: list[int]) -> Templates:
     pool = pool[number_of_species(pool) == len(elements)]
     if len(pool) == 0:
         return pool
-    ((_, species),) = decorations(pool, elements)
-    templates = pool.replace_species(species)
-    highest = max_common_oxidation_state()[templates.atomic_numbers] * templates.multiplicity
-    charge = torch.zeros(len(templates), dtype=highest.dtype).index_add(0, templates.batch, highest)
-    templates = templates[charge >= 0]
+    ((_, templates),) = substitutions(pool, elements)
+    templates = templates[binds_its_anions(templates)]
     first, _ = templates.distinct()
     return templates[first]

@@ -15,6 +15,9 @@ DEFAULT_SYSTEM = "Nb-O"
 MAX_ATOMS = 100
 """Largest primitive cell that can be asked for; training saw far smaller ones."""
 
+USUAL_NUM, SELECTED_PER_RELAXATION = 100, 3
+"""Crystals to select where nobody says how many: in all, and for each relaxation; a good third of them is relaxed."""
+
 MAX_NUM = 1_000_000
 TEMPERATURES = 0.1, 10.0
 MAX_REFINE = 1000
@@ -31,14 +34,14 @@ class GenerationRequest:
         ranges: bounds on ratios and fractions of elements that every crystal keeps.
         space_group_number: every crystal has this group, 1 to 230, or a supergroup of it.
         max_atoms: most atoms in the primitive cell.
-        num: distinct crystals to keep; samples to draw if ``raw``.
-        raw: keep every sample as the generator makes it, in draw order, whatever its verdicts.
+        num: distinct crystals to select; samples to draw if ``raw``.
+        raw: select every sample as the generator makes it, in draw order, whatever its verdicts.
         seed: of all random numbers, 0 to 2⁶³ − 1.
         temperature: of the choice of templates, 0.1 to 10: below 1 likely ones come even earlier, above 1 later.
         explore: share of the draws that go to templates which no crystal learned from has, 0 to 1.
         fast: draw each crystal in one go instead of in several passes and choosing the best of several.
-        refine: steps that each crystal takes downhill in the energy that the discriminator has learned; None: as many
-            as usual, none if ``fast``, or if the model has learned no energies.
+        refine: steps of surrogate relaxation that each crystal takes in the energy that the model has learned; None: as
+            many as usual, none if ``fast``, or if the model has learned no energies.
 
     Raises:
         InputError: if a value is not allowed, or values contradict each other.
@@ -49,7 +52,7 @@ class GenerationRequest:
     ranges: tuple[StoichiometricRange, ...] = ()
     space_group_number: int | None = None
     max_atoms: int = 20
-    num: int = 100
+    num: int = USUAL_NUM
     raw: bool = False
     seed: int = 0
     temperature: float = 1.0
@@ -66,7 +69,7 @@ class GenerationRequest:
         _check("temperature", self.temperature, *TEMPERATURES, "1 draws templates as often as they are likely")
         _check("explore", self.explore, 0, 1, "it is a share: 0.5 gives half of the draws to templates never seen")
         if self.refine is not None:
-            _check("steps downhill", self.refine, 0, MAX_REFINE, "0 leaves crystals as they are drawn, 20 are usual")
+            _check("surrogate relaxation steps", self.refine, 0, MAX_REFINE, "0 leaves crystals as drawn, 20 are usual")
         _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
         smallest = self.formula.num_atoms if self.formula else len(self.system)
         if smallest > self.max_atoms:
@@ -131,7 +134,7 @@ class GenerationRequest:
         temperature = "" if self.temperature == 1 else f", temperature {self.temperature:g}"
         explore = "" if self.explore == 0 else f", explore {self.explore:g}"
         fast = ", fast" if self.fast else ""
-        refine = "" if self.refine is None else f", {self.refine} steps downhill"
+        refine = "" if self.refine is None else f", {self.refine} surrogate relaxation steps"
         asked = f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}"
         return f"{asked}, {atoms}, seed {self.seed}{temperature}{explore}{fast}{refine}"
 
@@ -151,6 +154,31 @@ class GenerationRequest:
             "fast": self.fast,
             "refine": self.refine,
         }
+
+
+def usual_num(relax: int | None) -> int:
+    """Crystals to select where nobody says how many.
+
+    Args:
+        relax: most that are to be relaxed; None for none.
+
+    Raises:
+        InputError: if nothing would be relaxed.
+    """
+    if relax is None:
+        return USUAL_NUM
+    check_relax(relax)
+    return SELECTED_PER_RELAXATION * relax
+
+
+def check_relax(relax: int) -> None:
+    """Refuse to relax nothing.
+
+    Raises:
+        InputError: if the number of crystals to relax is below 1.
+    """
+    if relax < 1:
+        raise InputError(f"relax {relax} relaxes nothing; give the most crystals to relax, 1 or more")
 
 
 def _check(what: str, value: float, lowest: float, highest: float, advice: str) -> None:

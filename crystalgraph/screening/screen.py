@@ -1,107 +1,83 @@
-"""What becomes of each raw crystal: it is kept, or lost at one gate for one reason.
+"""What becomes of each raw crystal: it is selected, or lost at one filter for one reason.
 
-The gates, in order: *strict* (physically possible) and *composition* (what was asked for, and sound chemistry), through
-which every crystal goes at once; then, best of each formula first and until enough are kept, *symmetry* (the asked
-space group or a supergroup, where one was asked for) and *copy* (equal to a crystal kept before). What is left is
-*outranked*.
+The filters, in order: *strict* (physically possible) and *composition* (what was requested, and sound chemistry),
+through which every crystal goes at once; then, best of each formula first and until enough are selected, *symmetry*
+(the requested space group or a supergroup, where one was requested) and *copy* (equal to a crystal selected before).
+What is left is *not selected*.
 
-A raw run has no gates: everything is kept, with its verdicts.
+A raw run has no filters: everything is selected, with its verdicts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from math import isfinite, nan
+from dataclasses import dataclass, replace
+from math import isfinite
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from crystalgraph.chemistry.filter import CompositionFilter
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import NOT_FOUND, is_supergroup, space_groups
-from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.screening.rank import rank_by_formula
 from crystalgraph.screening.request import GenerationRequest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-KEPT, STRICT, COMPOSITION, SYMMETRY, COPY, OUTRANKED = "kept", "strict", "composition", "symmetry", "copy", "outranked"
+    from crystalgraph.sampling.draws import Draws
 
-GATES = (STRICT, COMPOSITION, SYMMETRY, COPY, OUTRANKED)
+SELECTED, STRICT, COMPOSITION, SYMMETRY, COPY = "selected", "strict", "composition", "symmetry", "copy"
+NOT_SELECTED = "not selected"
+
+FILTERS = (STRICT, COMPOSITION, SYMMETRY, COPY, NOT_SELECTED)
 """Where a sample can be lost, in order."""
 
 
 EXACT, SUPERGROUP, OTHER = "exact", "supergroup", "other"
-"""How the space group that is found relates to the one that was asked for."""
-
-
-class Drawn(Protocol):
-    """Raw crystals with the templates they were made from."""
-
-    @property
-    def crystals(self) -> Crystals:
-        """The crystals in draw order."""
-
-    @property
-    def remembered(self) -> Tensor:
-        """Whether each set out from a training crystal, (n,), bool."""
-
-    @property
-    def space_group_number(self) -> Tensor:
-        """Of the templates, (n,)."""
-
-    @property
-    def template_key(self) -> list[str]:
-        """Names of the templates, length n."""
-
-
-Score = Callable[[Crystals, Tensor], Tensor]
-"""(crystals, space group numbers of their templates) -> one number each, higher is better."""
+"""How the space group of a crystal relates to the one that was requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One raw crystal, its verdicts and its fate; the columns of ``candidates.csv``.
+    """One raw crystal, its verdicts and its status; the columns of ``candidates.csv``.
 
     Attributes:
         draw: position in draw order, from 0.
         formula: reduced formula.
         num_atoms: atoms in the primitive cell.
         template: space group, and Wyckoff letters with the element on each.
-        remembered: whether it set out from a training crystal with the asked elements in its place, not from noise.
-        space_group_asked: of the request, or of the template where the request leaves it open.
-        space_group_found: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
-        symmetry: "exact" if found is asked, "supergroup", "other", or empty where nothing was found.
+        from_prototype: whether it set out from a training crystal with the requested elements in its place, not from
+            noise.
+        space_group_requested: of the request, or of the template where the request leaves it open.
+        space_group: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
+        symmetry_match: "exact" if that is the requested one, "supergroup", "other", or empty where there is none.
         strictly_valid: see `crystalgraph.crystals.validity`.
         min_reduced_distance: shortest distance over the sum of covalent radii; infinite if beyond what was searched.
         density: g/cm³.
         volume_per_atom: Å³.
         charge_neutral: whether some assignment of oxidation states sums to zero; reported, never filtered by.
         plausibility: of the composition, 0 to 1; None if it was not asked for.
-        score: of the discriminator, higher is better; NaN for what is not strictly valid.
-        fate: "kept" or the gate where the sample was lost.
+        score: of the model, higher is better; NaN for what is not strictly valid.
+        status: "selected" or the filter where the sample was lost.
         reason: why it was lost. In a raw run, why it would have been.
-        rank: 1 for the best of the kept; None for the others, and in a raw run.
-        file: name of its files without extension, None if it was not kept.
+        rank: 1 for the best of the selected; None for the others, and in a raw run.
+        file: name of its files without extension, None if it was not selected.
     """
 
     draw: int
     formula: str
     num_atoms: int
     template: str
-    remembered: bool
-    space_group_asked: int
-    space_group_found: int | None = None
-    symmetry: str = ""
+    from_prototype: bool
+    space_group_requested: int
+    space_group: int | None = None
+    symmetry_match: str = ""
     strictly_valid: bool
     min_reduced_distance: float
     density: float
@@ -109,52 +85,47 @@ class Sample:
     charge_neutral: bool
     plausibility: float | None
     score: float
-    fate: str = ""
+    status: str = ""
     reason: str = ""
     rank: int | None = None
     file: str | None = None
 
 
-COLUMNS = tuple(field.name for field in fields(Sample))
-
-
 class Screen:
-    """Judges raw crystals, batch after batch, and remembers what it kept.
+    """Judges raw crystals, batch after batch, and remembers what it selected.
 
     Args:
         request: what is asked for.
         composition: which compositions may stay.
-        score: what a discriminator makes of crystals.
 
     Attributes:
         request: as given.
         composition: as given.
         samples: all samples judged so far, in draw order.
-        structures: the kept crystals, in the order in which they were chosen (of a raw run: in draw order).
+        structures: the selected crystals, in the order in which they were chosen (of a raw run: in draw order).
         draws: position in draw order of each of them.
         seconds: stage -> seconds spent in it.
     """
 
-    def __init__(self, request: GenerationRequest, composition: CompositionFilter, score: Score) -> None:
+    def __init__(self, request: GenerationRequest, composition: CompositionFilter) -> None:
         self.request = request
         self.composition = composition
         self.samples: list[Sample] = []
         self.structures: list[Structure] = []
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._score = score
         self.draws: list[int] = []
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._index = ReferenceIndex()
         self._open: dict[int, Crystals] = {}
         self._passed: list[int] = []
 
     @property
-    def n_kept(self) -> int:
-        """How many crystals are kept so far."""
+    def n_selected(self) -> int:
+        """How many crystals are selected so far."""
         return len(self.structures)
 
     @property
     def n_passed(self) -> int:
-        """How many crystals passed the first two gates so far."""
+        """How many crystals passed the first two filters so far."""
         return len(self._passed)
 
     @contextmanager
@@ -166,28 +137,27 @@ class Screen:
         finally:
             self.seconds[stage] += perf_counter() - start
 
-    def judge(self, drawn: Drawn) -> None:
-        """Send a batch of raw crystals through the first two gates; of a raw run, keep them all.
+    def judge(self, draws: Draws) -> None:
+        """Send a batch of raw crystals through the first two filters; of a raw run, select them all.
 
         Args:
-            drawn: the next crystals in draw order.
+            draws: the next crystals in draw order.
         """
-        crystals = drawn.crystals
         with self.timed("strict"):
-            validity = strict_validity(crystals)
+            validity = draws.validity
         with self.timed("score"):
-            scores = _scores(self._score, drawn, validity.valid)
+            scores = draws.score.tolist()
         with self.timed("composition"):
-            verdicts = self.composition.check(_formulas(crystals))
+            verdicts = self.composition.check(_formulas(draws.crystals))
         decide = self._note if self.request.raw else self._enter
         for k, verdict in enumerate(verdicts):
             sample = Sample(
                 draw=len(self.samples),
                 formula=str(verdict.formula),
-                num_atoms=int(crystals.num_atoms[k]),
-                template=drawn.template_key[k],
-                remembered=bool(drawn.remembered[k]),
-                space_group_asked=self.request.space_group_number or int(drawn.space_group_number[k]),
+                num_atoms=int(draws.crystals.num_atoms[k]),
+                template=draws.template_names[k],
+                from_prototype=bool(draws.from_prototype[k]),
+                space_group_requested=self.request.space_group_number or int(draws.space_group_number[k]),
                 strictly_valid=bool(validity.valid[k]),
                 min_reduced_distance=float(validity.min_reduced_distance[k]),
                 density=float(validity.density[k]),
@@ -197,70 +167,70 @@ class Screen:
                 score=scores[k],
                 reason=validity.reasons[k] or verdict.reason,
             )
-            self.samples.append(decide(sample, crystals[k]))
+            self.samples.append(decide(sample, draws.crystals[k]))
 
     def best_first(self) -> list[int]:
-        """The draws that passed the first two gates, by the share of those of their formula that score higher."""
+        """The draws that passed the first two filters, by the share of those of their formula that score higher."""
         passed = [self.samples[draw] for draw in self._passed]
         order = rank_by_formula([sample.score for sample in passed], [sample.formula for sample in passed])
         return [self._passed[position] for position in order]
 
     def choose(self, num: int) -> None:
-        """Keep more of the crystals that passed the first two gates, the best of each formula first.
+        """Select more of the crystals that passed the first two filters, the best of each formula first.
 
         Args:
-            num: crystals to be kept in all; fewer are if too many are copies or of another group.
+            num: crystals to be selected in all; fewer are if too many are copies or of another group.
         """
         for draw in self.best_first():
-            if self.n_kept >= num:
+            if self.n_selected >= num:
                 return
             if draw in self._open:
                 self.samples[draw] = self._decide(self.samples[draw], self._open.pop(draw))
 
     def close(self) -> None:
-        """Give up all that was neither kept nor lost."""
-        reason = f"{self.n_kept} others came first, the best of each formula"
+        """Give up all that was neither selected nor lost."""
+        reason = f"{self.n_selected} others came first, the best of each formula"
         for draw in self._open:
-            self.samples[draw] = replace(self.samples[draw], fate=OUTRANKED, reason=reason)
+            self.samples[draw] = replace(self.samples[draw], status=NOT_SELECTED, reason=reason)
         self._open.clear()
 
     def _enter(self, sample: Sample, crystal: Crystals) -> Sample:
-        """The sample with its fate if it is lost at one of the first two gates; otherwise its fate is open."""
+        """The sample with its status if it is lost at one of the first two filters; otherwise its status is open."""
         if not sample.strictly_valid:
-            return replace(sample, fate=STRICT)
+            return replace(sample, status=STRICT)
         if sample.reason:
-            return replace(sample, fate=COMPOSITION)
+            return replace(sample, status=COMPOSITION)
         self._open[sample.draw] = crystal
         self._passed.append(sample.draw)
         return sample
 
     def _decide(self, sample: Sample, crystal: Crystals) -> Sample:
-        """The sample with its fate; the crystal is kept if it passes the last two gates."""
+        """The sample with its status; the crystal is selected if it passes the last two filters."""
         (structure,) = to_structures(crystal)
         with self.timed("symmetry"):
             sample = _with_symmetry(sample, structure)
-        if self.request.space_group_number is not None and sample.symmetry not in (EXACT, SUPERGROUP):
-            found = f"space group {sample.space_group_found}" if sample.space_group_found else "no space group"
-            return replace(sample, fate=SYMMETRY, reason=f"spglib finds {found}")
+        if self.request.space_group_number is not None and sample.symmetry_match not in (EXACT, SUPERGROUP):
+            group = f"space group {sample.space_group}" if sample.space_group else "no space group"
+            return replace(sample, status=SYMMETRY, reason=f"spglib finds {group}")
         with self.timed("copies"):
             equal = self._index.find(structure)
         if equal >= 0:
-            return replace(sample, fate=COPY, reason=f"equal to sample {self.draws[equal]}")
+            return replace(sample, status=COPY, reason=f"equal to sample {self.draws[equal]}")
         self._index.add(structure)
-        return self._keep(sample, structure)
+        return self._select(sample, structure)
 
     def _note(self, sample: Sample, crystal: Crystals) -> Sample:
-        """The sample with its verdicts, kept whatever they are."""
+        """The sample with its verdicts, selected whatever they are."""
         (structure,) = to_structures(crystal)
         if isfinite(sample.density):
             with self.timed("symmetry"):
                 sample = _with_symmetry(sample, structure)
-        return self._keep(sample, structure)
+        return self._select(sample, structure)
 
-    def _keep(self, sample: Sample, structure: Structure) -> Sample:
+    def _select(self, sample: Sample, structure: Structure) -> Sample:
         self.structures.append(structure)
         self.draws.append(sample.draw)
-        return replace(sample, fate=KEPT)
+        return replace(sample, status=SELECTED)
 
 
 def _formulas(crystals: Crystals) -> list[Formula]:
@@ -268,20 +238,12 @@ def _formulas(crystals: Crystals) -> list[Formula]:
     return [Formula.from_atomic_numbers(numbers.tolist()) for numbers in atoms]
 
 
-def _scores(score: Score, drawn: Drawn, valid: Tensor) -> list[float]:
-    """Scores of the strictly valid crystals, NaN for the others, whose graphs could be of any size."""
-    scores = torch.full((len(valid),), nan, dtype=torch.float64)
-    if bool(valid.any()):
-        scores[valid] = score(drawn.crystals[valid], drawn.space_group_number[valid]).to(scores)
-    return scores.tolist()
-
-
 def _with_symmetry(sample: Sample, structure: Structure) -> Sample:
-    (found,) = space_groups([structure])
-    if found == NOT_FOUND:
+    (group,) = space_groups([structure])
+    if group == NOT_FOUND:
         return sample
-    if found == sample.space_group_asked:
-        relation = EXACT
+    if group == sample.space_group_requested:
+        match = EXACT
     else:
-        relation = SUPERGROUP if is_supergroup(found, sample.space_group_asked) else OTHER
-    return replace(sample, space_group_found=found, symmetry=relation)
+        match = SUPERGROUP if is_supergroup(group, sample.space_group_requested) else OTHER
+    return replace(sample, space_group=group, symmetry_match=match)

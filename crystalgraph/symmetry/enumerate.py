@@ -38,20 +38,20 @@ def placements(space_group_number: int, num_atoms: int, max_sites: int) -> tuple
     size = {row: int(table.multiplicity[row]) for row in rows}
     free = {row: bool(table.free[row].any()) for row in rows}
     level: list[tuple[tuple[int, ...], int]] = [((), 0)]
-    found: list[tuple[int, ...]] = []
+    placed: list[tuple[int, ...]] = []
     for _ in range(max_sites):
         following = []
         for chosen, used in level:
             start = 0 if not chosen else rows.index(chosen[-1]) + (not free[chosen[-1]])
             for row in rows[start:]:
                 if used + size[row] == num_atoms:
-                    found.append((*chosen, row))
+                    placed.append((*chosen, row))
                 elif used + size[row] < num_atoms:
                     following.append(((*chosen, row), used + size[row]))
-        if len(found) >= MAX_PLACEMENTS or not following:
+        if len(placed) >= MAX_PLACEMENTS or not following:
             break
         level = following[: 10 * MAX_PLACEMENTS]
-    return tuple(found[:MAX_PLACEMENTS])
+    return tuple(placed[:MAX_PLACEMENTS])
 
 
 def is_possible(space_group_number: int, counts: dict[int, int], max_sites: int) -> bool:
@@ -108,9 +108,9 @@ def random_templates(
     Returns:
         At most n; few or none where hardly anything fits.
     """
-    found, n_found = compositions[:0], 0
+    templates, n_templates = compositions[:0], 0
     for _ in range(TRIES * n // PER_TRY):
-        if n_found >= n:
+        if n_templates >= n:
             break
         picked = compositions[int(torch.randint(len(compositions), (1,), generator=rng))]
         group = space_group_number or int(torch.randint(1, N_SPACE_GROUPS + 1, (1,), generator=rng))
@@ -119,9 +119,9 @@ def random_templates(
             counts[z] = counts.get(z, 0) + multiplicity
         more = enumerate_templates(group, counts, max_sites=max_sites, limit=PER_TRY, rng=rng)
         if more is not None:
-            found, n_found = Templates.concatenate([found, more]), n_found + len(more)
-    first, _ = found.distinct()
-    return found[first[:n]]
+            templates, n_templates = Templates.concatenate([templates, more]), n_templates + len(more)
+    first, _ = templates.distinct()
+    return templates[first[:n]]
 
 
 def enumerate_templates(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.errors import CrystalgraphError
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 
@@ -24,22 +25,23 @@ _SHIFTS = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3)), dtype=f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parametrised:
-    """Crystals as templates with parameters; ``expand(templates, lattice, u)`` gives them back.
+class Extraction:
+    """What became of crystals whose symmetry was looked for.
 
     Attributes:
-        templates: one per crystal.
-        lattice: conventional lattices, standard setting, rows, (n_crystals, 3, 3), Å, float64.
-        u: parameters of each site, (n_sites, 3), in [0, 1), float64; 0 where not free.
-        source: position in the input of each crystal, (n_crystals,).
+        parametrised: those whose template was found; float64, site parameters in [0, 1) and 0 where not free.
+        source: position in the input of each of them, (n,).
         failures: why an input crystal is missing, by its position in the input.
     """
 
-    templates: Templates
-    lattice: Tensor
-    u: Tensor
+    parametrised: ParametrisedTemplates
     source: Tensor
     failures: dict[int, str]
+
+    @property
+    def templates(self) -> Templates:
+        """The templates without their parameters."""
+        return self.parametrised.templates
 
 
 class ExtractionError(CrystalgraphError):
@@ -85,36 +87,36 @@ def extract_one(
     logging.getLogger("moyo").setLevel(logging.ERROR)
     cell = moyopy.Cell(basis=lattice.tolist(), positions=frac_coords.tolist(), numbers=atomic_numbers.tolist())
     try:
-        found = moyopy.MoyoDataset(cell, symprec=symprec, setting=moyopy.Setting.standard())
+        symmetry = moyopy.MoyoDataset(cell, symprec=symprec, setting=moyopy.Setting.standard())
     except Exception as error:  # moyopy raises bare exceptions of several kinds from Rust
         raise ExtractionError(f"symmetry search failed: {error}") from error
     table = wyckoff_table()
-    first, conventional = table.first_position(found.number), np.array(found.std_cell.basis)
-    to_conventional = np.array(found.prim_std_cell.basis) @ np.linalg.inv(conventional)
-    x = np.array(found.prim_std_cell.positions) @ to_conventional
+    first, conventional = table.first_position(symmetry.number), np.array(symmetry.std_cell.basis)
+    to_conventional = np.array(symmetry.prim_std_cell.basis) @ np.linalg.inv(conventional)
+    x = np.array(symmetry.prim_std_cell.positions) @ to_conventional
     orbit_of = np.full(len(x), -1)
     letter_of = [""] * len(x)
-    for atom, target in enumerate(found.mapping_std_prim):
+    for atom, target in enumerate(symmetry.mapping_std_prim):
         if orbit_of[target] < 0:
-            orbit_of[target], letter_of[target] = found.orbits[atom], found.wyckoffs[atom]
+            orbit_of[target], letter_of[target] = symmetry.orbits[atom], symmetry.wyckoffs[atom]
     # Two input orbits that are one in the primitive cell share the standard atoms, so number orbits by those.
     rows, species, parameters = [], [], []
-    centring = table.centring[found.number].numpy()
+    centring = table.centring[symmetry.number].numpy()
     for orbit in np.unique(orbit_of):
         atoms = np.flatnonzero(orbit_of == orbit)
         letter = letter_of[atoms[0]]
         index = table.letter.index(letter, first)
-        same_size = [r for r in table.positions(found.number) if table.multiplicity[r] == len(atoms) and r != index]
+        same_size = [r for r in table.positions(symmetry.number) if table.multiplicity[r] == len(atoms) and r != index]
         row, u, residual = _solve_orbit(x[atoms] % 1.0, [index, *same_size], centring)
         if residual > FIT_TOLERANCE or int(table.multiplicity[row]) != len(atoms):
-            raise ExtractionError(f"orbit {letter} of group {found.number} fits no position (off by {residual:.3f})")
+            raise ExtractionError(f"orbit {letter} of group {symmetry.number} fits no position (off by {residual:.3f})")
         rows.append(row)
-        species.append(int(found.prim_std_cell.numbers[atoms[0]]))
+        species.append(int(symmetry.prim_std_cell.numbers[atoms[0]]))
         parameters.append(u * table.free[row].numpy())
-    return found.number, rows, species, conventional, np.array(parameters)
+    return symmetry.number, rows, species, conventional, np.array(parameters)
 
 
-def extract(crystals: Crystals, symprec: float = 0.02, n_jobs: int = 1) -> Parametrised:
+def extract(crystals: Crystals, symprec: float = 0.02, n_jobs: int = 1) -> Extraction:
     """Templates and parameters of many crystals; those that fail are listed with the reason.
 
     Args:
@@ -128,28 +130,30 @@ def extract(crystals: Crystals, symprec: float = 0.02, n_jobs: int = 1) -> Param
     numbers, ptr = crystals.atomic_numbers.numpy(), crystals.ptr.numpy()
 
     def chunk(indices: np.ndarray) -> list[tuple[int, list[int], list[int], np.ndarray, np.ndarray] | str]:
-        results: list[tuple[int, list[int], list[int], np.ndarray, np.ndarray] | str] = []
+        chunk_outcomes: list[tuple[int, list[int], list[int], np.ndarray, np.ndarray] | str] = []
         for i in indices:
             atoms = slice(ptr[i], ptr[i + 1])
             try:
-                results.append(extract_one(lattice[i], coords[atoms], numbers[atoms], symprec))
+                chunk_outcomes.append(extract_one(lattice[i], coords[atoms], numbers[atoms], symprec))
             except ExtractionError as error:
-                results.append(str(error))
-        return results
+                chunk_outcomes.append(str(error))
+        return chunk_outcomes
 
     parts = np.array_split(np.arange(len(crystals)), max(1, min(4 * n_jobs, len(crystals) // 500 + 1)))
-    found = [r for part in Parallel(n_jobs=n_jobs)(delayed(chunk)(p) for p in parts) for r in part]
-    good = [(i, r) for i, r in enumerate(found) if not isinstance(r, str)]
+    outcomes = [r for part in Parallel(n_jobs=n_jobs)(delayed(chunk)(p) for p in parts) for r in part]
+    good = [(i, r) for i, r in enumerate(outcomes) if not isinstance(r, str)]
     templates = Templates(
         space_group_number=torch.tensor([r[0] for _, r in good], dtype=torch.long),
         num_sites=torch.tensor([len(r[1]) for _, r in good], dtype=torch.long),
         position=torch.tensor([p for _, r in good for p in r[1]], dtype=torch.long),
         atomic_numbers=torch.tensor([z for _, r in good for z in r[2]], dtype=torch.long),
     )
-    return Parametrised(
-        templates=templates,
-        lattice=torch.from_numpy(np.array([r[3] for _, r in good]).reshape(-1, 3, 3)),
-        u=torch.from_numpy(np.concatenate([r[4] for _, r in good]) if good else np.zeros((0, 3))),
+    return Extraction(
+        parametrised=ParametrisedTemplates.from_lattice(
+            templates,
+            torch.from_numpy(np.array([r[3] for _, r in good]).reshape(-1, 3, 3)),
+            torch.from_numpy(np.concatenate([r[4] for _, r in good]) if good else np.zeros((0, 3))),
+        ),
         source=torch.tensor([i for i, _ in good], dtype=torch.long),
-        failures={i: r for i, r in enumerate(found) if isinstance(r, str)},
+        failures={i: r for i, r in enumerate(outcomes) if isinstance(r, str)},
     )

@@ -6,7 +6,7 @@ A template fixes composition and symmetry; a lattice and the free parameters u o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -80,10 +80,6 @@ class Templates:
         counts = self.num_sites[index]
         starts = torch.cumsum(self.num_sites, 0) - self.num_sites
         return torch.repeat_interleave(starts[index], counts) + ranges(counts)
-
-    def replace_species(self, atomic_numbers: Tensor) -> Templates:
-        """The same positions with other elements on them, (n_sites,)."""
-        return replace(self, atomic_numbers=atomic_numbers)
 
     @staticmethod
     def concatenate(batches: Sequence[Templates]) -> Templates:

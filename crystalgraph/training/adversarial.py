@@ -22,22 +22,18 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.generator import Generator, Sites, State
+from crystalgraph.models.generator import Generator
+from crystalgraph.models.sites import Sites, State
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.config import AdversarialConfig
-from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.descent import MAX_GRADIENT, update_average
 from crystalgraph.training.losses import distance_profile, roles
-from crystalgraph.training.warm_start import (
-    Filled,
-    random_passes,
-    real_state,
-    template_loss,
-)
+from crystalgraph.training.warm_start import Filled, random_recycling, template_loss
 
 
-def shake(crystals: Crystals, size: float, rng: torch.Generator) -> Crystals:
+def rattle(crystals: Crystals, size: float, rng: torch.Generator) -> Crystals:
     """Move every atom by Gaussian noise of a standard deviation in Å along each axis."""
     noise = size * torch.randn(crystals.frac_coords.shape, generator=rng).to(crystals.frac_coords)
     frac = torch.linalg.solve(crystals.lattice.transpose(1, 2)[crystals.batch], noise)
@@ -67,7 +63,7 @@ class Adversarial:
         self,
         generator: Generator,
         discriminator: Discriminator,
-        data: TemplateSet,
+        data: ParametrisedTemplates,
         config: AdversarialConfig,
         seed: int,
     ) -> None:
@@ -87,22 +83,24 @@ class Adversarial:
         cells = crystals.lattice.detach(), crystals.frac_coords.detach(), crystals.num_atoms
         return self.discriminator.graph(crystals, searchable=searchable_cells(*cells, self.discriminator.cutoff))
 
-    def _excess_repulsion(self, sites: Sites, made: State, real: State) -> Tensor:
+    def _excess_repulsion(self, sites: Sites, generated: State, real: State) -> Tensor:
         """By how much more atoms are too close than in the real crystals, a mean over the crystals."""
         role, radii = roles(sites), self.generator.radii
         with torch.no_grad():
             allowed = distance_profile(sites, role, real, radii).repulsion
-        return (distance_profile(sites, role, made, radii).repulsion - allowed).relu().mean()
+        return (distance_profile(sites, role, generated, radii).repulsion - allowed).relu().mean()
 
-    def _train_discriminator(self, real: PeriodicGraph, made: PeriodicGraph, groups: Tensor) -> tuple[Tensor, Tensor]:
+    def _train_discriminator(
+        self, real: PeriodicGraph, generated: PeriodicGraph, groups: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """One step; returns the loss and the margin between real and generated scores."""
         n = len(groups)
-        lengths = [g.edge_distances().detach().requires_grad_() for g in (real, made)]
-        real_score, made_score = (
-            self.discriminator(g, groups, distances=d) for g, d in zip((real, made), lengths, strict=True)
+        lengths = [g.edge_distances().detach().requires_grad_() for g in (real, generated)]
+        real_score, generated_score = (
+            self.discriminator(g, groups, distances=d) for g, d in zip((real, generated), lengths, strict=True)
         )
-        margin = real_score - made_score
-        penalty = gradient_penalty(real_score, lengths[0], n) + gradient_penalty(made_score, lengths[1], n)
+        margin = real_score - generated_score
+        penalty = gradient_penalty(real_score, lengths[0], n) + gradient_penalty(generated_score, lengths[1], n)
         loss = softplus(-margin).mean() + 0.5 * self.config.penalty * penalty
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -125,15 +123,15 @@ class Adversarial:
         data = self.data[self.batches(step)]
         warm = self._pool.submit(self._warm_gradients, data, step)  # on another core meanwhile
         sites = Sites.of(data.templates, dtype=torch.float32, device=self.generator.radii.device)
-        real = real_state(data, sites)
+        real = State.of(sites, data)
         first, last = config.noise
-        shaken = shake(real.crystals, last + (first - last) * left, rng)
+        rattled = rattle(real.crystals, last + (first - last) * left, rng)
         noise = self.generator.noise(sites, rng, hide=True)
-        made = self.generator.passes(sites, noise, random_passes(self.generator, rng))[-1]
-        excess = self._excess_repulsion(sites, made, real)
-        real_graph, made_graph = self._graph(shaken), self._graph(made.crystals)
+        generated = self.generator.recycle(sites, noise, random_recycling(self.generator, rng))[-1]
+        excess = self._excess_repulsion(sites, generated, real)
+        real_graph, generated_graph = self._graph(rattled), self._graph(generated.crystals)
         groups = sites.space_group_number
-        discriminator_loss, margin = self._train_discriminator(real_graph, made_graph, groups)
+        discriminator_loss, margin = self._train_discriminator(real_graph, generated_graph, groups)
         filled, warm_gradients = warm.result()
         values = filled.means() | {
             "excess": excess.item(),
@@ -144,7 +142,7 @@ class Adversarial:
             return values
         with torch.no_grad():
             real_score = self.discriminator(real_graph, groups)
-        fooled = softplus(real_score - self.discriminator(made_graph, groups)).mean()
+        fooled = softplus(real_score - self.discriminator(generated_graph, groups)).mean()
         parameters = list(self.generator.parameters())
         wanted = config.weight * fooled + config.repulsion * excess
         gradients = torch.autograd.grad(wanted, parameters, allow_unused=True, materialize_grads=True)
@@ -156,7 +154,7 @@ class Adversarial:
             update_average(self.average, self.generator, config.ema)
         return values | {"fooled": fooled.item()}
 
-    def _warm_gradients(self, data: TemplateSet, step: int) -> tuple[Filled, tuple[Tensor, ...]]:
+    def _warm_gradients(self, data: ParametrisedTemplates, step: int) -> tuple[Filled, tuple[Tensor, ...]]:
         """The warm start's term and its gradients."""
         filled = template_loss(self.generator, data, self.config.n_draws, step_rng(self.seed, 3, step))
         return filled, filled.gradients(list(self.generator.parameters()))

@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 
 #: Batches drawn together and sorted by size, so that a batch holds crystals of like size.
 BUCKET = 50
@@ -21,7 +21,7 @@ def step_rng(seed: int, *where: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed)
 
 
-def sampling_weights(data: TemplateSet) -> Tensor:
+def sampling_weights(data: ParametrisedTemplates) -> Tensor:
     """Weight of each crystal: templates share, and those with nothing free to learn count less, (n,)."""
     count = Counter(data.prototypes)
     weight = torch.tensor([count[p] ** -0.5 for p in data.prototypes], dtype=torch.float64)
@@ -37,7 +37,7 @@ class Batches:
         seed: of the run.
     """
 
-    def __init__(self, data: TemplateSet, batch_size: int, seed: int) -> None:
+    def __init__(self, data: ParametrisedTemplates, batch_size: int, seed: int) -> None:
         self.batch_size, self.seed = batch_size, seed
         self._weights = sampling_weights(data)
         self._size = data.templates.num_sites * data.templates.num_atoms

@@ -199,6 +199,23 @@ def parse_config(text: str, source: str) -> Config:
         raise InputError(f"{source}: {where}: {first['msg']} (received {first.get('input')!r})") from None
 
 
+def config_text(config: str | Path) -> str:
+    """The text of a config, however it is named.
+
+    Args:
+        config: a TOML file, its text (more than one line), or a chemical system, for which the standard settings are
+            taken.
+
+    Raises:
+        InputError: if a file cannot be read, or a text is no chemical system.
+    """
+    from crystalgraph.chemistry.system import ChemicalSystem
+
+    if isinstance(config, Path) or config.endswith(".toml"):
+        return read_config(Path(config))
+    return config if "\n" in config else system_config(str(ChemicalSystem.parse(config)))
+
+
 def load_config(path: Path) -> Config:
     """Read and check a TOML file; errors as `read_config` and `parse_config`."""
     return parse_config(read_config(path), str(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,73 +18,12 @@ from torch import Tensor
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import CrystalgraphError
-from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, free_shape, lattice_from_code
-from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
-from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.config import DataConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class TemplateSet:
-    """Real crystals as templates, lattice codes and site parameters.
-
-    Attributes:
-        templates: one per crystal.
-        log_volume: of the conventional cell, (n,), Å³.
-        shape: k₁…k₅, (n, 5).
-        u: site parameters, (n_sites, 3).
-        prototypes: name of each template whatever its elements, length n.
-        ids: id in the dataset, length n.
-    """
-
-    templates: Templates
-    log_volume: Tensor
-    shape: Tensor
-    u: Tensor
-    prototypes: list[str]
-    ids: list[str]
-
-    def __len__(self) -> int:
-        return len(self.templates)
-
-    def __getitem__(self, index: Tensor) -> TemplateSet:
-        """Select by an index tensor, (m,), int64."""
-        return TemplateSet(
-            templates=self.templates[index],
-            log_volume=self.log_volume[index],
-            shape=self.shape[index],
-            u=self.u[self.templates.sites_of(index)],
-            prototypes=[self.prototypes[i] for i in index.tolist()],
-            ids=[self.ids[i] for i in index.tolist()],
-        )
-
-    def without_symmetry(self) -> TemplateSet:
-        """The same crystals in P1: every atom of the primitive cell is a site of its own."""
-        crystals = self.crystals()
-        log_volume, shape = code_from_lattice(crystals.lattice)
-        return TemplateSet(
-            templates=Templates(
-                space_group_number=torch.ones_like(crystals.num_atoms),
-                num_sites=crystals.num_atoms,
-                position=torch.full_like(crystals.atomic_numbers, wyckoff_table().first_position(1)),
-                atomic_numbers=crystals.atomic_numbers,
-            ),
-            log_volume=log_volume,
-            shape=shape,
-            u=crystals.frac_coords % 1.0,
-            prototypes=self.prototypes,
-            ids=self.ids,
-        )
-
-    def crystals(self) -> Crystals:
-        """The crystals themselves, primitive cells, float64."""
-        system = crystal_system(self.templates.space_group_number)
-        return expand(self.templates, lattice_from_code(system, self.log_volume, self.shape), self.u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +33,16 @@ class Corpus:
     Attributes:
         training: learned from.
         heldout: crystals of the held-out prototypes or formulas, never learned from.
+        training_ids: ids in the dataset of the crystals learned from.
+        heldout_ids: of those held out.
         element_volume: volume of each element, (119,), Å³/atom, from the training crystals.
         left_out: reason -> number of crystals of the dataset that are in neither.
     """
 
-    training: TemplateSet
-    heldout: TemplateSet
+    training: ParametrisedTemplates
+    heldout: ParametrisedTemplates
+    training_ids: list[str]
+    heldout_ids: list[str]
     element_volume: Tensor
     left_out: dict[str, int]
 
@@ -112,16 +56,20 @@ def systems_left_out(config: DataConfig) -> list[ChemicalSystem]:
     return [ChemicalSystem.parse(text) for text in (config.system, *config.holdout_systems)]
 
 
-def refuse_leaks(training: TemplateSet, system: ChemicalSystem) -> None:
+def refuse_leaks(templates: Templates, ids: Sequence[str], system: ChemicalSystem) -> None:
     """Stop if a crystal of the asked system, or of its elements, is about to be learned from.
+
+    Args:
+        templates: of the crystals to learn from.
+        ids: of the same crystals.
+        system: of which none may be among them.
 
     Raises:
         LeakageError: naming the first such crystal.
     """
-    templates = training.templates
-    leaked = is_within(templates.atomic_numbers, templates.batch, len(training), system)
+    leaked = is_within(templates.atomic_numbers, templates.batch, len(templates), system)
     if leaked.any():
-        first = training.ids[int(leaked.nonzero()[0])]
+        first = ids[int(leaked.nonzero()[0])]
         raise LeakageError(f"{int(leaked.sum())} crystals of {system} are in the training set, {first} among them")
 
 
@@ -137,7 +85,7 @@ def is_held_out(name: str, share: float, seed: int) -> bool:
 
 def held_out_checksum(corpus: Corpus) -> str:
     """SHA-256 of the ids of the held-out crystals, by which a model knows its split again."""
-    return hashlib.sha256("\n".join(corpus.heldout.ids).encode()).hexdigest()
+    return hashlib.sha256("\n".join(corpus.heldout_ids).encode()).hexdigest()
 
 
 def element_volumes(templates: Templates, volume_per_atom: Tensor) -> Tensor:
@@ -162,12 +110,6 @@ def element_volumes(templates: Templates, volume_per_atom: Tensor) -> Tensor:
     return torch.from_numpy(np.clip(volumes, 2.0, None))
 
 
-def volume_per_atom(data: TemplateSet) -> Tensor:
-    """Volume per atom of each crystal, (n,), Å³."""
-    centring = wyckoff_table().centring[data.templates.space_group_number]
-    return data.log_volume.exp() * torch.linalg.det(centring) / data.templates.num_atoms
-
-
 def prepare(dataset: CrystalTable, config: DataConfig, n_jobs: int = 1) -> Corpus:
     """Split a dataset into training and held-out crystals under the leakage rule."""
     crystals, systems = dataset.crystals, systems_left_out(config)
@@ -181,29 +123,23 @@ def prepare(dataset: CrystalTable, config: DataConfig, n_jobs: int = 1) -> Corpu
     kept = torch.nonzero(~inside & ~too_large).flatten()
     left_out[f"more than {config.max_atoms} atoms"] = int((too_large & ~inside).sum())
 
-    found = extract(crystals[kept], n_jobs=n_jobs)
-    left_out["no template found"] = len(found.failures)
-    log_volume, shape = code_from_lattice(found.lattice)
-    rows = kept[found.source].numpy()
-    prototypes = found.templates.prototypes()
-    everything = TemplateSet(
-        templates=found.templates,
-        log_volume=log_volume,
-        shape=shape * free_shape(crystal_system(found.templates.space_group_number), shape.dtype),
-        u=found.u,
-        prototypes=prototypes,
-        ids=[dataset.ids[k] for k in rows],
-    )
-    many = found.templates.num_sites > config.max_sites
+    extraction = extract(crystals[kept], n_jobs=n_jobs)
+    left_out["no template found"] = len(extraction.failures)
+    everything, rows = extraction.parametrised, kept[extraction.source].numpy()
+    many = everything.templates.num_sites > config.max_sites
     left_out[f"more than {config.max_sites} orbits"] = int(many.sum())
-    names = prototypes if config.holdout_by == "prototype" else dataset.columns["formula"][rows].tolist()
+    names = everything.prototypes if config.holdout_by == "prototype" else dataset.columns["formula"][rows].tolist()
     held = torch.tensor([is_held_out(name, config.holdout, config.seed) for name in names])
-    training = everything[torch.nonzero(~many & ~held).flatten()]
+    learned, tested = torch.nonzero(~many & ~held).flatten(), torch.nonzero(~many & held).flatten()
+    ids, training = np.array(dataset.ids)[rows], everything[learned]
+    training_ids = ids[learned.numpy()].tolist()
     for system in systems:
-        refuse_leaks(training, system)
+        refuse_leaks(training.templates, training_ids, system)
     return Corpus(
         training=training,
-        heldout=everything[torch.nonzero(~many & held).flatten()],
-        element_volume=element_volumes(training.templates, volume_per_atom(training)),
+        heldout=everything[tested],
+        training_ids=training_ids,
+        heldout_ids=ids[tested.numpy()].tolist(),
+        element_volume=element_volumes(training.templates, training.volume_per_atom),
         left_out=dict(left_out),
     )

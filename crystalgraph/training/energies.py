@@ -1,4 +1,4 @@
-"""The last phase: a discriminator learns how high above the hull the model's own crystals come out, and the way down.
+"""The last phase: a discriminator learns the energy above the hull, forces and stress of the model's own crystals.
 
 It is a new and wider one than that of the adversarial phase, for it need not be fast enough to train against. Its score
 is the energy above the hull before relaxation, of which it has learned examples in other systems, with the sign turned.
@@ -15,7 +15,7 @@ from torch.nn.functional import huber_loss
 
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.energy_model import heights
+from crystalgraph.models.energy_model import learned_energy
 from crystalgraph.models.generator import Generator
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
@@ -79,15 +79,15 @@ class Energies:
     def data(self) -> Labelled:
         """The labelled crystals whose cells can be searched for neighbours, float32."""
         if self._data is None:
-            found = self.labels.labelled
-            crystals = found.crystals.to(dtype=torch.float32)
+            labelled = self.labels.labelled
+            crystals = labelled.crystals.to(dtype=torch.float32)
             cells = crystals.lattice, crystals.frac_coords, crystals.num_atoms
             self._data = Labelled(
                 crystals=crystals,
-                space_group_number=found.space_group_number,
-                e_above_hull=found.e_above_hull.float(),
-                forces=found.forces.float(),
-                stress=found.stress.float(),
+                space_group_number=labelled.space_group_number,
+                e_above_hull=labelled.e_above_hull.float(),
+                forces=labelled.forces.float(),
+                stress=labelled.stress.float(),
             )[searchable_cells(*cells, self.discriminator.cutoff).nonzero().flatten()]
         return self._data
 
@@ -98,13 +98,13 @@ class Energies:
         def part(_number: int, index: Tensor) -> tuple[dict[str, float], tuple[Tensor, ...]]:
             some = self.data[index].to(self.discriminator.radii.device)
             graph = self.discriminator.graph(some.crystals)
-            found = heights(self.discriminator, graph, some.space_group_number, create_graph=True)
+            learned = learned_energy(self.discriminator, graph, some.space_group_number, create_graph=True)
             inside = (some.e_above_hull > RANGE[0]) & (some.e_above_hull < RANGE[1])
             volume, num_atoms = some.crystals.volume, some.crystals.num_atoms
             errors = {
-                "energy": found.e_above_hull - some.e_above_hull.clamp(*RANGE),
-                "force": (found.forces - some.forces)[inside[some.crystals.batch]],
-                "strain": (found.strain_energy - (volume / num_atoms)[:, None, None] * some.stress)[inside],
+                "energy": learned.e_above_hull - some.e_above_hull.clamp(*RANGE),
+                "force": (learned.forces - some.forces)[inside[some.crystals.batch]],
+                "strain": (learned.strain_energy - (volume / num_atoms)[:, None, None] * some.stress)[inside],
             }
             loss = torch.stack([WEIGHT[name] * robust(error) for name, error in errors.items()]).sum()
             values = {name: error.abs().mean().item() for name, error in errors.items()}

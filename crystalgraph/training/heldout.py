@@ -6,21 +6,22 @@ from typing import Any
 
 import torch
 
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.models.bundle import Model
 from crystalgraph.progress import Progress
-from crystalgraph.sampling.sampler import N_DRAWS as N_WAYS
-from crystalgraph.sampling.sampler import fill, steps_downhill
+from crystalgraph.sampling.sampler import fill, resolve_surrogate_steps
+from crystalgraph.sampling.settings import USUAL_SAMPLING
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import step_rng
-from crystalgraph.training.corpus import TemplateSet
 
 #: Templates that are filled, and how often.
 N_TEMPLATES = 200
 N_DRAWS = 20
 
 
-def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
+def one_per_prototype(heldout: ParametrisedTemplates, seed: int) -> ParametrisedTemplates:
     """One crystal, chosen at random, of each held-out prototype with a free parameter."""
     chosen: dict[str, int] = {}
     for index in torch.randperm(len(heldout), generator=step_rng(seed, 20)).tolist():
@@ -29,7 +30,9 @@ def one_per_prototype(heldout: TemplateSet, seed: int) -> TemplateSet:
     return heldout[torch.tensor(sorted(chosen.values()), dtype=torch.long)]
 
 
-def measure_heldout(model: Model, heldout: TemplateSet, seed: int, progress: Progress | None = None) -> dict[str, Any]:
+def measure_heldout(
+    model: Model, heldout: ParametrisedTemplates, seed: int, progress: Progress | None = None
+) -> dict[str, Any]:
     """How often templates of held-out crystals are filled validly, and as in the real one.
 
     Args:
@@ -47,21 +50,26 @@ def measure_heldout(model: Model, heldout: TemplateSet, seed: int, progress: Pro
     cases = cases[torch.randperm(len(cases), generator=step_rng(seed, 22))[:N_TEMPLATES]]
     if len(cases) == 0:
         return {"templates": 0}
-    n_refine = steps_downhill(model)
-    found = evaluate_heldout(
-        lambda draw: fill(model, cases.templates, step_rng(seed, 21, draw), n_draws=N_WAYS, n_refine=n_refine).crystals,
+    best_of, surrogate_steps = USUAL_SAMPLING.n_draws, resolve_surrogate_steps(model)
+
+    def fill_once(draw: int) -> Crystals:
+        rng = step_rng(seed, 21, draw)
+        return fill(model, cases.templates, rng, n_draws=best_of, surrogate_steps=surrogate_steps).crystals
+
+    result = evaluate_heldout(
+        fill_once,
         cases.crystals(),
         N_DRAWS,
         progress,
     )
     rates = {
-        f"match_{n}": Rate(numerator=int(found.found_within(n).sum()), denominator=len(cases)) for n in (1, N_DRAWS)
+        f"match_{n}": Rate(numerator=int(result.found_within(n).sum()), denominator=len(cases)) for n in (1, N_DRAWS)
     }
     return {
         "templates": len(cases),
         "draws": N_DRAWS,
-        "strict": found.strict,
+        "strict": result.strict,
         **{name: {"value": rate.value, "interval": rate.interval} for name, rate in rates.items()},
-        "volume_error": found.volume_error,
-        "timed_out": found.timed_out,
+        "volume_error": result.volume_error,
+        "timed_out": result.timed_out,
     }

@@ -30,16 +30,17 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, single_points
-from crystalgraph.sampling.sampler import REFINE_STEPS, Sampler
+from crystalgraph.sampling.sampler import Sampler
+from crystalgraph.sampling.settings import USUAL_SAMPLING
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, restore_module
 from crystalgraph.training.config import EnergiesConfig
-from crystalgraph.training.corpus import TemplateSet
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystalgraph.relax.relaxer import Derivatives
+    from crystalgraph.relax.relaxation import Derivatives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,10 @@ class Labelled:
 
 
 def training_systems(
-    training: TemplateSet, left_out: Sequence[ChemicalSystem], held_out: TemplateSet | None, seed: int
+    training: ParametrisedTemplates,
+    left_out: Sequence[ChemicalSystem],
+    held_out: ParametrisedTemplates | None,
+    seed: int,
 ) -> list[ChemicalSystem]:
     """The systems of two and of three elements that there are training crystals of.
 
@@ -115,19 +119,19 @@ def training_systems(
     for size in (2, 3):
         there = sorted({tuple(sorted(own)) for own in elements if len(own) == size})
         there = [own for own in there if not lacking_compounds & set(_compounds(own))]
-        found = [Formula.from_atomic_numbers(own).system for own in there]
-        whole = [s for s in found if all(len({*s.elements} & {*lacking.elements}) < 2 for lacking in left_out)]
+        systems = [Formula.from_atomic_numbers(own).system for own in there]
+        whole = [s for s in systems if all(len({*s.elements} & {*lacking.elements}) < 2 for lacking in left_out)]
         order = torch.randperm(len(whole), generator=step_rng(seed, 30, size))
         of_size[size] = [whole[k] for k in order.tolist()]
     return [system for pair in zip_longest(*of_size.values()) for system in pair if system is not None]
 
 
-def _elements(crystals: TemplateSet) -> list[set[int]]:
+def _elements(crystals: ParametrisedTemplates) -> list[set[int]]:
     """The elements of each crystal."""
-    found: list[set[int]] = [set() for _ in range(len(crystals))]
+    elements: list[set[int]] = [set() for _ in range(len(crystals))]
     for crystal, z in zip(crystals.templates.batch.tolist(), crystals.templates.atomic_numbers.tolist(), strict=True):
-        found[crystal].add(z)
-    return found
+        elements[crystal].add(z)
+    return elements
 
 
 def _compounds(system: tuple[int, ...]) -> Iterator[frozenset[int]]:
@@ -148,7 +152,7 @@ class Labels:
         seed: of the run.
         workers: hold the calculator.
         earlier: the labels of the round before, which come before these; then ``model`` has learned from them, and its
-            crystals are refined.
+            crystals are relaxed on what it learned.
     """
 
     name = "labels"
@@ -156,10 +160,10 @@ class Labels:
     def __init__(
         self,
         model: Model,
-        training: TemplateSet,
+        training: ParametrisedTemplates,
         config: EnergiesConfig,
         left_out: Sequence[ChemicalSystem],
-        held_out: TemplateSet | None,
+        held_out: ParametrisedTemplates | None,
         seed: int,
         workers: Workers,
         earlier: Labels | None = None,
@@ -169,7 +173,7 @@ class Labels:
         systems = training_systems(training, left_out, held_out, seed)
         self._systems = systems[self._begin : self._begin + config.systems]
         self.steps = len(self._systems)
-        self._n_refine = 0 if earlier is None else REFINE_STEPS
+        self._surrogate_steps = 0 if earlier is None else USUAL_SAMPLING.surrogate_steps
         self._parts: list[Labelled] = [] if earlier is None else list(earlier._parts)
         self._real: dict[int, Derivatives | None] = {}  # of training crystals
         self._element_energy = dict(ELEMENT_ENERGY) if config.calculator == CHGNET else {}
@@ -198,7 +202,7 @@ class Labels:
                 step_rng(self._seed, 31, self._begin + step),
                 n_draws=1,
                 guided=False,
-                n_refine=self._n_refine,
+                surrogate_steps=self._surrogate_steps,
             )
         except InputError:  # no template of the pool has so many elements
             return {"labelled": 0.0}
@@ -224,28 +228,30 @@ class Labels:
         if not answered:
             return {"labelled": 0.0}
         kept = torch.tensor(list(answered))
-        heights = [hull.e_above_hull(structures[k].composition, answer.energy) for k, answer in answered.items()]
-        found = Labelled(
+        e_above_hull = [hull.e_above_hull(structures[k].composition, answer.energy) for k, answer in answered.items()]
+        labelled = Labelled(
             crystals=Crystals.concatenate([crystals, references[whole]])[kept],
             space_group_number=torch.cat([drawn.space_group_number[valid], known.templates.space_group_number[whole]])[
                 kept
             ],
-            e_above_hull=torch.tensor(heights, dtype=torch.float64),
+            e_above_hull=torch.tensor(e_above_hull, dtype=torch.float64),
             forces=torch.from_numpy(np.concatenate([answer.forces for answer in answered.values()])),
             stress=torch.from_numpy(np.stack([answer.stress for answer in answered.values()])),
         )
-        self._parts.append(found)
-        return {"labelled": float(len(found)), "e_above_hull": float(found.e_above_hull.median())}
+        self._parts.append(labelled)
+        return {"labelled": float(len(labelled)), "e_above_hull": float(labelled.e_above_hull.median())}
 
     def _derivatives(self, structures: list[Structure]) -> list[Derivatives | None]:
         return many_derivatives(structures, self._config.calculator, workers=self._workers)
 
     def _phases(self, system: ChemicalSystem, real: list[Structure], answers: list[Derivatives | None]) -> list[Phase]:
         """The real crystals that have an energy, and a reference for each element that none of them is."""
-        given = [(s.composition, answer.energy) for s, answer in zip(real, answers, strict=True) if answer is not None]
+        energy_of_real = [
+            (s.composition, answer.energy) for s, answer in zip(real, answers, strict=True) if answer is not None
+        ]
         phases = [
             Phase(name=str(place), formula=composition.reduced_formula, energy=energy)
-            for place, (composition, energy) in enumerate(given)
+            for place, (composition, energy) in enumerate(energy_of_real)
             if not (composition.is_element and composition.chemical_system in self._element_energy)
         ]
         present = {ChemicalSystem.parse(phase.formula) for phase in phases}
@@ -262,11 +268,11 @@ class Labels:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs."""
-        found = module_tensors("generator", self.model.generator)
+        tensors = module_tensors("generator", self.model.generator)
         if not self._parts:
-            return found
+            return tensors
         labelled = self.labelled
-        return found | {
+        return tensors | {
             "labels.lattice": labelled.crystals.lattice,
             "labels.frac_coords": labelled.crystals.frac_coords,
             "labels.atomic_numbers": labelled.crystals.atomic_numbers,

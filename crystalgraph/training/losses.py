@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from crystalgraph.crystals.nearest import image_distances, image_vectors
-from crystalgraph.models.generator import Sites, State
+from crystalgraph.models.sites import Sites, State
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 
 #: Nearest distances compared for each ordered pair of species.
 N_SHELLS = 8
@@ -63,8 +64,8 @@ def distance_profile(sites: Sites, role: Tensor, state: State, radii: Tensor) ->
     n_roles, n = int(role.max()) + 1, len(sites)
     images = image_distances(crystals, center)
     role_of_column = role[sites.orbits.site[images.atom]]
-    found = [images.nearest(N_SHELLS, role_of_column == r) for r in range(n_roles)]
-    atoms, shifts, exists = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+    nearest = [images.nearest(N_SHELLS, role_of_column == r) for r in range(n_roles)]
+    atoms, shifts, exists = (torch.cat(parts, 1) for parts in zip(*nearest, strict=True))
     vectors = image_vectors(crystals, center, atoms, shifts)
     distance = (vectors.square().sum(2) + 1e-6).sqrt()
     reduced = distance / (radii[crystals.atomic_numbers[atoms]] + radii[sites.atomic_numbers][:, None])
@@ -104,23 +105,25 @@ class LossTerms:
         return 3 * self.distance + 0.3 * self.volume + 0.25 * self.shape + self.repulsion
 
 
-def reconstruction_loss(made: State, real: State, made_profile: Profile, real_profile: Profile) -> LossTerms:
+def reconstruction_loss(
+    generated: ParametrisedTemplates, real: ParametrisedTemplates, generated_profile: Profile, real_profile: Profile
+) -> LossTerms:
     """Compare generated with real crystals of the same templates, crystal by crystal.
 
     Args:
-        made: generated.
-        real: only its lattice code is used.
-        made_profile: of the generated crystals.
+        generated: only the lattice code is used.
+        real: the same.
+        generated_profile: of the generated crystals.
         real_profile: of the real ones.
     """
     near = torch.exp(-1.5 * real_profile.mean) * real_profile.exists
-    apart = torch.nn.functional.smooth_l1_loss(made_profile.mean, real_profile.mean, reduction="none", beta=0.05)
+    apart = torch.nn.functional.smooth_l1_loss(generated_profile.mean, real_profile.mean, reduction="none", beta=0.05)
     apart = apart + 0.5 * torch.nn.functional.smooth_l1_loss(
-        made_profile.spread, real_profile.spread, reduction="none", beta=0.05
+        generated_profile.spread, real_profile.spread, reduction="none", beta=0.05
     )
     return LossTerms(
         distance=(apart * near).sum((1, 2, 3)) / near.sum((1, 2, 3)),
-        volume=(made.log_volume - real.log_volume).abs(),
-        shape=(made.shape - real.shape).abs().mean(1),
-        repulsion=made_profile.repulsion,
+        volume=(generated.log_volume - real.log_volume).abs(),
+        shape=(generated.shape - real.shape).abs().mean(1),
+        repulsion=generated_profile.repulsion,
     )

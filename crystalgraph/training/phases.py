@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from crystalgraph.io.atomic import write_text
+from crystalgraph.progress import Progress
 from crystalgraph.training.checkpoint import load_checkpoint, module_tensors, restore_module, save_checkpoint
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Steps averaged in one row of the log.
 LOG_EVERY = 25
+
+LOGGER = logging.getLogger("crystalgraph.training")
+"""Hears what is worth a line; the command prints it."""
 
 LOG_FILE, CHECKPOINT_FILE = "log.csv", "checkpoint.safetensors"
 
@@ -36,32 +41,6 @@ class Phase(Protocol):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Undo ``tensors``."""
-
-
-class Watcher(Protocol):
-    """Sees the progress of a run; the command line draws it."""
-
-    def phase(self, name: str, steps: int, done: int) -> None:
-        """A phase begins, some steps of it done already."""
-
-    def step(self, values: dict[str, float]) -> None:
-        """A step was taken."""
-
-    def message(self, text: str) -> None:
-        """Something worth a line."""
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def phase(self, name: str, steps: int, done: int) -> None:
-        """Ignore."""
-
-    def step(self, values: dict[str, float]) -> None:
-        """Ignore."""
-
-    def message(self, text: str) -> None:
-        """Ignore."""
 
 
 class Log:
@@ -109,19 +88,19 @@ class Log:
             self.rows = [{str(k): v for k, v in row.items() if v == v} for row in frame.to_dict("records")]
 
 
-class Progress:
+class PhaseRunner:
     """Runs one phase after another, with a log and checkpoints; begins where the last checkpoint of the folder is.
 
     Args:
         out: run folder.
         every: steps from one checkpoint to the next.
-        watcher: sees every step.
+        progress: called at every step.
         started: when the run began, ``time.monotonic()``.
         device: what it is counted under, where a run goes on elsewhere.
     """
 
-    def __init__(self, out: Path, every: int, watcher: Watcher, started: float, device: str = "cpu") -> None:
-        self._path, self._every, self._watcher, self._started = out / CHECKPOINT_FILE, every, watcher, started
+    def __init__(self, out: Path, every: int, progress: Progress | None, started: float, device: str = "cpu") -> None:
+        self._path, self._every, self._progress, self._started = out / CHECKPOINT_FILE, every, progress, started
         self._device = device
         self.log = Log(out / LOG_FILE)
         self._next = 0
@@ -132,7 +111,7 @@ class Progress:
             self._tensors, record = load_checkpoint(self._path)
             self._begin_phase, self._begin_step, self._earlier = record["phase"], record["step"], record["seconds"]
             self.log.read()
-            watcher.message(f"going on from phase {self._begin_phase + 1}, step {self._begin_step}")
+            LOGGER.info("going on from phase %d, step %d", self._begin_phase + 1, self._begin_step)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -165,14 +144,17 @@ class Progress:
             for name, module in (finished or {}).items():
                 restore_module(name, module, self._tensors)
             begin = self._begin_step
-        self._watcher.phase(phase.name, phase.steps, begin)
+        valid = ""
+        self._report(phase, begin, "")
         for step in range(begin, phase.steps):
             values = phase.step(step)
             due = (step + 1) % self._every == 0 or step + 1 == phase.steps
             if due and validity is not None:
                 values["validity"] = validity()
+                valid = f"  strictly valid {values['validity']:.2f}"
             self.log.add(phase.name, step, values)
-            self._watcher.step(values)
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "validity")
+            self._report(phase, step + 1, shown + valid)
             if due:
                 self.log.write()
                 tensors = phase.tensors()
@@ -181,6 +163,10 @@ class Progress:
                 record = {"phase": number, "step": step + 1, "seconds": self.seconds}
                 save_checkpoint(self._path, tensors, record)
         return True
+
+    def _report(self, phase: Phase, done: int, state: str) -> None:
+        if self._progress is not None:
+            self._progress(phase.name, done, phase.steps, state)
 
 
 def _summary_writer(folder: Path) -> SummaryWriter | None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import torch
 
 from crystalgraph.crystals.batch import Crystals
-from crystalgraph.models.prototypes import Memory
-from crystalgraph.symmetry.decorate import decorations, number_of_species
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import number_of_species, species_rank
+from crystalgraph.symmetry.substitute import substitute, substitutions
 from crystalgraph.symmetry.template import Templates
-from crystalgraph.training.corpus import TemplateSet
 
 
 def merged_species(crystals: Crystals) -> Iterator[Crystals]:
@@ -30,25 +30,20 @@ def merged_species(crystals: Crystals) -> Iterator[Crystals]:
     Yields:
         For each number of species that is left and each way to get there, the crystals that it applies to.
     """
-    present = number_of_species(crystals)
-    for n_left in range(1, int(present.max())):
+    n_species = number_of_species(crystals)
+    for n_left in range(1, int(n_species.max())):
         roles = list(range(1, n_left + 1))  # any elements will do, they only number the roles
-        for chosen, role in decorations(crystals, roles):
-            if int(present[chosen[0]]) == n_left:
+        for chosen, by_role in substitutions(crystals, roles):
+            if int(n_species[chosen[0]]) == n_left:
                 continue
-            part = crystals[chosen]
+            part, role = crystals[chosen], by_role.atomic_numbers
             counts = torch.zeros(len(part), n_left + 1, 119, dtype=torch.long)
             where = part.batch, role, part.atomic_numbers
             counts.index_put_(where, torch.ones_like(role), accumulate=True)
-            yield part.replace(atomic_numbers=counts.argmax(2)[part.batch, role])
+            yield substitute(part, counts.argmax(2)[part.batch, role])
 
 
-def remember(data: TemplateSet) -> Memory:
-    """The crystals learned from, by their arrangement."""
-    return Memory(data.templates, data.log_volume, data.shape, data.u)
-
-
-def template_pool(data: TemplateSet, n_jobs: int = 1) -> Templates:
+def template_pool(data: ParametrisedTemplates, n_jobs: int = 1) -> Templates:
     """Templates of real crystals, as they are and with species merged.
 
     Args:
@@ -61,11 +56,6 @@ def template_pool(data: TemplateSet, n_jobs: int = 1) -> Templates:
     """
     merged = [extract(crystals, n_jobs=n_jobs).templates for crystals in merged_species(data.crystals())]
     everything = Templates.concatenate([data.templates, *merged])
-    n_species = number_of_species(everything)
-    kept = []
-    for n in n_species.unique().tolist():
-        rows = torch.nonzero(n_species == n).flatten()
-        ((_, role),) = decorations(everything[rows], list(range(1, n + 1)))  # any elements will do
-        first, _ = everything[rows].replace_species(role).distinct()
-        kept.append(rows[first])
-    return everything[torch.cat(kept).sort().values]
+    by_role = substitute(everything, 1 + species_rank(everything))  # any elements will do, they only number the roles
+    first, _ = by_role.distinct()
+    return everything[first]

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
+from crystalgraph.symmetry.species import number_of_species, ranked_elements, species_rank
+from crystalgraph.symmetry.substitute import substitute
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
@@ -70,7 +71,7 @@ class PriorTraining:
         picked = torch.cat(rows)
         crystal = torch.repeat_interleave(index.repeat_interleave(n_others), self._pool.num_sites[picked])
         rank = self._rank[self._pool.sites_of(picked)]
-        return self._pool[picked].replace_species(self._elements[crystal, rank])
+        return substitute(self._pool[picked], self._elements[crystal, rank])
 
     def step(self, step: int) -> dict[str, float]:
         """Take one step and return what to log."""

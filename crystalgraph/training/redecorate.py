@@ -7,15 +7,16 @@ Whatever matches a known phase of the system is removed here, in code, before an
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from crystalgraph.chemistry.elements import covalent_radii, max_common_oxidation_state
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex, group_equal, match_any
-from crystalgraph.symmetry.decorate import decorations, number_of_species
-from crystalgraph.training.corpus import TemplateSet
+from crystalgraph.crystals.matching import group_equal, match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import binds_its_anions, number_of_species
+from crystalgraph.symmetry.substitute import covalent_radii_rule, substitutions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +28,12 @@ class Redecorated:
         left_out: reason -> number of crystals.
     """
 
-    data: TemplateSet
+    data: ParametrisedTemplates
     left_out: dict[str, int]
 
 
-def put_elements(data: TemplateSet, elements: list[int]) -> tuple[TemplateSet, Counter[str]]:
-    """Replace the species of every crystal that has as many as the system, in order of electronegativity.
-
-    Bond lengths are scaled by the covalent radii: the volume by the cube of the ratio of the mean radii.
+def with_elements(data: ParametrisedTemplates, elements: list[int]) -> tuple[ParametrisedTemplates, Counter[str]]:
+    """Replace the species of every crystal that has as many as the system; covalent radii scale the cells.
 
     Args:
         data: real crystals.
@@ -45,25 +44,16 @@ def put_elements(data: TemplateSet, elements: list[int]) -> tuple[TemplateSet, C
     """
     fits = number_of_species(data.templates) == len(elements)
     left_out = Counter({"another number of elements": int((~fits).sum())})
-    data = data[torch.nonzero(fits).flatten()]
-    templates = data.templates
-    if len(data) == 0:
-        return data, left_out
-    ((_, species),) = decorations(templates, elements)
-
-    def per_crystal(site_values: torch.Tensor) -> torch.Tensor:
-        weighted = site_values * templates.multiplicity
-        return weighted.new_zeros(len(templates)).index_add(0, templates.batch, weighted)
-
-    bound = per_crystal(max_common_oxidation_state()[species]) >= 0
-    radii = covalent_radii()
-    growth = 3 * (per_crystal(radii[species]) / per_crystal(radii[templates.atomic_numbers])).log()
-    changed = replace(data, templates=templates.replace_species(species), log_volume=data.log_volume + growth)
+    fitting = data[torch.nonzero(fits).flatten()]
+    if len(fitting) == 0:
+        return fitting, left_out
+    ((_, changed),) = substitutions(fitting, elements, covalent_radii_rule)
+    bound = binds_its_anions(changed.templates)
     left_out["more anions than the metals can bind"] = int((~bound).sum())
     return changed[torch.nonzero(bound).flatten()], left_out
 
 
-def redecorate(data: TemplateSet, elements: list[int], known: ReferenceIndex) -> Redecorated:
+def redecorate(data: ParametrisedTemplates, elements: list[int], known: ReferenceIndex) -> Redecorated:
     """Re-decorate, drop what matches a known phase of the system, drop copies.
 
     Args:
@@ -71,11 +61,11 @@ def redecorate(data: TemplateSet, elements: list[int], known: ReferenceIndex) ->
         elements: atomic numbers of the system.
         known: the known phases of the system.
     """
-    changed, left_out = put_elements(data, elements)
+    changed, left_out = with_elements(data, elements)
     structures = to_structures(changed.crystals())
     first = torch.from_numpy(group_equal(structures))
     distinct = torch.nonzero(first == torch.arange(len(first))).flatten()
     left_out["equal to another"] = len(first) - len(distinct)
-    found = torch.from_numpy(match_any([structures[i] for i in distinct.tolist()], known))
-    left_out["equal to a known phase"] = int((found >= 0).sum())
-    return Redecorated(data=changed[distinct[found < 0]], left_out=dict(left_out))
+    phase = torch.from_numpy(match_any([structures[i] for i in distinct.tolist()], known))
+    left_out["equal to a known phase"] = int((phase >= 0).sum())
+    return Redecorated(data=changed[distinct[phase < 0]], left_out=dict(left_out))

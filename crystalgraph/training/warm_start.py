@@ -7,30 +7,26 @@ Reference:
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from crystalgraph.crystals.batch import ranges
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.generator import Generator, Noise, Sites, State
+from crystalgraph.models.generator import Generator
+from crystalgraph.models.sites import Noise, Sites, State
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import Batches, step_rng
 from crystalgraph.training.checkpoint import module_tensors, optimizer_tensors, restore_module, restore_optimizer
 from crystalgraph.training.config import WarmStartConfig
-from crystalgraph.training.corpus import TemplateSet
 from crystalgraph.training.descent import descend
 from crystalgraph.training.losses import LossTerms, Profile, distance_profile, reconstruction_loss, roles
 from crystalgraph.training.threads import Threads
 
 #: How often a draw that is not the best is learned from.
 OTHER_SHARE = 0.05
-
-
-def real_state(data: TemplateSet, sites: Sites) -> State:
-    """Real crystals in the generator's own terms."""
-    return State.given(sites, data.log_volume, data.shape, data.u)
 
 
 def supervised(n_states: int) -> dict[int, float]:
@@ -47,14 +43,14 @@ class Filled:
     Attributes:
         loss: mean over the crystals, a scalar.
         terms: of the last state.
-        made: the last state.
+        generated: the last state.
         real: the real crystals.
         sites: the templates.
     """
 
     loss: Tensor
     terms: LossTerms
-    made: State
+    generated: State
     real: State
     sites: Sites
 
@@ -68,39 +64,43 @@ class Filled:
         return torch.autograd.grad(self.loss, parameters, allow_unused=True, materialize_grads=True)
 
 
-def random_passes(generator: Generator, rng: torch.Generator) -> int:
+def random_recycling(generator: Generator, rng: torch.Generator) -> int:
     """A number of passes, 1 to as many as the generator takes."""
     return int(torch.randint(generator.n_passes, (1,), generator=rng)) + 1
 
 
 @torch.no_grad()
 def choose_noise(
-    generator: Generator, data: TemplateSet, real: State, profile: Profile, n_draws: int, rng: torch.Generator
+    generator: Generator,
+    real: ParametrisedTemplates,
+    profile: Profile,
+    n_draws: int,
+    rng: torch.Generator,
 ) -> Noise:
     """Draw several times and choose, for each crystal, the noise that came closest after one pass.
 
     With probability ``OTHER_SHARE`` another draw is chosen at random, so that no noise is left to itself.
     """
-    n, device = len(data), generator.radii.device
-    sites = Sites.of(Templates.concatenate([data.templates] * n_draws), dtype=torch.float32, device=device)
+    n, device = len(real), generator.radii.device
+    sites = Sites.of(Templates.concatenate([real.templates] * n_draws), dtype=torch.float32, device=device)
     noise = generator.noise(sites, rng, hide=True)
-    made = generator(sites, noise)[-1]
+    generated = generator(sites, noise)[-1]
     losses = reconstruction_loss(
-        made,
-        replace(real, log_volume=real.log_volume.repeat(n_draws), shape=real.shape.repeat(n_draws, 1)),
-        distance_profile(sites, roles(sites), made, generator.radii),
+        generated.parametrised,
+        ParametrisedTemplates.concatenate([real] * n_draws),
+        distance_profile(sites, roles(sites), generated, generator.radii),
         profile.repeat(n_draws),
     ).total
     best = losses.view(n_draws, n).argmin(0).cpu()
     other = torch.randint(n_draws, (n,), generator=rng)
     draw = torch.where(torch.rand(n, generator=rng) < OTHER_SHARE, other, best)
-    counts = data.templates.num_sites
+    counts = real.templates.num_sites
     first_site = torch.cumsum(counts, 0) - counts + draw * counts.sum()
     rows = torch.repeat_interleave(first_site, counts) + ranges(counts)
     return noise.select((draw * n + torch.arange(n)).to(device), rows.to(device))
 
 
-def template_loss(generator: Generator, data: TemplateSet, n_draws: int, rng: torch.Generator) -> Filled:
+def template_loss(generator: Generator, data: ParametrisedTemplates, n_draws: int, rng: torch.Generator) -> Filled:
     """Fill the templates of some real crystals and compare, the best of several draws.
 
     The number of passes is drawn from 1 to as many as the generator takes, so that it learns to set out from nothing
@@ -113,17 +113,17 @@ def template_loss(generator: Generator, data: TemplateSet, n_draws: int, rng: to
         rng: draws the noise.
     """
     sites = Sites.of(data.templates, dtype=torch.float32, device=generator.radii.device)
-    real, role = real_state(data, sites), roles(sites)
+    real, role = State.of(sites, data), roles(sites)
     with torch.no_grad():
         profile = distance_profile(sites, role, real, generator.radii)
-    noise = choose_noise(generator, data, real, profile, n_draws, rng)
-    states = generator.passes(sites, noise, random_passes(generator, rng))
+    noise = choose_noise(generator, real.parametrised, profile, n_draws, rng)
+    states = generator.recycle(sites, noise, random_recycling(generator, rng))
     loss = torch.zeros((), device=sites.weight.device)
     for index, weight in supervised(len(states)).items():
-        made = distance_profile(sites, role, states[index], generator.radii)
-        terms = reconstruction_loss(states[index], real, made, profile)
+        own = distance_profile(sites, role, states[index], generator.radii)
+        terms = reconstruction_loss(states[index].parametrised, real.parametrised, own, profile)
         loss = loss + weight * terms.total.mean()
-    return Filled(loss=loss, terms=terms, made=states[-1], real=real, sites=sites)
+    return Filled(loss=loss, terms=terms, generated=states[-1], real=real, sites=sites)
 
 
 def hidden_matrices(generator: Generator) -> list[Tensor]:
@@ -149,7 +149,7 @@ class WarmStart:
         self,
         generator: Generator,
         scorer: Discriminator,
-        data: TemplateSet,
+        data: ParametrisedTemplates,
         config: WarmStartConfig,
         seed: int,
         threads: int = 1,

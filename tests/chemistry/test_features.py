@@ -19,6 +19,7 @@ from crystalgraph.chemistry.system import Formula
 COMPOUNDS = ["Nb2O5", "Nb12O29", "BaTiO3", "KCl", "LiFePO4", "XeF2", "PuO2", "HeNa2", "NiAl", "ZnGa2S4"]
 
 
+@pytest.mark.slow
 def test_columns_equal_matminers_featurizers():
     from matminer.featurizers.composition import ElementProperty, IonProperty, Stoichiometry, ValenceOrbital
 
@@ -73,6 +74,7 @@ def test_magpie_statistics_by_hand():
     assert magpie_features([]).shape == (0, MAGPIE_FEATURES)
 
 
+@pytest.mark.slow
 def test_sites_of_rock_salt_are_octahedral():
     rock_salt = Structure.from_spacegroup(225, Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     found = site_fingerprint(rock_salt)

@@ -102,6 +102,7 @@ def test_neutrality_of_niobium_oxides(text, neutral):
     assert charge_neutral(Formula.parse(text)) == bool(neutral)
 
 
+@pytest.mark.slow
 def test_neutral_means_that_pymatgen_finds_states_for_some_number_of_formula_units():
     found = set()
     for metal, anion in itertools.product(("Fe", "Pb", "Cu", "Ti", "Tl", "Na"), ("O", "S", "F")):

@@ -6,6 +6,8 @@ from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 
+pytestmark = pytest.mark.slow
+
 NB_O = ChemicalSystem.parse("Nb-O")
 
 

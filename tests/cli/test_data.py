@@ -92,6 +92,7 @@ def test_mistakes_end_in_one_line(cg, arguments, message):
     assert message in err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(
         f"'{sys.executable}' -m crystalgraph.cli.data info nbo --json | head -n 1",

@@ -174,9 +174,7 @@ def test_the_example_of_the_help_runs(server, corpus, tmp_path):
     assert done.returncode == 0, done.stderr
     out = tmp_path / words[words.index("--out") + 1]
     dataset, rows = corpus
-    expected = {
-        str(dataset.ids[row]) for row in rows if {"Nb", "O"} <= {*dataset.columns["chemsys"][row].split("-")}
-    }
+    expected = {str(dataset.ids[row]) for row in rows if {"Nb", "O"} <= {*dataset.columns["chemsys"][row].split("-")}}
     assert len(expected) >= 20
     found = load_dataset(out)
     assert {*found.ids, *found.duplicates} == expected

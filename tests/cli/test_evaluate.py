@@ -28,6 +28,7 @@ def content(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_folder_is_judged_with_a_table_and_files(cg_evaluate, tmp_path):
     code, out, err = cg_evaluate("cifs", "--out", "judged")
     assert code == 0
@@ -55,6 +56,7 @@ def test_a_folder_is_judged_with_a_table_and_files(cg_evaluate, tmp_path):
     assert "\x1b" not in out + err
 
 
+@pytest.mark.slow
 def test_one_file_of_any_kind(cg_evaluate, tmp_path):
     write_structures([ROCK_SALT, CSCL], ["a", "b"], tmp_path / "frames", "extxyz")
     (tmp_path / "list.json").write_text(json.dumps([ROCK_SALT.as_dict(), CSCL.as_dict()]))
@@ -65,6 +67,7 @@ def test_one_file_of_any_kind(cg_evaluate, tmp_path):
         assert json.loads(out)["counts"]["read"] == n
 
 
+@pytest.mark.slow
 def test_relaxes_and_says_what_it_cost(cg_evaluate, tmp_path):
     write_structures([COPPER], ["cu"], tmp_path / "copper", "cif")
     code, out, err = cg_evaluate(
@@ -76,12 +79,14 @@ def test_relaxes_and_says_what_it_cost(cg_evaluate, tmp_path):
     assert [p.name for p in (tmp_path / "out" / "relaxed").iterdir()] == ["1_cu.cif"]
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_stdout(cg_evaluate, tmp_path):
     code, out, err = cg_evaluate("cifs", "--json", "--out", "judged")
     assert (code, err) == (0, "")
     assert json.loads(out) == json.loads((tmp_path / "judged" / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet_and_the_default_folder_is_never_in_the_way(cg_evaluate, tmp_path):
     for _ in range(2):
         assert cg_evaluate("cifs", "--quiet") == (0, "", "")

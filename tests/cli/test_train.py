@@ -1,9 +1,11 @@
+import logging
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from crystalgraph.training.config import parse_config, system_config
+from crystalgraph.training.config import config_text, parse_config
 
 
 @pytest.fixture
@@ -14,17 +16,17 @@ def cg_train(cg):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """In place of the training: tells its watcher a short story; gives what it was called with."""
+    """In place of the training: tells a short story; gives what it was called with."""
     called = []
 
-    def train(text, out, *, resume, device, watcher):
-        called.append({"text": text, "out": out, "resume": resume, "device": device})
-        if watcher is not None:
-            watcher.message("3 crystals to learn from [in all]")
-            watcher.phase("warm start", 3, 1)
-            watcher.step({"loss": 1.5})
-            watcher.step({"loss": 1.25, "validity": 0.75})
-        return out / "model"
+    def train(config, out, *, resume, device, progress):
+        called.append({"config": config, "out": out, "resume": resume, "device": device})
+        logging.getLogger("crystalgraph.training").info("%d crystals to learn from [in all]", 3)
+        if progress is not None:
+            progress("warm start", 1, 3)
+            progress("warm start", 2, 3, "loss 1.500")
+            progress("warm start", 3, 3, "loss 1.250  strictly valid 0.75")
+        return SimpleNamespace(folder=out / "model")
 
     monkeypatch.setattr("crystalgraph.runs.train.train", train)
     return called
@@ -42,11 +44,11 @@ def test_hands_over_what_was_asked_for(cg_train, stand_in, nbo):
     assert cg_train(nbo, "--out", "there", "--resume")[0] == 0
     assert cg_train("--system", "OV")[0] == 0
     assert stand_in == [
-        {"text": "name = 'x'", "out": Path("runs/train-nbo"), "resume": False, "device": "cpu"},
-        {"text": "name = 'x'", "out": Path("there"), "resume": True, "device": "cpu"},
-        {"text": system_config("V-O"), "out": Path("runs/train-V-O"), "resume": False, "device": "cpu"},
+        {"config": Path("nbo.toml"), "out": Path("runs/train-nbo"), "resume": False, "device": "cpu"},
+        {"config": Path("nbo.toml"), "out": Path("there"), "resume": True, "device": "cpu"},
+        {"config": "V-O", "out": Path("runs/train-V-O"), "resume": False, "device": "cpu"},
     ]
-    assert parse_config(system_config("V-O"), "it").data.system == "V-O"
+    assert parse_config(config_text("V-O"), "it").data.system == "V-O"
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -54,8 +56,7 @@ def test_a_log_file_gets_lines_without_control_codes(cg_train, nbo):
     _, out, err = cg_train(nbo, "--out", "there")
     assert out == "there/model\n"
     assert "3 crystals to learn from [in all]\n" in err
-    assert "warm start 3: loss 1.250  strictly valid 0.75\n" in err
-    assert "3/3" in err
+    assert "warm start 3 of 3: loss 1.250  strictly valid 0.75\n" in err
     assert "\x1b" not in err
 
 

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import spglib
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from crystalgraph.crystals.space_groups import is_supergroup, space_groups, subgroups
+from crystalgraph.crystals.space_groups import SYMPREC, is_supergroup, space_groups, subgroups, symmetry_dataset
+from crystalgraph.report.drawing import conventional
 
 RUTILE = Structure.from_spacegroup(
     "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.3053, 0.3053, 0]]
@@ -38,6 +40,21 @@ def test_crystals_without_a_group_give_zero():
     assert space_groups([overlapping, flat, broken]) == [0, 0, 0]
 
 
+def test_a_crystal_is_searched_once_whatever_is_asked(monkeypatch):
+    searches = []
+    search = spglib.get_symmetry_dataset
+    monkeypatch.setattr(spglib, "get_symmetry_dataset", lambda *a, **k: searches.append(k) or search(*a, **k))
+    crystal = Structure(Lattice.tetragonal(4.61, 2.97), RUTILE.species, RUTILE.frac_coords)
+    assert space_groups([crystal, crystal.copy()]) == [136, 136]
+    assert len(conventional(crystal)[0]) == 6
+    assert searches == [{"symprec": SYMPREC}]
+    assert symmetry_dataset(crystal, 0.01).number == 136
+    nudged = crystal.copy()
+    nudged.translate_sites([0], [1e-15, 0, 0], to_unit_cell=False)
+    assert space_groups([nudged, Structure(crystal.lattice, ["Sn"] * 6, crystal.frac_coords)])[0] == 136
+    assert len(searches) == 4, "another tolerance, another coordinate, other elements"
+
+
 def test_textbook_chains():
     assert is_supergroup(221, 123)
     assert is_supergroup(221, 99)
@@ -60,6 +77,7 @@ def test_the_order_of_groups_is_a_partial_order():
     assert all(number in subgroups(number) and 1 in subgroups(number) for number in range(1, 231))
 
 
+@pytest.mark.slow
 def test_an_independent_table_gives_the_same_subgroups():
     group = pytest.importorskip("pyxtal.symmetry").Group
     step = {}

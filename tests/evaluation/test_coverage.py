@@ -6,6 +6,8 @@ from crystalgraph.evaluation import coverage as module
 from crystalgraph.evaluation.coverage import coverage, fingerprints, property_distances, scaled_compositions
 from crystalgraph.evaluation.rates import Absent, Number
 
+pytestmark = pytest.mark.slow
+
 ROCK_SALT = Structure.from_spacegroup(225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 FLUORITE = Structure.from_spacegroup(225, Lattice.cubic(5.0), ["Nb", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
 CSCL = Structure.from_spacegroup(221, Lattice.cubic(2.8), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

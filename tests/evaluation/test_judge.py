@@ -5,6 +5,7 @@ from math import log
 
 import numpy as np
 import pytest
+from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
@@ -12,9 +13,8 @@ from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.evaluation.judge import Judgement, judge
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Number, Rate
 from crystalgraph.evaluation.rows import COLUMNS, not_relaxable, pick
-from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.relaxer import Relaxation
+from crystalgraph.relax.relaxation import Relaxation
 
 NB_O = ChemicalSystem.parse("Nb-O")
 
@@ -181,6 +181,7 @@ def test_rediscovery_counts_compounds_of_the_whole_system(judgement):
     assert phases["fluorite"].before == []
 
 
+@pytest.mark.slow
 def test_templates_seen_in_training(judgement):
     assert {phase.template for phase in judgement.rediscovery} == {"225:a/b", "225:a/c", "229:a"}
     assert counts(judgement.metrics["rediscovery"]["template_unseen_before"]) == (1, 2)
@@ -373,6 +374,7 @@ def test_only_eligible_inputs_may_have_been_relaxed(name):
         judge(RELAXED_INPUTS, system=NB_O, known=KNOWN, relaxations=RELAXATIONS)
 
 
+@pytest.mark.slow
 def test_two_workers_judge_like_one(judgement, relaxed):
     again = judge(INPUTS, system=NB_O, known=KNOWN, training=TRAINING, workers=2)
     assert again.record() == judgement.record()

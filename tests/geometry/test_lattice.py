@@ -26,6 +26,7 @@ def random_lattices() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.T
     return system, volume, shape, lattice_from_code(system, volume.log(), shape)
 
 
+@pytest.mark.slow
 def test_systems_of_all_groups_equal_pymatgen() -> None:
     from pymatgen.symmetry.groups import SpaceGroup
 

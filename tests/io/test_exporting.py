@@ -252,6 +252,7 @@ def test_file_names_are_safe_and_different():
     assert file_names(["oqmd-1/a", "oqmd-1_a", "../x", "", "mp-1"]) == ["oqmd-1_a", "oqmd-1_a_2", "_x", "_", "mp-1"]
 
 
+@pytest.mark.slow
 def test_vasp_inputs_without_any_potential(tmp_path):
     code = (
         "from pathlib import Path\n"

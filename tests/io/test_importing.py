@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from crystalgraph.known.reference import load_reference
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -263,6 +264,7 @@ def test_a_card_holds_any_text(tmp_path):
     assert load_dataset(tmp_path / "mine").source.card["sources"][0]["attribution"] == said
 
 
+@pytest.mark.slow
 def test_reading_and_writing_do_not_import_what_they_do_not_need():
     code = "import sys, crystalgraph.io.dataset_folder; print('pymatgen' in sys.modules, 'requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -42,6 +42,7 @@ def test_inside_and_union_and_reduced():
     assert reduced.sum(1).tolist() == [2, 5, 1]
 
 
+@pytest.mark.slow
 def test_the_shipped_niobium_oxides():
     known = load_reference("nbo").within(NB_O)
     assert len(known) == 64
@@ -94,6 +95,7 @@ def test_what_is_no_reference_is_refused(tmp_path):
         load_reference(tmp_path)
 
 
+@pytest.mark.slow
 def test_templates_are_compared_whatever_the_elements(tmp_path):
     magnesia = Structure.from_spacegroup(225, Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     anti = Structure.from_spacegroup(225, Lattice.cubic(5.4), ["O", "Li"], [[0, 0, 0], [0.25, 0.25, 0.25]])

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from crystalgraph.errors import InputError
-from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.models.prototypes import Memory
+from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.symmetry.extract import extract
 
 
@@ -29,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
         discriminator=Discriminator(**discriminator),
         prior=TemplatePrior(**prior),
         pool=pool,
-        memory=Memory(pool, *code_from_lattice(found.lattice), found.u),
+        library=PrototypeLibrary(found.parametrised),
         record={"generator": generator, "discriminator": discriminator, "prior": prior},
         checksum="",
     )
@@ -42,9 +41,11 @@ def test_round_trip(folder: Path) -> None:
     for a, b in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(first.prior.log_weights(first.pool), second.prior.log_weights(second.pool))
-    assert torch.equal(first.memory.familiarity(first.pool), second.memory.familiarity(second.pool))
-    assert second.memory.templates.names() == first.memory.templates.names() != []
-    assert torch.equal(second.memory.u, first.memory.u)
+    assert torch.equal(
+        first.library.substitution_likelihood(first.pool), second.library.substitution_likelihood(second.pool)
+    )
+    assert second.library.parametrised.templates.names() == first.library.parametrised.templates.names() != []
+    assert torch.equal(second.library.parametrised.u, first.library.parametrised.u)
     assert first.pool.names() == extract(load_dataset("corpus").crystals[:5]).templates.names()
     crystals = load_dataset("corpus").crystals[:5]
     groups = torch.ones(5, dtype=torch.long)

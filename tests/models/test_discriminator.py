@@ -95,6 +95,7 @@ def test_space_group_and_composition_are_heard(model):
     assert not torch.allclose(scores(model, [swapped], GROUPS[1:2]), scores(model, [RUTILE], GROUPS[1:2]))
 
 
+@pytest.mark.slow
 def test_score_is_continuous_where_neighbours_change_places(model):
     # One atom walks through the cell of diamond, past many changes of who is among the nearest.
     path = np.linspace(0, 0.22, 1201)
@@ -189,6 +190,13 @@ def test_weights_survive_a_state_dict(model):
     copy = Discriminator(**model.arguments).double()
     copy.load_state_dict(model.state_dict())
     assert torch.equal(scores(copy, KNOWN), scores(model, KNOWN))
+
+
+def test_arguments_make_the_same_network_again():
+    other_than_usual = {"width": 8, "n_layers": 1, "cutoff": 4.0, "max_neighbors": None, "n_basis": 5}
+    model = Discriminator(**other_than_usual)
+    assert model.arguments == other_than_usual
+    Discriminator(**model.arguments).load_state_dict(model.state_dict())
 
 
 def test_envelope_fades_smoothly():

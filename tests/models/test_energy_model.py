@@ -1,4 +1,4 @@
-"""Forces and stress are those of the height: finite differences, rotation, and no force on the whole."""
+"""Forces and stress are those of the learned energy: finite differences, rotation, and no force on the whole."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Structure
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.energy_model import UNIT, heights
+from crystalgraph.models.energy_model import ENERGY_PER_SCORE, learned_energy
 
 CRYSTALS = from_structures(
     [
@@ -31,13 +31,13 @@ def model() -> Discriminator:
 
 
 def found(model: Discriminator, crystals: Crystals):
-    return heights(model, model.graph(crystals), GROUPS)
+    return learned_energy(model, model.graph(crystals), GROUPS)
 
 
-def test_height_is_the_score_turned_around(model: Discriminator) -> None:
+def test_energy_is_the_score_turned_around(model: Discriminator) -> None:
     with torch.no_grad():
         score = model(model.graph(CRYSTALS), GROUPS)
-    assert torch.allclose(found(model, CRYSTALS).e_above_hull, -UNIT * score, atol=1e-12)
+    assert torch.allclose(found(model, CRYSTALS).e_above_hull, -ENERGY_PER_SCORE * score, atol=1e-12)
 
 
 @pytest.mark.parametrize("atom", range(5))
@@ -82,7 +82,7 @@ def test_forces_turn_with_the_crystal(model: Discriminator) -> None:
 
 
 def test_derivatives_can_be_learned(model: Discriminator) -> None:
-    again = heights(model, model.graph(CRYSTALS), GROUPS, create_graph=True)
+    again = learned_energy(model, model.graph(CRYSTALS), GROUPS, create_graph=True)
     weight = model.score.weight
     for value in (again.e_above_hull, again.forces, again.strain_energy):
         (gradient,) = torch.autograd.grad(value.square().sum(), weight, retain_graph=True)

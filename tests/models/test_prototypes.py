@@ -1,7 +1,8 @@
-"""What arrangements were seen with: names and distances checked against pymatgen, sums against plain loops."""
+"""What protostructures were seen with: names and distances checked against pymatgen, sums against plain loops."""
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,24 +11,31 @@ from pymatgen.core import Element, Lattice, Structure
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import from_structures, to_structures
-from crystalgraph.crystals.matching import ReferenceIndex
-from crystalgraph.geometry.lattice import code_from_lattice, crystal_system, lattice_from_code
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
-from crystalgraph.models.prototypes import ALIKE, REACH, UNSEEN, Memory, arrangements
+from crystalgraph.models.prototypes import ALIKE, REACH, UNSEEN, PrototypeLibrary, protostructures
 from crystalgraph.sampling.templates import decorate, element_counts
-from crystalgraph.symmetry.decorate import number_of_species, ranked_elements
-from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import number_of_species, ranked_elements
+from crystalgraph.symmetry.substitute import element_volume_rule, keep_volume
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import is_held_out, systems_left_out
 
 
-def memory_of(templates: Templates) -> Memory:
+def library_of(templates: Templates) -> PrototypeLibrary:
     """Of crystals whose parameters do not matter."""
     n = len(templates)
-    return Memory(templates, torch.zeros(n), torch.zeros(n, 5), torch.zeros(len(templates.position), 3))
+    return PrototypeLibrary(
+        ParametrisedTemplates(
+            templates=templates,
+            log_volume=torch.zeros(n),
+            shape=torch.zeros(n, 5),
+            u=torch.zeros(len(templates.position), 3),
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +43,8 @@ def seen() -> Templates:
     return extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 60)]).templates
 
 
-def test_arrangements_keep_letters_and_the_order_of_electronegativity(seen: Templates) -> None:
-    names, elements = arrangements(seen), ranked_elements(seen).tolist()
+def test_protostructures_keep_letters_and_the_order_of_electronegativity(seen: Templates) -> None:
+    names, elements = protostructures(seen), ranked_elements(seen).tolist()
     assert len(set(names)) < len(seen)
     for template, name, own in zip(seen.names(), names, elements, strict=True):
         own = [Element.from_Z(z) for z in own if z]
@@ -50,19 +58,19 @@ def test_arrangements_keep_letters_and_the_order_of_electronegativity(seen: Temp
         assert sorted(s.split(".")[1] for s in name.split(":")[1].split()) == sorted(s.split(".")[1] for s in put)
 
 
-def test_familiarity_is_the_sum_over_crystals_of_the_arrangement(seen: Templates) -> None:
-    memory = memory_of(seen)
+def test_substitution_likelihood_is_the_sum_over_crystals_of_the_protostructure(seen: Templates) -> None:
+    library = library_of(seen)
     members: dict[str, set[tuple[int, ...]]] = {}
     elements = [tuple(z for z in row if z) for row in ranked_elements(seen).tolist()]
-    for name, row in zip(arrangements(seen), elements, strict=True):
+    for name, row in zip(protostructures(seen), elements, strict=True):
         members.setdefault(name, set()).add(row)
-    found = memory.familiarity(seen)
+    found = library.substitution_likelihood(seen)
     scale = [0] + [Element.from_Z(z).mendeleev_no or 0 for z in range(1, 119)]
     checked = 0
     for k in range(0, len(seen), 7):
         one, total = seen[k], 0.0
         atoms = [int(one.multiplicity[one.atomic_numbers == z].sum()) for z in elements[k]]
-        for other in members[arrangements(one)[0]]:
+        for other in members[protostructures(one)[0]]:
             apart = [n * abs(scale[a] - scale[b]) for n, a, b in zip(atoms, other, elements[k], strict=True)]
             total += math.exp(-sum(apart) / sum(atoms) / REACH)
             checked += other != elements[k]
@@ -70,45 +78,47 @@ def test_familiarity_is_the_sum_over_crystals_of_the_arrangement(seen: Templates
     assert checked > 20
 
 
-def test_newness_is_the_share_of_crystals_alone_in_their_arrangement(seen: Templates) -> None:
+def test_good_turing_novelty_is_the_share_of_crystals_alone_in_their_protostructure(seen: Templates) -> None:
     elements = [tuple(row) for row in ranked_elements(seen).tolist()]
-    crystals = set(zip(arrangements(seen), seen.num_free.tolist(), elements, strict=True))  # equal ones count once
+    crystals = set(zip(protostructures(seen), seen.num_free.tolist(), elements, strict=True))  # equal ones count once
     members = Counter(name for name, _, _ in crystals)
-    found = memory_of(seen).newness(seen).exp().tolist()
+    found = library_of(seen).good_turing_novelty(seen).exp().tolist()
     for asked in (0, 1, 4, 12):
         alike = [math.exp(-((math.log((1 + asked) / (1 + n)) / ALIKE) ** 2) / 2) for _, n, _ in crystals]
         alone = sum(a for a, (name, _, _) in zip(alike, crystals, strict=True) if members[name] == 1)
         expected = (alone + 0.5) / (sum(alike) + 1)
         assert found[seen.num_free.tolist().index(asked)] == pytest.approx(expected)
-    assert (memory_of(seen[:0]).newness(seen) == 0).all()
-    assert len(memory_of(seen).newness(seen[:0])) == 0
+    assert (library_of(seen[:0]).good_turing_novelty(seen) == 0).all()
+    assert len(library_of(seen).good_turing_novelty(seen[:0])) == 0
 
 
-def test_newness_foretells_what_other_crystals_bring() -> None:
+@pytest.mark.slow
+def test_good_turing_novelty_foretells_what_other_crystals_bring() -> None:
     found = extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 5)]).templates
     first, rest = found[torch.arange(0, len(found), 2)], found[torch.arange(1, len(found), 2)]
-    memory, known = memory_of(first), set(arrangements(first))
-    foretold = memory.newness(rest).exp()
-    unseen = torch.tensor([name not in known for name in arrangements(rest)]).double()
+    library, known = library_of(first), set(protostructures(first))
+    foretold = library.good_turing_novelty(rest).exp()
+    unseen = torch.tensor([name not in known for name in protostructures(rest)]).double()
     for few, many in ((0, 1), (1, 3), (3, 6), (6, 12), (12, 60)):
         own = (rest.num_free >= few) & (rest.num_free < many)
         assert own.sum() > 200
         assert float(foretold[own].mean()) == pytest.approx(float(unseen[own].mean()), abs=0.1)
 
 
-def test_what_was_never_seen_is_unfamiliar(seen: Templates) -> None:
-    names = set(arrangements(seen[:100]))
-    found = memory_of(seen[:100]).familiarity(seen)
-    for name, value in zip(arrangements(seen), found.tolist(), strict=True):
+def test_what_was_never_seen_is_unlikely(seen: Templates) -> None:
+    names = set(protostructures(seen[:100]))
+    found = library_of(seen[:100]).substitution_likelihood(seen)
+    for name, value in zip(protostructures(seen), found.tolist(), strict=True):
         assert name in names or value == pytest.approx(math.log(UNSEEN))
-    assert len(memory_of(seen).familiarity(seen[:0])) == 0
-    assert (memory_of(seen[:0]).familiarity(seen) == math.log(UNSEEN)).all()
+    assert len(library_of(seen).substitution_likelihood(seen[:0])) == 0
+    assert (library_of(seen[:0]).substitution_likelihood(seen) == math.log(UNSEEN)).all()
 
 
 def test_copies_are_kept_once(seen: Templates) -> None:
-    twice = memory_of(Templates.concatenate([seen, seen]))
-    assert twice.templates.names() == memory_of(seen).templates.names()
-    assert torch.equal(twice.familiarity(seen), memory_of(seen).familiarity(seen))
+    twice = library_of(Templates.concatenate([seen, seen]))
+    once = library_of(seen)
+    assert twice.parametrised.templates.names() == once.parametrised.templates.names()
+    assert torch.equal(twice.substitution_likelihood(seen), once.substitution_likelihood(seen))
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +126,17 @@ def crystals() -> Crystals:
     return load_dataset("corpus").crystals[torch.arange(0, 37_855, 120)]
 
 
-def test_recalled_is_the_crystal_itself_where_nothing_is_nearer(crystals: Crystals) -> None:
+@pytest.mark.slow
+def test_drawn_is_the_crystal_itself_where_nothing_is_nearer(crystals: Crystals) -> None:
     found = extract(crystals)
-    memory = Memory(found.templates, *code_from_lattice(found.lattice), found.u)
-    asked = memory.templates
-    recalled = memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(0))
-    assert recalled.known.all()
-    assert recalled.templates.names() == asked.names()
-    made = expand(
-        recalled.templates,
-        lattice_from_code(crystal_system(asked.space_group_number), recalled.log_volume, recalled.shape),
-        recalled.u,
-    )
-    # alone of its arrangement, a crystal can only recall itself
-    names = arrangements(asked)
+    library = PrototypeLibrary(found.parametrised)
+    asked = library.parametrised.templates
+    drawn = library.draw(asked, keep_volume, torch.Generator().manual_seed(0))
+    assert drawn.known.all()
+    assert drawn.parametrised.templates.names() == asked.names()
+    made = drawn.parametrised.crystals()
+    # alone of its protostructure, a crystal can only be drawn for itself
+    names = protostructures(asked)
     alone = [k for k, name in enumerate(names) if names.count(name) == 1]
     assert len(alone) > 50
     index = ReferenceIndex(to_structures(crystals))
@@ -137,41 +144,45 @@ def test_recalled_is_the_crystal_itself_where_nothing_is_nearer(crystals: Crysta
     assert all(index.find(structure) >= 0 for structure in sources)
 
 
-def test_recalled_has_the_asked_elements_and_volume(crystals: Crystals) -> None:
+def test_drawn_has_the_asked_elements_and_volume(crystals: Crystals) -> None:
     found = extract(crystals)
-    memory = Memory(found.templates, *code_from_lattice(found.lattice), found.u)
-    n_species = number_of_species(memory.templates)
-    pool = memory.templates[(n_species == 2).nonzero().flatten()]
+    library = PrototypeLibrary(found.parametrised)
+    n_species = number_of_species(library.parametrised.templates)
+    pool = library.parametrised.templates[(n_species == 2).nonzero().flatten()]
     asked = decorate(pool, [41, 8])
     volume = torch.ones(119)
     volume[41] = 20
-    recalled = memory.recall(asked, volume, torch.Generator().manual_seed(0))
-    assert recalled.known.all()
-    assert recalled.templates.names() == asked.names()
-    plain = memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(0))
-    grown = (recalled.log_volume - plain.log_volume).exp()
+    rule = element_volume_rule(volume)
+    drawn = library.draw(asked, rule, torch.Generator().manual_seed(0))
+    assert drawn.known.all()
+    assert drawn.parametrised.templates.names() == asked.names()
+    plain = library.draw(asked, keep_volume, torch.Generator().manual_seed(0))
+    grown = (drawn.parametrised.log_volume - plain.parametrised.log_volume).exp()
     niobium = element_counts(asked, [41])[:, 0] / asked.num_atoms
     assert (grown >= 1).all()
     assert grown.max() <= (1 + 19 * niobium).max() + 1e-9
-    nothing = memory.recall(asked[:0], volume, torch.Generator())
+    nothing = library.draw(asked[:0], rule, torch.Generator())
     assert len(nothing.known) == 0
 
 
-def test_near_elements_are_recalled_far_more_often() -> None:
+@pytest.mark.slow
+def test_near_elements_are_drawn_far_more_often() -> None:
     cell, sites = Lattice.cubic(4.2), [[0, 0, 0], [0.5, 0.5, 0.5]]
     near, far, other = (
         Structure.from_spacegroup(225, cell, pair, sites) for pair in (["Ca", "O"], ["Cs", "I"], ["Mg", "O"])
     )
-    rock_salt, asked = extract(from_structures([near, far])), extract(from_structures([other])).templates
-    two = rock_salt.templates
-    memory = Memory(two, torch.tensor([1.0, 2.0]).double(), torch.zeros(2, 5), rock_salt.u)
-    found = [memory.recall(asked, torch.ones(119), torch.Generator().manual_seed(k)).log_volume for k in range(50)]
+    rock_salt, asked = extract(from_structures([near, far])).parametrised, extract(from_structures([other])).templates
+    library = PrototypeLibrary(replace(rock_salt, log_volume=torch.tensor([1.0, 2.0]).double()))
+    found = [
+        library.draw(asked, keep_volume, torch.Generator().manual_seed(k)).parametrised.log_volume for k in range(50)
+    ]
     assert sum(float(volume) < 1.5 for volume in found) > 45
 
 
-def test_the_shipped_memory_holds_nothing_of_the_systems_left_out() -> None:
+@pytest.mark.slow
+def test_the_shipped_library_holds_nothing_of_the_systems_left_out() -> None:
     model = load_model("nbo")
-    templates, data = model.memory.templates, Config.model_validate(model.record["config"]).data
+    templates, data = model.library.parametrised.templates, Config.model_validate(model.record["config"]).data
     assert len(templates) > 20_000
     for system in systems_left_out(data):
         assert not is_within(templates.atomic_numbers, templates.batch, len(templates), system).any()

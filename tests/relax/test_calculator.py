@@ -43,6 +43,7 @@ def test_without_chgnet_the_message_says_what_to_install(monkeypatch):
         calculator_identity(CHGNET)
 
 
+@pytest.mark.slow
 def test_identity_changes_with_the_source(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for number in (1, 2):

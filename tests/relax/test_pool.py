@@ -16,7 +16,9 @@ from crystalgraph.errors import InputError
 from crystalgraph.relax import pool
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, relax_many, single_points
-from crystalgraph.relax.relaxer import RelaxSettings, derivatives, relax, single_point
+from crystalgraph.relax.relaxation import RelaxSettings
+from crystalgraph.relax.relaxer import relax
+from crystalgraph.relax.single_point import derivatives, single_point
 
 HERE = Path(__file__).parent
 EMT_NAME = "ase.calculators.emt:EMT"
@@ -52,7 +54,7 @@ def records(relaxations):
 def test_one_worker_two_workers_and_none_agree_to_the_last_bit(crystals):
     seen = []
     one = relax_many(crystals, SETTINGS, progress=lambda *state: seen.append(state))
-    assert seen == [(k, 7) for k in range(8)]
+    assert seen == [("relaxation", k, 7) for k in range(8)]
     assert all(relaxation.status == "converged" for relaxation in one)
     assert records(relax_many(crystals, SETTINGS, workers=2)) == records(one)
     assert records(relax_many(crystals[::-1], SETTINGS)) == records(one)[::-1]
@@ -72,6 +74,7 @@ def test_chgnet_with_one_worker_and_two():
     assert single_points(cells, "chgnet", workers=2) == [relaxation.initial_energy for relaxation in one]
 
 
+@pytest.mark.slow
 def test_single_points(crystals):
     from ase.calculators.emt import EMT
 
@@ -83,9 +86,10 @@ def test_single_points(crystals):
     )
     assert energies[:7] == [single_point(crystal, EMT()) for crystal in crystals]
     assert [isnan(energy) for energy in energies] == [False] * 7 + [True] * 2
-    assert seen[-1] == (9, 9)
+    assert seen[-1] == ("single points", 9, 9)
 
 
+@pytest.mark.slow
 def test_many_derivatives(crystals):
     from ase.calculators.emt import EMT
 
@@ -99,6 +103,7 @@ def test_many_derivatives(crystals):
         assert (own.stress == alone.stress).all()
 
 
+@pytest.mark.slow
 def test_workers_serve_several_calls(crystals, counted):
     hull = Hull(ChemicalSystem.parse("Cu"), [Phase(name="Cu", formula="Cu", energy=-0.007)])
     name = "stand_ins:Counting"
@@ -116,6 +121,7 @@ def test_workers_serve_several_calls(crystals, counted):
     assert counted() == {"Cu2": 4, "Al2": 1}
 
 
+@pytest.mark.slow
 def test_nothing_is_relaxed_twice(crystals, counted, tmp_path):
     settings = replace(SETTINGS, calculator="stand_ins:Counting")
     folder = tmp_path / "done"
@@ -127,13 +133,14 @@ def test_nothing_is_relaxed_twice(crystals, counted, tmp_path):
     seen = []
     again = relax_many(crystals[:3], settings, folder=folder, progress=lambda *state: seen.append(state))
     assert counted() == {"Cu2": 1, "Al2": 1, "Ni2": 1}
-    assert seen == [(2, 3), (3, 3)]
+    assert seen == [("relaxation", 2, 3), ("relaxation", 3, 3)]
     assert records(again)[:2] == records(first)[:2]
     assert again[0].seconds == first[0].seconds
     relax_many(crystals[:1], replace(settings, max_steps=3), folder=folder)
     assert counted()["Cu2"] == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_done_again(crystals, tmp_path):
     first = relax_many(crystals[:1], SETTINGS, folder=tmp_path)
     (file,) = tmp_path.glob("*.json")
@@ -166,11 +173,13 @@ def test_a_silent_worker_is_ended(crystals, fcc, monkeypatch):
     assert [isnan(energy) for energy in found] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_worker_is_not_hidden(crystals):
     with pytest.raises(RuntimeError, match="TypeError: a bug of the calculator"):
         relax_many(crystals, replace(SETTINGS, calculator="stand_ins:Wrong"), workers=2)
 
 
+@pytest.mark.slow
 def test_mistakes(crystals):
     with pytest.raises(InputError, match="0 workers"):
         relax_many(crystals, SETTINGS, workers=0)
@@ -182,6 +191,7 @@ def test_mistakes(crystals):
         relax_many(crystals, replace(SETTINGS, saddle_check=True))
 
 
+@pytest.mark.slow
 def test_what_is_no_crystal_is_a_failure_and_nothing_is_fine(crystals):
     disordered = Structure(Lattice.cubic(3), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
     found = relax_many([disordered, crystals[0]], SETTINGS)
@@ -197,7 +207,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's c
 from pathlib import Path
 from pymatgen.core import Lattice, Structure
 from crystalgraph.relax.pool import relax_many
-from crystalgraph.relax.relaxer import RelaxSettings
+from crystalgraph.relax.relaxation import RelaxSettings
 cells = [Structure(Lattice.cubic(3.9 + k / 50), ["Cu"] * 4, [[0, 0, 0], [0, .5, .5], [.5, 0, .5], [.5, .5, .02 * k]])
          for k in range(6)]
 found = relax_many(cells, RelaxSettings(calculator="stand_ins:Slow"), folder=Path(sys.argv[1]))

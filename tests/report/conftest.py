@@ -1,6 +1,5 @@
 """A finished run with energies, made by hand, and judged files one of which tries to break out of the page."""
 
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -13,10 +12,10 @@ from crystalgraph.report.evaluation import write_evaluation_report
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
 from crystalgraph.runs.folder import write_run
-from crystalgraph.screening.funnel import RELAXED, Outcome
+from crystalgraph.screening.candidates import Candidates
+from crystalgraph.screening.outcome import RELAXED, Outcome
 from crystalgraph.screening.request import GenerationRequest
-from crystalgraph.screening.screen import COLUMNS, Sample
-from crystalgraph.screening.search import RunResult
+from crystalgraph.screening.screen import Sample
 
 ENERGIES = (0.012, 0.05, 0.09, 0.3)
 """eV/atom above the hull of the first crystals; the others are not relaxed."""
@@ -41,7 +40,7 @@ def crystals():
 
 @pytest.fixture(scope="session")
 def finished_run(crystals, tmp_path_factory):
-    """A run folder with its report: six crystals kept, four of them relaxed; two samples lost."""
+    """A run folder with its report: six crystals selected, four of them relaxed; two samples lost."""
     groups = {"rock salt": 225, "rutile": 136, "ReO3": 221, "sphalerite": 216, "CsCl": 221, "wurtzite": 186}
     structures, samples, outcomes = list(crystals.values()), [], {}
     for k, (name, structure) in enumerate(crystals.items()):
@@ -52,10 +51,10 @@ def finished_run(crystals, tmp_path_factory):
                 formula=formula,
                 num_atoms=len(structure),
                 template=f"{groups[name]}:a.Nb b.O",
-                remembered=k == 0,
-                space_group_asked=groups[name],
-                space_group_found=groups[name],
-                symmetry="exact",
+                from_prototype=k == 0,
+                space_group_requested=groups[name],
+                space_group=groups[name],
+                symmetry_match="exact",
                 strictly_valid=True,
                 min_reduced_distance=1.0,
                 density=float(structure.density),
@@ -63,45 +62,42 @@ def finished_run(crystals, tmp_path_factory):
                 charge_neutral=True,
                 plausibility=0.5,
                 score=1.0 - k,
-                fate="kept",
+                status="selected",
                 rank=k + 1,
                 file=f"{k + 1:04d}_{formula}_sg{groups[name]}",
             )
         )
-        outcomes[k] = Outcome(relax_fate="choice", relax_reason="not drawn", e_hull_single_point=1.0 + k / 10)
+        outcomes[k] = Outcome(funnel_status="choice", funnel_reason="not drawn", e_above_hull_unrelaxed=1.0 + k / 10)
     for k, energy in enumerate(ENERGIES):
         outcomes[k] = Outcome(
-            relax_fate=RELAXED,
-            e_hull_single_point=energy + 0.1,
+            funnel_status=RELAXED,
+            e_above_hull_unrelaxed=energy + 0.1,
             e_above_hull=energy,
             relax_status="converged",
             n_steps=9,
-            space_group_relaxed=samples[k].space_group_found,
+            relaxed_space_group=samples[k].space_group,
         )
-    kept = list(samples)
+    selected = list(samples)
     lost = {
         "formula": "NbO",
         "num_atoms": 2,
         "template": "221:a.Nb b.O",
-        "remembered": False,
-        "space_group_asked": 221,
+        "from_prototype": False,
+        "space_group_requested": 221,
         "density": 1.0,
     }
     lost |= {"strictly_valid": False, "min_reduced_distance": 0.1, "volume_per_atom": 1.0, "charge_neutral": True}
     samples += [
-        Sample(**lost, draw=6 + k, plausibility=None, score=float("nan"), fate="strict", reason=reason)
+        Sample(**lost, draw=6 + k, plausibility=None, score=float("nan"), status="strict", reason=reason)
         for k, reason in enumerate(("atoms 0.31 Å apart", "density 25.1 g/cm³"))
     ]
     request = GenerationRequest.parse(num=6, seed=3)
     relaxed = [structure.copy().scale_lattice(structure.volume * 1.02) for structure in structures[: len(ENERGIES)]]
-    result = RunResult(
+    result = Candidates(
         request=request,
         samples=samples,
         structures=structures,
-        names=[str(sample.file) for sample in kept],
-        shortfall="",
-        seconds={},
-        composition=None,
+        names=[str(sample.file) for sample in selected],
         relaxed=relaxed,
         outcomes=outcomes,
     )
@@ -109,7 +105,7 @@ def finished_run(crystals, tmp_path_factory):
     stages = [("single point", 6, 0), ("choice", 6, 2), ("relaxation", 4, 0), ("finalists", 4, 0), ("copies", 4, 0)]
     record = {
         "request": request.as_record(),
-        "steps_downhill": 20,
+        "surrogate_steps": 20,
         "model": {"name": "by hand", "sha256": "0" * 64, "record": {}},
         "composition": {},
         "versions": {"crystalgraph": "0.1.0"},
@@ -131,8 +127,8 @@ def finished_run(crystals, tmp_path_factory):
         folder,
         structures=structures,
         names=result.names,
-        rows=[asdict(s) | asdict(outcomes.get(s.draw, Outcome())) for s in samples],
-        columns=(*COLUMNS, *asdict(Outcome())),
+        rows=result.rows(samples),
+        columns=result.columns,
         record=record,
         relaxed=relaxed,
     )

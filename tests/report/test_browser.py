@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WIDE, NARROW = (1400, 900), (390, 844)
 
 FLAGS = (

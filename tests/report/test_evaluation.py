@@ -40,7 +40,7 @@ def test_inputs_keep_their_own_bytes(page, judged):
 
 
 def test_the_funnel_ends_at_what_was_compared(page):
-    counts = {gate.name: gate.count for gate in page.funnel}
+    counts = {line.name: line.count for line in page.funnel}
     assert counts == {"inputs": 5, "not read": 1, "compared": 4}
     assert page.missing == ["No energies and no convex hull: nothing was relaxed. --relax 10 would relax ten."]
 
@@ -58,6 +58,7 @@ def test_a_hostile_name_stays_text(judged):
     assert "<script>window.hacked" not in text
 
 
+@pytest.mark.slow
 def test_relaxed_crystals_have_their_files_and_energies(tmp_path):
     metals = [Structure.from_spacegroup(225, Lattice.cubic(a), ["Cu"], [[0, 0, 0]]) for a in (3.6, 3.9)]
     alloy = Structure.from_spacegroup(221, Lattice.cubic(3.75), ["Cu", "Au"], [[0, 0.5, 0.5], [0, 0, 0]])

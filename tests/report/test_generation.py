@@ -12,37 +12,23 @@ def page(finished_run):
     return generation_page(finished_run.folder, finished_run.record, finished_run.result, finished_run.hull)
 
 
-def test_the_funnel_counts_every_sample(page, finished_run):
-    gates = {gate.name: gate for gate in page.funnel}
-    counts = finished_run.record["counts"]
-    assert gates["drawn"].count == counts["drawn"] == 8
-    assert (
-        gates["kept"].count
-        + sum(gate.count for gate in page.funnel[: page.funnel.index(gates["kept"])] if gate.is_loss)
-        == 8
-    )
-    after = page.funnel[page.funnel.index(gates["kept"]) + 1 : -1]
-    assert gates["kept"].count - sum(gate.count for gate in after) == gates["relaxed"].count == 4
-    assert sorted(gates["strict"].reasons) == ["1 × atoms … Å apart", "1 × density … g/cm³"]
-
-
 def test_rows_say_what_the_csv_says(page, finished_run):
     with (finished_run.folder / "candidates.csv").open() as file:
-        kept = [row for row in csv.DictReader(file) if row["file"]]
-    for shown, row in zip(page.rows, kept, strict=True):
+        selected = [row for row in csv.DictReader(file) if row["file"]]
+    for shown, row in zip(page.rows, selected, strict=True):
         assert (shown["name"], shown["formula"], str(shown["place"])) == (row["file"], row["formula"], row["rank"])
         for key, column in (("e_above_hull", "e_above_hull"), ("score", "score"), ("density", "density")):
             assert shown[key] == pytest.approx(float(row[column] or "nan"), rel=1e-5, nan_ok=True)
 
 
-def test_what_is_remembered_is_shown_where_a_formula_was_asked_for(page, finished_run):
-    assert {row["remembered"] for row in page.rows} == {None}
+def test_what_is_from_a_prototype_is_shown_where_a_formula_was_requested(page, finished_run):
+    assert {row["from_prototype"] for row in page.rows} == {None}
     request = replace(finished_run.result.request, formula=Formula.parse("NbO2"))
     page = generation_page(finished_run.folder, finished_run.record, replace(finished_run.result, request=request))
-    by_file = {sample.file: sample.remembered for sample in finished_run.result.samples}
-    assert [row["remembered"] for row in page.rows] == [by_file[row["name"]] for row in page.rows]
-    told = ["remembered" in dict(crystal.facts) for crystal in page.crystals]
-    assert told == [row["remembered"] for row in page.rows]
+    by_file = {sample.file: sample.from_prototype for sample in finished_run.result.samples}
+    assert [row["from_prototype"] for row in page.rows] == [by_file[row["name"]] for row in page.rows]
+    told = ["from a prototype" in dict(crystal.facts) for crystal in page.crystals]
+    assert told == [row["from_prototype"] for row in page.rows]
     assert 0 < sum(told) < len(told)
 
 
@@ -68,7 +54,7 @@ def test_distributions_are_before_and_after(page):
 
 
 def test_without_relaxation_the_page_says_so(finished_run):
-    result = replace(finished_run.result, relaxed=[], outcomes={})
+    result = replace(finished_run.result, relaxed=[], outcomes=None)
     record = {key: value for key, value in finished_run.record.items() if key != "relaxation"}
     page = generation_page(finished_run.folder, record, result)
     assert page.hull is None
@@ -78,19 +64,20 @@ def test_without_relaxation_the_page_says_so(finished_run):
     assert "e_hull" not in {plot.key for plot in page.distributions}
 
 
-def test_nothing_kept_is_a_page_too(finished_run, tmp_path):
-    lost = [sample for sample in finished_run.result.samples if sample.fate != "kept"]
+def test_nothing_selected_is_a_page_too(finished_run, tmp_path):
+    lost = [sample for sample in finished_run.result.samples if sample.status != "selected"]
     result = replace(
-        finished_run.result, samples=lost, structures=[], names=[], relaxed=[], outcomes={}, shortfall="stopped"
+        finished_run.result, samples=lost, structures=[], names=[], relaxed=[], outcomes=None, shortfall="stopped"
     )
     record = {key: value for key, value in finished_run.record.items() if key != "relaxation"} | {
         "counts": result.counts
     }
     text = write_generation_report(tmp_path, record, result).read_text()
-    assert "Nothing was kept" in text
+    assert "No crystal was selected" in text
     assert "stopped" in text
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(finished_run):
     def content():
         found = [finished_run.folder / "report.html", *sorted((finished_run.folder / "plots").iterdir())]

@@ -22,6 +22,7 @@ def test_space_groups_are_written_as_in_the_tables(number, text):
     assert f">{number}<" in str(group_html(number))
 
 
+@pytest.mark.slow
 def test_symbols_are_those_pymatgen_reads():
     lowered = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
     for number in range(1, 231, 3):

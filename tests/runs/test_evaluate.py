@@ -16,12 +16,14 @@ import pytest
 from ase.io import read as ase_read
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.errors import InputError
-from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
-from crystalgraph.evaluation.rates import Absent
 from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.errors import InputError
+from crystalgraph.evaluation.rates import Absent
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.writing import write_structures
+from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
+
+pytestmark = pytest.mark.slow
 
 EMT = "ase.calculators.emt:EMT"
 STAND_INS = Path(__file__).parents[1] / "relax"

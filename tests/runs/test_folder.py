@@ -10,9 +10,9 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
 from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.provenance import versions
-from crystalgraph.runs.folder import write_run
+from crystalgraph.runs.folder import check_formats, write_run
 
-COLUMNS = ("draw", "formula", "score", "fate")
+COLUMNS = ("draw", "formula", "score", "status")
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def content():
         "names": ["0001_NbO_sg225", "0002_NbO_sg221"],
         "columns": COLUMNS,
         "rows": [
-            {"draw": 0, "formula": "NbO", "score": 0.5, "fate": "kept"},
-            {"draw": 1, "formula": "NbO", "score": float("nan"), "fate": "strict"},
+            {"draw": 0, "formula": "NbO", "score": 0.5, "status": "selected"},
+            {"draw": 1, "formula": "NbO", "score": float("nan"), "status": "strict"},
         ],
         "record": {"seed": 0},
     }
@@ -51,7 +51,7 @@ def test_folder_holds_what_was_given(tmp_path, content):
     assert again.matches(content["structures"][1])
     assert json.loads(files["run.json"]) == {"seed": 0}
     rows = list(csv.DictReader(StringIO(files["candidates.csv"].decode())))
-    assert [row["fate"] for row in rows] == ["kept", "strict"]
+    assert [row["status"] for row in rows] == ["selected", "strict"]
     assert [row["score"] for row in rows] == ["0.5", ""]
 
 
@@ -142,3 +142,9 @@ def test_versions_name_what_is_installed():
     found = versions()
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"crystalgraph", "python", "pymatgen", "spglib", "torch-geometric"} <= set(found)
+
+
+def test_formats_are_read_as_users_write_them():
+    assert check_formats([" CIF", "poscar", "cif"]) == ["cif", "poscar"]
+    with pytest.raises(InputError, match="format 'xsf' is not known; give any of cif"):
+        check_formats(["cif", "xsf"])

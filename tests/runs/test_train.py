@@ -9,7 +9,10 @@ import torch
 
 from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import load_model
-from crystalgraph.runs.train import Silent, train
+from crystalgraph.progress import Progress
+from crystalgraph.runs.train import train
+
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 name = "small"
@@ -51,36 +54,38 @@ class Killed(Exception):
     """Stands for a signal that nothing can catch."""
 
 
-class Killer(Silent):
+def killer(steps: int) -> Progress:
     """Stops a run after some steps, wherever it is."""
+    left = steps
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def step(self, values: dict[str, float]) -> None:  # noqa: ARG002 - the protocol's
-        self.left -= 1
-        if self.left == 0:
+    def count(_stage: str, done: int, _total: int, state: str = "") -> None:
+        nonlocal left
+        left -= bool(state) and done > 0
+        if left == 0:
             raise Killed
+
+    return count
 
 
 FEEDBACK = CONFIG.replace("FORM", "feedback")
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: str) -> None:
     assert toy_calculator in FEEDBACK
-    whole = load_model(train(FEEDBACK, tmp_path / "whole"))
+    whole = train(FEEDBACK, tmp_path / "whole").model
     for part, steps in enumerate((11, 17, 18, 15, 13, 13, 11)):  # killed in each phase once
         with pytest.raises(Killed):
-            train(FEEDBACK, tmp_path / "parts", resume=part > 0, watcher=Killer(steps))
-    parts = load_model(train(FEEDBACK, tmp_path / "parts", resume=True))
+            train(FEEDBACK, tmp_path / "parts", resume=part > 0, progress=killer(steps))
+    parts = train(FEEDBACK, tmp_path / "parts", resume=True).model
     assert parts.checksum == whole.checksum
     assert (tmp_path / "parts" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
 
 @pytest.mark.usefixtures("toy_calculator")
 def test_files_and_record_of_a_run(tmp_path: Path) -> None:
-    folder = train(FEEDBACK, tmp_path / "run")
+    run = train(FEEDBACK, tmp_path / "run")
+    folder = tmp_path / "run" / "model"
+    assert run.folder == folder
     log = pd.read_csv(tmp_path / "run" / "log.csv")
     assert log["step"].tolist() == [10, 12, 10, 20, 24, 10, 16, 8, 8, 8, 8]
     assert log["phase"].tolist()[7:] == ["labels", "energies"] * 2
@@ -97,6 +102,8 @@ def test_files_and_record_of_a_run(tmp_path: Path) -> None:
             assert torch.equal(one, other)
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((tmp_path / "run" / "heldout.json").read_text())
+    assert json.loads(json.dumps(run.heldout)) == figures
+    assert run.to_dataframe()["phase"].tolist() == log["phase"].tolist()
     assert figures["templates"] > 3
     assert 0 <= figures["match_1"]["value"] <= figures["match_20"]["value"] <= 1
     record = json.loads((folder / "model.json").read_text())
@@ -111,7 +118,10 @@ def test_controls_train_too(tmp_path: Path, form: str) -> None:
     alone = CONFIG.replace("FORM", form).split("[adversarial]")[0]
     alone += "[adversarial]\nsteps = 0\n[energies]\nsystems = 0\n"
     alone = alone.replace("steps = 12", "steps = 0", 1)
-    model = load_model(train(alone, tmp_path / "run"))
+    run = train(alone)
+    model = run.model
+    assert run.folder is None
+    assert not list(tmp_path.iterdir())
     assert len(model.generator.stages) == 0
     assert model.prior.log_weights(model.pool).std() < 0.2  # untrained: all nearly as likely
 
@@ -136,7 +146,7 @@ def test_bad_requests(tmp_path: Path) -> None:
 def test_redecorated_prototypes_are_a_second_stage(tmp_path: Path) -> None:
     stage = "[redecorated]\nsteps = 6\nbatch_size = 4\n[adversarial]"
     text = FEEDBACK.replace("[adversarial]", stage).replace("max_atoms = 3", 'max_atoms = 2\nknown = "nbo"')
-    folder = train(text, tmp_path / "run")
+    folder = train(text, tmp_path / "run").folder
     phases = pd.read_csv(tmp_path / "run" / "log.csv")["phase"].unique().tolist()
     assert phases == ["prior", "warm start", "re-decorated", "adversarial", "labels", "energies"]
     left_out = json.loads((folder / "model.json").read_text())["left_out"]

@@ -8,16 +8,17 @@ import torch
 
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.geometry.lattice import code_from_lattice
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.models.prototypes import Memory
-from crystalgraph.sampling.sampler import N_DRAWS, REFINE_STEPS, TRIAL_WEIGHT, Sampler, fill, steps_downhill
+from crystalgraph.models.prototypes import PrototypeLibrary
+from crystalgraph.sampling.sampler import Sampler, fill, resolve_surrogate_steps
+from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.templates import element_counts
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 
 NIOBIUM, OXYGEN = 41, 8
@@ -35,7 +36,7 @@ def model() -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=pool,
-        memory=Memory(pool[:0], torch.zeros(0), torch.zeros(0, 5), torch.zeros(0, 3)),
+        library=PrototypeLibrary(extract(load_dataset("corpus").crystals[:0]).parametrised),
         record={},
         checksum="",
     )
@@ -45,22 +46,24 @@ def sampler(model: Model, seed: int = 0, **asked: object) -> Sampler:
     return Sampler(model, [NIOBIUM, OXYGEN], torch.Generator().manual_seed(seed), **asked)
 
 
+@pytest.mark.slow
 def test_every_template_is_drawn_once_before_any_is_drawn_twice(model: Model) -> None:
     source = sampler(model)
     n = len(source.choices)
-    seen = Counter(key for size in (7, n - 7) for key in source.draw(size).template_key)
+    seen = Counter(key for size in (7, n - 7) for key in source.draw(size).template_names)
     assert len(seen) == n
     assert set(seen.values()) == {1}
-    assert set(Counter(source.draw(n).template_key).values()) == {1}
+    assert set(Counter(source.draw(n).template_names).values()) == {1}
 
 
+@pytest.mark.slow
 def test_same_seed_same_crystals_whatever_the_steps(model: Model) -> None:
     first, again, other = sampler(model), sampler(model), sampler(model, seed=1)
     one, two = first.draw(20), again.draw(20)
     assert torch.equal(one.crystals.frac_coords, two.crystals.frac_coords)
     assert torch.equal(one.crystals.lattice, two.crystals.lattice)
-    assert one.template_key == two.template_key
-    assert other.draw(20).template_key != one.template_key
+    assert one.template_names == two.template_names
+    assert other.draw(20).template_names != one.template_names
 
 
 def test_the_best_valid_draw_is_kept(model: Model) -> None:
@@ -84,43 +87,47 @@ def test_the_best_valid_draw_is_kept(model: Model) -> None:
         assert scores[equal.index(True), k] >= scores[:, k].max() - 1e-4  # rounding decides between equal draws
 
 
-def test_refined_is_what_refine_makes_of_it(model: Model) -> None:
-    """Each chunk's crystals, whatever their order, are those of the same noise moved downhill."""
+def test_relaxed_is_what_the_surrogate_makes_of_it(model: Model) -> None:
+    """Each chunk's crystals, whatever their order, are those of the same noise, relaxed."""
     templates = sampler(model).choices.templates[:10]
-    plain, refined = (fill(model, templates, torch.Generator().manual_seed(1), n_refine=n).crystals for n in (0, 3))
-    assert torch.equal(plain.atomic_numbers, refined.atomic_numbers)
-    lower = model.score(refined, templates.space_group_number) - model.score(plain, templates.space_group_number)
-    moved = (plain.lattice != refined.lattice).flatten(1).any(1)
+    plain, relaxed = (
+        fill(model, templates, torch.Generator().manual_seed(1), surrogate_steps=n).crystals for n in (0, 3)
+    )
+    assert torch.equal(plain.atomic_numbers, relaxed.atomic_numbers)
+    lower = model.score(relaxed, templates.space_group_number) - model.score(plain, templates.space_group_number)
+    moved = (plain.lattice != relaxed.lattice).flatten(1).any(1)
     assert moved.any()
     assert (lower[moved] > 0).all()
     assert (lower[~moved] == 0).all()
 
 
-def test_steps_downhill_need_energies(model: Model) -> None:
-    assert steps_downhill(model) == steps_downhill(model, 0) == 0
+def test_surrogate_relaxation_needs_energies(model: Model) -> None:
+    assert resolve_surrogate_steps(model) == resolve_surrogate_steps(model, 0) == 0
     with pytest.raises(InputError, match="learned no energies"):
-        sampler(model, n_refine=5)
+        sampler(model, surrogate_steps=5)
     knowing = replace(model, record={"calculator": {}})
-    assert steps_downhill(knowing) == REFINE_STEPS
-    assert (steps_downhill(knowing, fast=True), steps_downhill(knowing, 7, fast=True)) == (0, 7)
+    assert resolve_surrogate_steps(knowing) == USUAL_SAMPLING.surrogate_steps
+    assert (resolve_surrogate_steps(knowing, fast=True), resolve_surrogate_steps(knowing, 7, fast=True)) == (0, 7)
 
 
+@pytest.mark.slow
 def test_forms_of_a_draw(model: Model) -> None:
-    templates = sampler(model, guided=False).draw(30).template_key
+    templates = sampler(model, guided=False).draw(30).template_names
     forms = {"usual": {}, "fast": {"fast": True}, "best": {"n_draws": 3}, "fast best": {"n_draws": 3, "fast": True}}
     drawn = {name: sampler(model, guided=False, **form).draw(30) for name, form in forms.items()}
     for samples in drawn.values():
-        assert samples.template_key == templates
+        assert samples.template_names == templates
     different = {samples.crystals.frac_coords.sum().item() for samples in drawn.values()}
     assert len(different) == len(forms)
-    for form, settings in {"usual": {"n_draws": N_DRAWS}, "fast": {"n_passes": 1}}.items():
+    for form, settings in {"usual": {"n_draws": USUAL_SAMPLING.n_draws}, "fast": {"n_passes": 1}}.items():
         source = sampler(model, guided=False)
         source.rng = torch.Generator().manual_seed(0)
         chosen = source.choices.templates[source._next(30)]
-        again = fill(model, chosen, source.rng, recall=False, **settings).crystals
+        again = fill(model, chosen, source.rng, use_prototypes=False, **settings).crystals
         assert torch.equal(drawn[form].crystals.frac_coords, again.frac_coords)
 
 
+@pytest.mark.slow
 def test_formula_group_and_size_hold(model: Model) -> None:
     source = sampler(model, formula={NIOBIUM: 2, OXYGEN: 5}, space_group_number=15, max_atoms=14)
     samples = source.draw(60)
@@ -154,6 +161,7 @@ def test_lower_temperature_keeps_to_likely_templates(model: Model) -> None:
     assert torch.allclose(plain.log().diff(), logs.diff(), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_templates_that_score_high_on_trial_weigh_more(
     model: Model, monkeypatch: pytest.MonkeyPatch, temperature: float
@@ -164,8 +172,7 @@ def test_templates_that_score_high_on_trial_weigh_more(
         return space_group_number / 100
 
     monkeypatch.setattr(Model, "score", score)
-    monkeypatch.setattr("crystalgraph.sampling.sampler.N_TRIED", 40)
-    form = {"temperature": temperature}
+    form = {"temperature": temperature, "settings": SamplingSettings(n_tried=40, trial_weight=1.5)}
     plain, guided = sampler(model, guided=False, **form).choices, sampler(model, **form).choices
     templates = guided.templates
     assert templates.names() == plain.templates.names()
@@ -174,7 +181,7 @@ def test_templates_that_score_high_on_trial_weigh_more(
     assert plain.weights[tried].min() >= plain.weights[~tried].max()
     valid = strict_validity(fill(model, templates, torch.Generator().manual_seed(3)).crystals).valid
     sure = tried & valid & templates.num_free.eq(0)  # each of their crystals is the same, up to the volume
-    raised = (guided.weights / plain.weights).log() - TRIAL_WEIGHT * templates.space_group_number / 100 / temperature
+    raised = (guided.weights / plain.weights).log() - 1.5 * templates.space_group_number / 100 / temperature
     ratio = element_counts(templates, [NIOBIUM, OXYGEN]).double()
     ratio = ratio[:, 0] / ratio[:, 1]
     spread = [raised[sure & (ratio == of)] for of in ratio[sure].unique()]
@@ -183,9 +190,10 @@ def test_templates_that_score_high_on_trial_weigh_more(
     share = plain.weights * tried / plain.weights[tried].sum()
     for of in ratio[tried].unique():
         assert guided.weights[ratio == of].sum().item() == pytest.approx(share[ratio == of].sum().item())
-    assert len(sampler(model).draw(100)) == 100  # also of those that were not tried
+    assert len(sampler(model, **form).draw(100)) == 100  # also of those that were not tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [{}, {"space_group_number": 62}, {"formula": {NIOBIUM: 1, OXYGEN: 2}}])
 def test_exploring_goes_where_no_crystal_of_the_pool_is(model: Model, asked: dict[str, object]) -> None:
     known = set(sampler(model).choices.templates.names())
@@ -196,7 +204,7 @@ def test_exploring_goes_where_no_crystal_of_the_pool_is(model: Model, asked: dic
     assert some.choices.weights[is_new].sum().item() == pytest.approx(0.3)
     drawn = all_new.draw(40)
     assert len(drawn) == 40
-    assert not known & set(drawn.template_key)
+    assert not known & set(drawn.template_names)
     assert drawn.crystals.num_atoms.max() <= 20
     if "space_group_number" in asked:
         assert (drawn.space_group_number == 62).all()
@@ -212,43 +220,47 @@ def test_exploring_one_formula_in_one_group(model: Model) -> None:
 
 
 @pytest.fixture(scope="module")
-def remembering(model: Model) -> Model:
-    """The same model, with the crystals of its pool in memory."""
+def with_prototypes(model: Model) -> Model:
+    """The same model, with the crystals of its pool as prototypes."""
     crystals = load_dataset("corpus").crystals[torch.arange(0, 37_855, 60)]
     found = extract(crystals)
-    return replace(model, memory=Memory(found.templates, *code_from_lattice(found.lattice), found.u))
+    return replace(model, library=PrototypeLibrary(found.parametrised))
 
 
-def test_a_remembered_crystal_wins_where_it_scores_higher(remembering: Model, model: Model) -> None:
+def test_a_prototype_wins_where_it_scores_higher(with_prototypes: Model, model: Model) -> None:
     templates = sampler(model, guided=False).choices.templates
     seed = torch.Generator().manual_seed
     plain = fill(model, templates, seed(2))
-    filled = fill(remembering, templates, seed(2))
-    fast = fill(remembering, templates, seed(2), recall=False)
-    assert not plain.remembered.any()
-    assert not fast.remembered.any()
+    filled = fill(with_prototypes, templates, seed(2))
+    fast = fill(with_prototypes, templates, seed(2), use_prototypes=False)
+    assert not plain.from_prototype.any()
+    assert not fast.from_prototype.any()
     assert torch.equal(fast.crystals.frac_coords, plain.crystals.frac_coords)
-    assert 0 < filled.remembered.sum() < len(templates)
-    assert strict_validity(filled.crystals).valid[filled.remembered].all()
-    groups, chosen = templates.space_group_number, filled.remembered
+    assert 0 < filled.from_prototype.sum() < len(templates)
+    assert strict_validity(filled.crystals).valid[filled.from_prototype].all()
+    groups, chosen = templates.space_group_number, filled.from_prototype
     generated = strict_validity(plain.crystals).valid & chosen
     assert (model.score(filled.crystals, groups) > model.score(plain.crystals, groups))[generated].all()
     assert torch.equal(filled.crystals[~chosen].frac_coords, plain.crystals[~chosen].frac_coords)
     rng = seed(2)
     fill(model, templates, rng)  # draws the same noise
-    recalled = remembering.memory.recall(templates, model.generator.element_volume, rng)
-    assert recalled.known[chosen].all()
+    drawn = with_prototypes.library.draw(templates, element_volume_rule(model.generator.element_volume), rng)
+    assert drawn.known[chosen].all()
     per_cell = wyckoff_table().centring[templates.space_group_number].det() / templates.num_atoms
-    wanted, found = recalled.log_volume.exp() * per_cell, filled.crystals.volume / filled.crystals.num_atoms
-    equal = torch.isclose(found, wanted, rtol=1e-4)
-    assert equal[filled.remembered].all()
-    assert not equal[~filled.remembered].any()
+    wanted, filled_volume = (
+        drawn.parametrised.log_volume.exp() * per_cell,
+        filled.crystals.volume / filled.crystals.num_atoms,
+    )
+    equal = torch.isclose(filled_volume, wanted, rtol=1e-4)
+    assert equal[filled.from_prototype].all()
+    assert not equal[~filled.from_prototype].any()
 
 
-def test_only_a_formula_is_answered_from_memory(remembering: Model) -> None:
+@pytest.mark.slow
+def test_only_a_formula_is_answered_from_prototypes(with_prototypes: Model) -> None:
     formula = {NIOBIUM: 1, OXYGEN: 2}
     asked, fast, system = (
-        sampler(remembering, guided=False, **form).draw(100).remembered
+        sampler(with_prototypes, guided=False, **form).draw(100).from_prototype
         for form in ({"formula": formula}, {"formula": formula, "fast": True}, {})
     )
     assert asked.any()
@@ -257,13 +269,30 @@ def test_only_a_formula_is_answered_from_memory(remembering: Model) -> None:
     assert not system.any()
 
 
-def test_for_a_system_templates_weigh_more_that_promise_something_new(remembering: Model, model: Model) -> None:
+def test_for_a_system_templates_weigh_more_that_promise_something_new(with_prototypes: Model, model: Model) -> None:
     free = sampler(model).choices.templates.num_free.double()
-    plain, asked = (sampler(one, guided=False).choices for one in (model, remembering))
+    plain, asked = (sampler(one, guided=False).choices for one in (model, with_prototypes))
     assert torch.equal(plain.weights, asked.weights)
-    new = sampler(remembering).choices
+    new = sampler(with_prototypes).choices
     assert torch.equal(new.templates.num_free.double(), free)
     assert float(new.weights @ free) > 1.3 * float(sampler(model).choices.weights @ free)
     formula = {NIOBIUM: 1, OXYGEN: 2}
-    one, other = (sampler(m, formula=formula, fast=True).choices.weights for m in (model, remembering))
+    one, other = (sampler(m, formula=formula, fast=True).choices.weights for m in (model, with_prototypes))
     assert torch.equal(one, other)
+
+
+def test_draws_are_judged_once_and_as_a_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = sampler(model, guided=False).draw(40)
+    valid = strict_validity(draws.crystals).valid
+    scores = model.score(draws.crystals[valid], draws.space_group_number[valid]).double()
+    assert 0 < valid.sum() < 40
+    assert torch.equal(draws.score[valid], scores)
+    assert draws.score[~valid].isnan().all()
+    first = draws.first(7)
+    assert (len(first), first.template_names) == (7, draws.template_names[:7])
+    assert torch.equal(first.crystals.frac_coords, draws.crystals[:7].frac_coords)
+    assert torch.equal(first.validity.valid, valid[:7])
+    monkeypatch.setattr(Model, "score", None)
+    monkeypatch.setattr("crystalgraph.sampling.draws.strict_validity", None)
+    assert torch.equal(draws.score[valid], scores)
+    assert torch.equal(draws.validity.valid, valid)

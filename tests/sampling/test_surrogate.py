@@ -1,4 +1,4 @@
-"""Refined crystals lie lower for the discriminator, and the space group holds."""
+"""Surrogate relaxation lowers the learned energy, and the space group holds."""
 
 from dataclasses import fields
 
@@ -9,10 +9,10 @@ import torch
 from crystalgraph.crystals.space_groups import is_supergroup
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.models.bundle import load_model
-from crystalgraph.models.energy_model import heights
-from crystalgraph.models.generator import Sites, State
+from crystalgraph.models.energy_model import learned_energy
+from crystalgraph.models.sites import Sites, State
 from crystalgraph.sampling.sampler import Sampler
-from crystalgraph.sampling.surrogate import refine
+from crystalgraph.sampling.surrogate import relax_on_surrogate
 
 N = 24
 
@@ -34,27 +34,27 @@ def drawn(model) -> tuple[Sites, State]:
     rng = torch.Generator().manual_seed(0)
     sites = Sites.of(templates_of(model), dtype=torch.float32)
     with torch.no_grad():
-        return sites, model.generator.passes(sites, model.generator.noise(sites, rng), 1)[-1]
+        return sites, model.generator.recycle(sites, model.generator.noise(sites, rng), 1)[-1]
 
 
-def height(model, sites: Sites, state: State) -> torch.Tensor:
+def energy(model, sites: Sites, state: State) -> torch.Tensor:
     graph = model.discriminator.graph(state.crystals)
-    return heights(model.discriminator, graph, sites.space_group_number).e_above_hull
+    return learned_energy(model.discriminator, graph, sites.space_group_number).e_above_hull
 
 
 def test_lower_never_higher_and_no_step_no_change(model, drawn) -> None:
     sites, state = drawn
-    before = height(model, sites, state)
-    after = height(model, sites, refine(model.discriminator, sites, state, 10))
+    before = energy(model, sites, state)
+    after = energy(model, sites, relax_on_surrogate(model.discriminator, sites, state, 10))
     assert (after <= before + 1e-5).all()
     assert (before - after).mean() > 0.01
-    same = refine(model.discriminator, sites, state, 0)
+    same = relax_on_surrogate(model.discriminator, sites, state, 0)
     assert all(getattr(same, field.name) is getattr(state, field.name) for field in fields(State))
 
 
 def test_space_group_holds(model, drawn) -> None:
     sites, state = drawn
-    crystals = refine(model.discriminator, sites, state, 10).crystals
+    crystals = relax_on_surrogate(model.discriminator, sites, state, 10).crystals
     moved = (crystals.frac_coords - state.crystals.frac_coords).abs().max()
     assert moved > 1e-3
     for k, asked in enumerate(sites.space_group_number.tolist()):
@@ -63,20 +63,15 @@ def test_space_group_holds(model, drawn) -> None:
         assert is_supergroup(spglib.get_symmetry_dataset(cell, symprec=1e-3).number, asked)
 
 
+@pytest.mark.slow
 def test_other_crystals_in_the_batch_change_nothing(model, drawn) -> None:
     sites, state = drawn
-    together = refine(model.discriminator, sites, state, 10).crystals
+    together = relax_on_surrogate(model.discriminator, sites, state, 10).crystals
     for k in (0, N // 2, N - 1):
         template = templates_of(model)[[k]]
         alone = Sites.of(template, dtype=torch.float32)
-        own = State(
-            log_volume=state.log_volume[[k]],
-            shape=state.shape[[k]],
-            lattice=state.lattice[[k]],
-            u=state.u[sites.batch == k],
-            crystals=state.crystals[[k]],
-        )
-        found = refine(model.discriminator, alone, own, 10).crystals
+        own = State.of(alone, state.parametrised[torch.tensor([k])])
+        found = relax_on_surrogate(model.discriminator, alone, own, 10).crystals
         assert torch.allclose(found.lattice[0], together[k].lattice[0], atol=1e-3)
         assert torch.allclose(found.frac_coords, together[k].frac_coords, atol=1e-3)
 
@@ -86,10 +81,10 @@ def test_what_becomes_invalid_or_higher_is_left_as_it_was(model, drawn, monkeypa
     monkeypatch.setattr("crystalgraph.sampling.surrogate.STEP", 50.0)
     monkeypatch.setattr("crystalgraph.sampling.surrogate.MAX_MOVE", 5.0)
     sites, state = drawn
-    found = refine(model.discriminator, sites, state, 5)
+    found = relax_on_surrogate(model.discriminator, sites, state, 5)
     changed = torch.tensor([not torch.equal(found.lattice[k], state.lattice[k]) for k in range(N)])
     assert 0 < changed.sum() < N
     assert strict_validity(found.crystals[changed].to(dtype=torch.float64)).valid.all()
-    before, after = height(model, sites, state), height(model, sites, found)
+    before, after = energy(model, sites, state), energy(model, sites, found)
     assert (after[changed] < before[changed]).all()
     assert torch.allclose(after[~changed], before[~changed])

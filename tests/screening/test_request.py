@@ -30,7 +30,7 @@ def test_everything_asked_for_is_read_and_named():
     assert request.formula_counts == {41: 2, 8: 5}
     assert request.slug == "Nb2O5-sg15-raw20-seed3-T0.5-explore0.25-refine8"
     assert str(request).startswith("20 raw samples of Nb2O5, O/Nb=2:2.5, O=0.6:0.8 in space group 15, up to 28 atoms")
-    assert str(request).endswith("seed 3, temperature 0.5, explore 0.25, 8 steps downhill")
+    assert str(request).endswith("seed 3, temperature 0.5, explore 0.25, 8 surrogate relaxation steps")
     record = json.loads(json.dumps(request.as_record()))
     assert GenerationRequest.parse(**record) == request
 
@@ -54,7 +54,7 @@ def test_everything_asked_for_is_read_and_named():
         ({"seed": -1}, "seed -1"),
         ({"temperature": 0.0}, "temperature 0.0 is not in 0.1 to 10"),
         ({"temperature": float("nan")}, "temperature nan"),
-        ({"refine": -1}, "steps downhill -1 is not in 0 to 1000"),
+        ({"refine": -1}, "surrogate relaxation steps -1 is not in 0 to 1000"),
         ({"explore": 1.5}, "explore 1.5 is not in 0 to 1"),
         ({"seed": 2**63}, "seed"),
         ({"max_atoms": 0}, "largest cell 0"),

@@ -8,7 +8,7 @@ from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.request import GenerationRequest
-from crystalgraph.screening.screen import COLUMNS, GATES, KEPT, Screen
+from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Screen
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def screened(dealer):
     def work(names, **asked):
         request = GenerationRequest.parse(**asked)
         source = dealer(*names)
-        screen = Screen(request, composition_filter(request), source.score)
+        screen = Screen(request, composition_filter(request))
         screen.judge(source.draw(len(names)))
         if not request.raw:
             screen.choose(request.num)
@@ -28,29 +28,30 @@ def screened(dealer):
     return work
 
 
-def fates(screen):
-    return [sample.fate for sample in screen.samples]
+def statuses(screen):
+    return [sample.status for sample in screen.samples]
 
 
-def test_each_gate_catches_what_it_is_for(screened):
+@pytest.mark.slow
+def test_each_filter_catches_what_it_is_for(screened):
     names = ["rock salt", "crushed", "rutile", "rock salt", "fluorite", "CsCl", "rutile"]
     screen = screened(names, num=4)
-    assert fates(screen) == ["copy", "strict", KEPT, KEPT, KEPT, KEPT, "outranked"]
+    assert statuses(screen) == ["copy", "strict", SELECTED, SELECTED, SELECTED, SELECTED, NOT_SELECTED]
     reasons = [sample.reason for sample in screen.samples]
-    assert [bool(reason) for reason in reasons] == [fate != KEPT for fate in fates(screen)]
+    assert [bool(reason) for reason in reasons] == [status != SELECTED for status in statuses(screen)]
     assert "covalent radii" in reasons[1]
     assert reasons[0] == "equal to sample 3"  # which is larger, so its score is higher
     assert reasons[6] == "4 others came first, the best of each formula"
     assert [sample.template for sample in screen.samples] == names
-    assert (screen.n_kept, screen.n_passed) == (4, 6)
+    assert (screen.n_selected, screen.n_passed) == (4, 6)
     assert screen.draws == [4, 3, 2, 5]  # the best of each formula first
 
 
 def test_samples_carry_what_they_measure(screened):
     screen = screened(["rutile", "crushed"], num=4)
     rutile, crushed = screen.samples
-    assert (rutile.formula, rutile.num_atoms, rutile.space_group_asked) == ("NbO2", 6, 136)
-    assert (rutile.space_group_found, rutile.symmetry) == (136, "exact")
+    assert (rutile.formula, rutile.num_atoms, rutile.space_group_requested) == ("NbO2", 6, 136)
+    assert (rutile.space_group, rutile.symmetry_match) == (136, "exact")
     (structure,) = screen.structures
     assert rutile.density == pytest.approx(float(structure.density), rel=1e-4)
     assert rutile.volume_per_atom == pytest.approx(structure.volume / 6)
@@ -63,51 +64,54 @@ def test_samples_carry_what_they_measure(screened):
 
 def test_a_foreign_composition_is_lost_with_its_reason(screened):
     screen = screened(["rutile", "rock salt"], formula="NbO")
-    assert fates(screen) == ["composition", KEPT]
+    assert statuses(screen) == ["composition", SELECTED]
     assert "NbO2" in screen.samples[0].reason
 
 
 @pytest.mark.parametrize(
-    ("asked", "fate", "relation"), [(221, KEPT, "exact"), (99, KEPT, "supergroup"), (194, "symmetry", "other")]
+    ("requested", "status", "match"),
+    [(221, SELECTED, "exact"), (99, SELECTED, "supergroup"), (194, "symmetry", "other")],
 )
-def test_asked_group_or_supergroup_or_out(screened, asked, fate, relation):
-    (sample,) = screened(["CsCl"], space_group_number=asked).samples
-    assert (sample.fate, sample.symmetry) == (fate, relation)
-    assert (sample.space_group_asked, sample.space_group_found) == (asked, 221)
-    assert ("221" in sample.reason) == (fate != KEPT)
+def test_requested_group_or_supergroup_or_out(screened, requested, status, match):
+    (sample,) = screened(["CsCl"], space_group_number=requested).samples
+    assert (sample.status, sample.symmetry_match) == (status, match)
+    assert (sample.space_group_requested, sample.space_group) == (requested, 221)
+    assert ("221" in sample.reason) == (status != SELECTED)
 
 
 def test_open_group_never_loses_a_crystal(dealer):
     source = dealer("CsCl")
     request = GenerationRequest.parse()
-    screen = Screen(request, composition_filter(request), source.score)
+    screen = Screen(request, composition_filter(request))
     drawn = source.draw(1)
     drawn.space_group_number[:] = 194  # a template that is not what came out
     screen.judge(drawn)
     screen.choose(1)
     (sample,) = screen.samples
-    assert (sample.fate, sample.symmetry) == (KEPT, "other")
-    assert (sample.space_group_asked, sample.space_group_found) == (194, 221)
+    assert (sample.status, sample.symmetry_match) == (SELECTED, "other")
+    assert (sample.space_group_requested, sample.space_group) == (194, 221)
 
 
+@pytest.mark.slow
 def test_copies_are_found_across_batches(dealer):
     request = GenerationRequest.parse()
     source = dealer()
-    screen = Screen(request, composition_filter(request), source.score)
+    screen = Screen(request, composition_filter(request))
     for _ in range(3):
         screen.judge(source.draw(9))
         screen.choose(99)
-    assert Counter(fates(screen)) == {KEPT: 9, "copy": 18}
+    assert Counter(statuses(screen)) == {SELECTED: 9, "copy": 18}
     assert [sample.draw for sample in screen.samples] == list(range(27))
     assert group_equal(screen.structures).tolist() == list(range(9))
     assert strict_validity(from_structures(screen.structures)).valid.all()
 
 
+@pytest.mark.slow
 def test_how_draws_are_cut_into_batches_changes_nothing(dealer):
     def samples(sizes):
         request = GenerationRequest.parse(num=6)
         source = dealer("rock salt", "rutile", "crushed", "fluorite", "rock salt", "CsCl", "cuprite")
-        screen = Screen(request, composition_filter(request), source.score)
+        screen = Screen(request, composition_filter(request))
         for size in sizes:
             screen.judge(source.draw(size))
         screen.choose(3)
@@ -120,9 +124,9 @@ def test_how_draws_are_cut_into_batches_changes_nothing(dealer):
 def test_a_raw_run_drops_nothing_and_reports_everything(screened):
     names = ["rock salt", "crushed", "rock salt", "rutile"]
     screen = screened(names, num=4, raw=True, formula="NbO", space_group_number=194)
-    assert fates(screen) == [KEPT] * 4
+    assert statuses(screen) == [SELECTED] * 4
     assert [sample.strictly_valid for sample in screen.samples] == [True, False, True, True]
-    assert [sample.symmetry for sample in screen.samples] == ["other"] * 4
+    assert [sample.symmetry_match for sample in screen.samples] == ["other"] * 4
     assert [bool(sample.reason) for sample in screen.samples] == [False, True, False, True]
     assert len(screen.structures) == 4
 
@@ -130,13 +134,13 @@ def test_a_raw_run_drops_nothing_and_reports_everything(screened):
 def test_broken_cells_are_lost_with_their_reason(dealer):
     source = dealer("rock salt", "CsCl", "rutile")
     request = GenerationRequest.parse()
-    screen = Screen(request, composition_filter(request), source.score)
+    screen = Screen(request, composition_filter(request))
     drawn = source.draw(3)
     drawn.crystals.lattice[0] = torch.nan
     drawn.crystals.lattice[1, 2] = drawn.crystals.lattice[1, 1]
     screen.judge(drawn)
     screen.choose(3)
-    assert fates(screen) == ["strict", "strict", KEPT]
+    assert statuses(screen) == ["strict", "strict", SELECTED]
     assert "not finite" in screen.samples[0].reason
     assert "volume" in screen.samples[1].reason
 
@@ -145,9 +149,9 @@ def test_the_best_of_each_formula_are_kept_and_what_is_open_stays_so_for_later(d
     names = ["fluorite", "cuprite", "CsCl", "rock salt", "rutile"]
     request = GenerationRequest.parse()
     source = dealer(*names)
-    screen = Screen(request, composition_filter(request), source.score)
+    screen = Screen(request, composition_filter(request))
     screen.judge(source.draw(len(names)))
-    assert fates(screen) == [""] * 5
+    assert statuses(screen) == [""] * 5
     score = {sample.template: sample.score for sample in screen.samples}
     assert sorted(names, key=lambda name: -score[name]) == ["fluorite", "rock salt", "cuprite", "CsCl", "rutile"]
 
@@ -160,21 +164,33 @@ def test_the_best_of_each_formula_are_kept_and_what_is_open_stays_so_for_later(d
     screen.choose(4)  # the only Nb2O before the second NbO, which has the higher score
     assert kept() == ["fluorite", "rock salt", "cuprite", "CsCl"]
     screen.close()
-    assert Counter(fates(screen)) == {KEPT: 4, "outranked": 1}
-    assert fates(screen)[names.index("rutile")] == "outranked"
+    assert Counter(statuses(screen)) == {SELECTED: 4, NOT_SELECTED: 1}
+    assert statuses(screen)[names.index("rutile")] == NOT_SELECTED
 
 
 def test_a_formula_is_kept_in_proportion_to_what_passed(dealer):
     names = ["rock salt"] * 6 + ["fluorite"] * 3
     request = GenerationRequest.parse()
     source = dealer(*names)
-    screen = Screen(request, composition_filter(request), source.score)
+    screen = Screen(request, composition_filter(request))
     screen.judge(source.draw(len(names)))
-    screen._decide = lambda sample, _: screen._keep(sample, None)  # copies may stay
+    screen._decide = lambda sample, _: screen._select(sample, None)  # copies may stay
     screen.choose(6)
-    assert Counter(sample.formula for sample in screen.samples if sample.fate == KEPT) == {"NbO": 4, "NbO2": 2}
+    assert Counter(sample.formula for sample in screen.samples if sample.status == SELECTED) == {"NbO": 4, "NbO2": 2}
 
 
-def test_columns_say_the_fate():
-    assert {"draw", "formula", "template", "fate", "reason", "rank", "file", "score"} <= set(COLUMNS)
-    assert KEPT not in GATES
+def test_selected_is_no_filter():
+    assert SELECTED not in FILTERS
+
+
+def test_what_was_worked_out_about_draws_is_not_worked_out_again(dealer, monkeypatch):
+    """The screen takes validity and score as the draws carry them."""
+    source, request = dealer("rock salt", "rutile"), GenerationRequest.parse(num=2)
+    draws = source.draw(8)
+    valid, scores = draws.validity.valid, draws.score
+    monkeypatch.setattr("crystalgraph.sampling.draws.strict_validity", None)
+    monkeypatch.setattr(source, "score", None)
+    screen = Screen(request, composition_filter(request))
+    screen.judge(draws)
+    assert [sample.strictly_valid for sample in screen.samples] == valid.tolist()
+    assert [sample.score for sample in screen.samples] == scores.tolist()

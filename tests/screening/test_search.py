@@ -1,27 +1,20 @@
-from dataclasses import replace
-
 import pytest
 
 from crystalgraph.crystals.matching import group_equal
-from crystalgraph.screening import search as module
 from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.request import GenerationRequest
-from crystalgraph.screening.screen import GATES, KEPT, Screen
-from crystalgraph.screening.search import generate, run
+from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Screen
+from crystalgraph.screening.search import SearchSettings, run
 
 ROUND, PATIENCE = 32, 3
 
 
-@pytest.fixture(autouse=True)
-def short_rounds(monkeypatch):
-    monkeypatch.setattr(module, "ROUND", ROUND)
-    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
-    monkeypatch.setattr(module, "MIN_YIELD", 1 / 16)
+SHORT = SearchSettings(round_size=ROUND, patience=PATIENCE, min_yield=1 / 16)
 
 
 def work(source, progress=None, **asked):
     request = GenerationRequest.parse(**asked)
-    return run(source, Screen(request, composition_filter(request), source.score), progress)
+    return run(source, Screen(request, composition_filter(request)), progress, SHORT)
 
 
 def test_keeps_what_was_asked_for_and_ranks_it(dealer):
@@ -35,12 +28,12 @@ def test_keeps_what_was_asked_for_and_ranks_it(dealer):
         assert sample.formula == structure.reduced_formula
         assert sample.volume_per_atom == pytest.approx(structure.volume / len(structure))
     assert result.names[0].startswith("0001_")
-    assert result.names[-1] == f"0005_{kept[-1].formula}_sg{kept[-1].space_group_found}"
+    assert result.names[-1] == f"0005_{kept[-1].formula}_sg{kept[-1].space_group}"
 
 
 def test_the_best_of_each_formula_come_first(dealer):
     result = work(dealer(), num=8)
-    passed = [s for s in result.samples if s.fate not in ("strict", "composition")]
+    passed = [s for s in result.samples if s.status not in ("strict", "composition")]
 
     def turn(sample):
         scores = [other.score for other in passed if other.formula == sample.formula]
@@ -54,17 +47,18 @@ def test_the_best_of_each_formula_come_first(dealer):
 def test_counts_add_up(dealer):
     result = work(dealer("rock salt", "crushed", "rutile", "CsCl"), num=2)
     counts = result.counts
-    assert list(counts) == ["drawn", *GATES, KEPT]
+    assert list(counts) == ["drawn", *FILTERS, SELECTED]
     assert counts["drawn"] == ROUND == sum(count for name, count in counts.items() if name != "drawn")
-    assert (counts["strict"], counts[KEPT]) == (ROUND // 4, 2)
+    assert (counts["strict"], counts[SELECTED]) == (ROUND // 4, 2)
 
 
 def test_asking_for_more_keeps_what_fewer_gave(dealer):
     few, many = (work(dealer(), num=num) for num in (3, 7))
-    kept = [{s.draw for s in result.samples if s.fate == KEPT} for result in (few, many)]
+    kept = [{s.draw for s in result.samples if s.status == SELECTED} for result in (few, many)]
     assert kept[0] < kept[1]
 
 
+@pytest.mark.slow
 def test_a_small_space_ends_the_search_and_says_so(dealer):
     result = work(dealer("rock salt", "rutile"), num=5)
     assert len(result.structures) == 2
@@ -74,17 +68,18 @@ def test_a_small_space_ends_the_search_and_says_so(dealer):
     assert group_equal(result.structures).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_few_that_pass_are_kept_in_the_end(dealer):
     result = work(dealer("rutile", *["crushed"] * (ROUND - 1), "CsCl", *["crushed"] * (2 * ROUND)), num=5)
     assert [structure.reduced_formula for structure in result.structures] == ["NbO", "NbO2"]
-    assert result.counts["outranked"] == 0
+    assert result.counts[NOT_SELECTED] == 0
     assert "2 of 5" in result.shortfall
 
 
 def test_the_best_of_each_formula_are_kept(dealer):
     result = work(dealer(), num=8)
-    kept = {sample.template for sample in result.samples if sample.fate == KEPT}
-    assert result.counts["outranked"] > 0
+    kept = {sample.template for sample in result.samples if sample.status == SELECTED}
+    assert result.counts[NOT_SELECTED] > 0
     assert "wurtzite" not in kept  # of the formula with most prototypes the smallest group; rutile has a smaller one
     assert len(kept) == 8
 
@@ -96,6 +91,7 @@ def test_nothing_valid_ends_the_search_too(dealer):
     assert "0 of 5" in result.shortfall
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [1, ROUND, ROUND + 10])
 def test_raw_gives_exactly_so_many_in_draw_order(dealer, num):
     source = dealer("rock salt", "crushed", "rutile")
@@ -108,49 +104,15 @@ def test_raw_gives_exactly_so_many_in_draw_order(dealer, num):
     assert len(set(result.names)) == num
 
 
+@pytest.mark.slow
 def test_progress_is_told_after_every_round(dealer):
     seen = []
-    result = work(dealer("rock salt", "crushed"), seen.append, num=2)
-    assert [state.drawn for state in seen] == [ROUND * (k + 1) for k in range(PATIENCE)]
-    assert (seen[-1].wanted, seen[-1].kept) == (2, 1)
-    assert seen[-1].lost == {gate: result.counts[gate] for gate in GATES}
-    assert set(result.seconds) >= {"draw", "strict", "composition", "symmetry", "copies", "score"}
-
-
-def test_generate_hands_the_request_to_the_sampler(dealer, monkeypatch):
-    asked = {}
-
-    def sampler(model, elements, rng, **options):
-        asked.update(options, elements=elements, seed=rng.initial_seed())
-        return model
-
-    monkeypatch.setattr("crystalgraph.sampling.sampler.Sampler", sampler)
-    request = GenerationRequest.parse(
-        formula="NbO2",
-        space_group_number=136,
-        max_atoms=12,
-        num=1,
-        seed=7,
-        temperature=2.0,
-        explore=0.5,
-        fast=True,
-        refine=5,
-    )
-    result = generate(dealer("rutile"), request)
-    assert result.counts[KEPT] == 1
-    assert asked == {
-        "elements": [41, 8],
-        "formula": {41: 1, 8: 2},
-        "space_group_number": 136,
-        "max_atoms": 12,
-        "seed": 7,
-        "temperature": 2.0,
-        "explore": 0.5,
-        "n_draws": None,
-        "fast": True,
-        "n_refine": 5,
-    }
-    generate(dealer("rutile"), replace(request, fast=False))
-    assert (asked["n_draws"], asked["fast"]) == (None, False)
-    generate(dealer("rutile"), replace(request, raw=True))
-    assert asked["n_draws"] == 1
+    request = GenerationRequest.parse(num=2)
+    source = dealer("rock salt", "crushed")
+    screen = Screen(request, composition_filter(request))
+    result = run(source, screen, lambda *told: seen.append(told), SHORT)
+    assert {stage for stage, *_ in seen} == {SELECTED}
+    assert [state.split(" drawn")[0] for *_, state in seen] == [str(ROUND * (k + 1)) for k in range(PATIENCE)]
+    assert seen[-1][1:3] == (1, 2)
+    assert seen[-1][3].endswith(f"lost {result.counts['strict']} strict, {result.counts['copy']} copy")
+    assert set(screen.seconds) >= {"draw", "strict", "composition", "symmetry", "copies", "score"}

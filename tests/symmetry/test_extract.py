@@ -7,7 +7,6 @@ from pymatgen.core.structure_matcher import StructureMatcher
 
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
 
 
@@ -16,13 +15,14 @@ def check_round_trip(index: torch.Tensor) -> None:
     found = extract(crystals)
     assert not found.failures
     matcher = StructureMatcher()
-    again = to_structures(expand(found.templates, found.lattice, found.u))
+    again = to_structures(found.parametrised.crystals())
     for real, made in zip(to_structures(crystals[found.source]), again, strict=True):
         distance = matcher.get_rms_dist(real, made)
         assert distance is not None, real.composition
         assert distance[0] < 0.02, real.composition
 
 
+@pytest.mark.slow
 def test_round_trip_of_corpus_crystals() -> None:
     check_round_trip(torch.arange(0, 37_855, 190))
 
@@ -32,6 +32,7 @@ def test_round_trip_of_many_corpus_crystals() -> None:
     check_round_trip(torch.arange(11, 37_855, 19))
 
 
+@pytest.mark.slow
 def test_groups_equal_spglib() -> None:
     crystals = load_dataset("corpus").crystals[torch.arange(7, 37_855, 150)]
     found = extract(crystals, symprec=0.01)
@@ -43,10 +44,11 @@ def test_groups_equal_spglib() -> None:
     assert differ <= 0.02 * len(crystals)
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_the_number_of_processes() -> None:
     crystals = load_dataset("corpus").crystals[:1200]
     one, two = extract(crystals), extract(crystals, n_jobs=2)
-    assert torch.equal(one.u, two.u)
+    assert torch.equal(one.parametrised.u, two.parametrised.u)
     assert torch.equal(one.templates.position, two.templates.position)
 
 

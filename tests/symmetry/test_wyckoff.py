@@ -57,6 +57,7 @@ def test_alternatives_are_permutations_that_keep_multiplicity() -> None:
             assert (size[images] == size).all()
 
 
+@pytest.mark.slow
 def test_point_group_orders_equal_pymatgen() -> None:
     from pymatgen.symmetry.groups import PointGroup, SpaceGroup
 

@@ -1,18 +1,19 @@
 """The adversarial phase: noise of the asked size, a penalty that is the gradient, networks that move in their turn."""
 
+import pytest
 import torch
 
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
-from crystalgraph.training.adversarial import Adversarial, gradient_penalty, shake
+from crystalgraph.training.adversarial import Adversarial, gradient_penalty, rattle
 from crystalgraph.training.config import AdversarialConfig
 from crystalgraph.training.corpus import Corpus
 
 
-def test_atoms_are_shaken_by_the_asked_amount() -> None:
+def test_atoms_are_rattled_by_the_asked_amount() -> None:
     crystals = load_dataset("corpus").crystals[torch.arange(0, 37_855, 100)]
-    moved = shake(crystals, 0.05, torch.Generator().manual_seed(0))
+    moved = rattle(crystals, 0.05, torch.Generator().manual_seed(0))
     distance = moved.cart_coords - crystals.cart_coords
     assert abs(distance.std().item() / 0.05 - 1) < 0.02
     assert torch.equal(moved.lattice, crystals.lattice)
@@ -28,6 +29,7 @@ def same(a: torch.nn.Module, b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, b[name]) for name, value in a.state_dict().items())
 
 
+@pytest.mark.slow
 def test_generator_waits_for_the_discriminator(small_corpus: Corpus) -> None:
     torch.manual_seed(0)
     generator, discriminator = Generator(width=16, n_stages=1), Discriminator(width=16)

@@ -15,16 +15,18 @@ from crystalgraph.errors import InputError
 from crystalgraph.known.reference_hull import known_phases
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.energy_model import UNIT
+from crystalgraph.models.energy_model import ENERGY_PER_SCORE
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
+from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.relax.calculator import make_calculator
 from crystalgraph.relax.pool import Workers
 from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.labels import Labels, training_systems
-from crystalgraph.training.pool import remember
+
+pytestmark = pytest.mark.slow
 
 CONFIG = EnergiesConfig(systems=6, samples=5, calculator="toy_potential:make", steps=60, batch_size=16, width=16)
 LEFT_OUT = [ChemicalSystem.parse("Nb-O")]
@@ -45,7 +47,7 @@ def model(small_corpus: Corpus) -> Model:
         discriminator=Discriminator(width=8).eval(),
         prior=TemplatePrior(width=8).eval(),
         pool=small_corpus.training.templates,
-        memory=remember(small_corpus.training),
+        library=PrototypeLibrary(small_corpus.training),
         record={},
         checksum="",
     )
@@ -208,5 +210,5 @@ def test_the_scorer_learns_energies_and_the_generator_stays(
     assert all(torch.equal(value, before[name]) for name, value in phase.average.state_dict().items())
     graph = phase.scorer.graph(phase.data.crystals)
     with torch.no_grad():
-        found = -UNIT * phase.scorer(graph, phase.data.space_group_number)
+        found = -ENERGY_PER_SCORE * phase.scorer(graph, phase.data.space_group_number)
     assert np.corrcoef(found, phase.data.e_above_hull)[0, 1] > 0.5

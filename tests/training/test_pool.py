@@ -4,7 +4,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.crystals.conversion import from_structures, to_structures
-from crystalgraph.symmetry.decorate import number_of_species
+from crystalgraph.symmetry.species import number_of_species
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.pool import merged_species, template_pool
 
@@ -17,8 +17,8 @@ LAYERED = Structure.from_spacegroup(
 """A rock salt of two cations in alternate layers."""
 
 
-def test_ordered_rock_salt_merges_to_rock_salt(as_template_set) -> None:
-    templates = template_pool(as_template_set(LAYERED))
+def test_ordered_rock_salt_merges_to_rock_salt(as_parametrised) -> None:
+    templates = template_pool(as_parametrised(LAYERED))
     assert set(templates.names()) == {"123:a.O b.Mg c.Mn d.O", "221:a.O", "123:a.O b.O c.O d.Mg", "225:a.O b.Mg"}
 
 
@@ -39,10 +39,10 @@ def test_every_template_has_a_crystal_with_that_symmetry(small_corpus: Corpus) -
     assert int(templates.num_atoms.max()) <= int(data.templates.num_atoms.max())
 
 
-def test_templates_that_differ_in_elements_only_are_kept_once(as_template_set) -> None:
+def test_templates_that_differ_in_elements_only_are_kept_once(as_parametrised) -> None:
     rutiles = [
         Structure.from_spacegroup(136, Lattice.tetragonal(a, 3.0), [metal, anion], [[0, 0, 0], [0.3, 0.3, 0]])
         for metal, anion, a in (("Ti", "O", 4.6), ("Mg", "F", 4.7), ("O", "Ti", 4.6))
     ]
-    pool = template_pool(as_template_set(*rutiles))
+    pool = template_pool(as_parametrised(*rutiles))
     assert pool[number_of_species(pool) == 2].names() == ["136:a.Ti f.O", "136:a.O f.Ti"]

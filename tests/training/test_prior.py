@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crystalgraph.models.prior import TemplatePrior
-from crystalgraph.symmetry.decorate import number_of_species
+from crystalgraph.symmetry.species import number_of_species
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.config import PriorConfig
@@ -27,6 +27,7 @@ def of_group(number: int, letters: str, species: list[int]) -> Templates:
     )
 
 
+@pytest.mark.slow
 def test_the_ratio_of_two_templates_is_that_of_their_crystals() -> None:
     rock_salt, caesium_chloride = of_group(225, "ab", [11, 17]), of_group(221, "ab", [11, 17])
     real = Templates.concatenate([rock_salt] * 3 + [caesium_chloride])
@@ -40,6 +41,7 @@ def test_the_ratio_of_two_templates_is_that_of_their_crystals() -> None:
     assert first - second == pytest.approx(math.log(3), abs=0.2)
 
 
+@pytest.mark.slow
 def test_others_have_the_elements_of_their_crystal(small_corpus: Corpus) -> None:
     real = small_corpus.training.templates
     pool = template_pool(small_corpus.training)
@@ -54,6 +56,7 @@ def test_others_have_the_elements_of_their_crystal(small_corpus: Corpus) -> None
     assert set(others.prototypes()) <= set(pool.prototypes())
 
 
+@pytest.mark.slow
 def test_it_learns_and_goes_on_where_it_was_stopped(small_corpus: Corpus) -> None:
     real, pool = small_corpus.training.templates, template_pool(small_corpus.training)
     assert set(number_of_species(real).tolist()) <= set(number_of_species(pool).tolist())

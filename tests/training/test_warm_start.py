@@ -1,14 +1,16 @@
 """The warm start learns, and learns from the best draw."""
 
+import pytest
 import torch
 
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.generator import Generator, Sites
+from crystalgraph.models.generator import Generator
+from crystalgraph.models.sites import Sites, State
 from crystalgraph.training.batches import BUCKET, Batches, step_rng
 from crystalgraph.training.config import WarmStartConfig
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.losses import distance_profile, reconstruction_loss, roles
-from crystalgraph.training.warm_start import WarmStart, choose_noise, real_state, supervised
+from crystalgraph.training.warm_start import WarmStart, choose_noise, supervised
 
 
 def small_generator() -> Generator:
@@ -19,19 +21,21 @@ def small_generator() -> Generator:
 def test_chosen_noise_is_the_best_of_the_draws(small_corpus: Corpus) -> None:
     generator, data = small_generator(), small_corpus.training[torch.arange(0, 40)]
     sites = Sites.of(data.templates, dtype=torch.float32)
-    real, role = real_state(data, sites), roles(sites)
+    real, role = State.of(sites, data), roles(sites)
     profile = distance_profile(sites, role, real, generator.radii)
 
     def losses(n_draws: int) -> torch.Tensor:
-        noise = choose_noise(generator, data, real, profile, n_draws, torch.Generator().manual_seed(4))
+        noise = choose_noise(generator, real.parametrised, profile, n_draws, torch.Generator().manual_seed(4))
         made = generator(sites, noise)[-1]
-        return reconstruction_loss(made, real, distance_profile(sites, role, made, generator.radii), profile).total
+        own = distance_profile(sites, role, made, generator.radii)
+        return reconstruction_loss(made.parametrised, real.parametrised, own, profile).total
 
     with torch.no_grad():
         single, many = losses(1), losses(12)
     assert many.mean() < 0.9 * single.mean()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(small_corpus: Corpus) -> None:
     config = WarmStartConfig(steps=160, batch_size=16, n_draws=2)
     phase = WarmStart(small_generator(), Discriminator(width=8), small_corpus.training, config, seed=0)

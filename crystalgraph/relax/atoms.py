@@ -1,0 +1,39 @@
+"""Crystals as ASE has them, at the hands of a calculator whose failures are answers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from ase import Atoms
+from pymatgen.core import Lattice, Structure
+
+EXPECTED_ERRORS = (ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError)
+"""What calculators raise where they have no answer; NotImplementedError is a RuntimeError."""
+
+
+def to_atoms(structure: Structure) -> Atoms:
+    """An ordered structure for ASE, periodic in all directions."""
+    return Atoms(
+        numbers=[site.specie.Z for site in structure],
+        scaled_positions=structure.frac_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+    )
+
+
+def to_structure(atoms: Atoms) -> Structure:
+    """Back again; coordinates are not wrapped into the cell."""
+    return Structure(
+        Lattice(np.array(atoms.cell)), atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False)
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Other packages' warnings about odd cells; the outcome is judged anyway."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,135 @@
+"""What a run gives: every sample with its status, and the selected crystals, ranked and named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from crystalgraph.screening.outcome import FunnelResult, Outcome
+from crystalgraph.screening.rank import rank
+from crystalgraph.screening.request import GenerationRequest
+from crystalgraph.screening.screen import FILTERS, SELECTED, Sample, Screen
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The samples of a run and what was selected of them.
+
+    Attributes:
+        request: what was asked for.
+        samples: every sample drawn, in draw order, with verdicts and status.
+        structures: the selected crystals as drawn, best first (in draw order for a raw run).
+        names: a file name without extension for each of them.
+        shortfall: why fewer crystals than requested were selected; empty if enough were.
+        relaxed: the crystals that passed the funnel, as relaxed; they are the first of ``structures``.
+        outcomes: draw -> what became of each selected crystal in the funnel; None without one.
+    """
+
+    request: GenerationRequest
+    samples: list[Sample]
+    structures: list[Structure]
+    names: list[str]
+    shortfall: str = ""
+    relaxed: list[Structure] = field(default_factory=list)
+    outcomes: dict[int, Outcome] | None = None
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples drawn, lost at each filter, and selected; what is lost and selected adds up to what is drawn."""
+        return counts(self.samples)
+
+    @property
+    def selected(self) -> list[Sample]:
+        """The sample of each selected crystal, in their order."""
+        by_file = {sample.file: sample for sample in self.samples}
+        return [by_file[name] for name in self.names]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of ``candidates.csv``, see `crystalgraph.io.columns`."""
+        types = (Sample,) if self.outcomes is None else (Sample, Outcome)
+        return [column.name for row_type in types for column in fields(row_type)]
+
+    def rows(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """Column -> value for each of some samples."""
+        if self.outcomes is None:
+            return [asdict(sample) for sample in samples]
+        return [asdict(sample) | asdict(self.outcomes.get(sample.draw, Outcome())) for sample in samples]
+
+
+def counts(samples: Sequence[Sample]) -> dict[str, int]:
+    """Samples drawn, lost at each filter, and selected."""
+    by_status = Counter(sample.status for sample in samples)
+    return {"drawn": len(samples), **{name: by_status[name] for name in (*FILTERS, SELECTED)}}
+
+
+def candidates_of(screen: Screen, shortfall: str = "") -> Candidates:
+    """Rank and name what a screen selected.
+
+    Args:
+        screen: closed.
+        shortfall: why fewer crystals than requested were selected.
+    """
+    samples, raw = list(screen.samples), screen.request.raw
+    place_of = {draw: position for position, draw in enumerate(screen.draws)}
+    order = list(place_of.values()) if raw else [place_of[draw] for draw in screen.best_first() if draw in place_of]
+    names = []
+    for place, position in enumerate(order, start=1):
+        draw = screen.draws[position]
+        sample = samples[draw]
+        names.append(_name(place, screen.n_selected, sample, sample.space_group))
+        samples[draw] = replace(sample, rank=None if raw else place, file=names[-1])
+    return Candidates(
+        request=screen.request,
+        samples=samples,
+        structures=[screen.structures[position] for position in order],
+        names=names,
+        shortfall=shortfall,
+    )
+
+
+def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates:
+    """Rank anew by what a funnel gave.
+
+    Args:
+        candidates: of a run that is not raw.
+        result: of a funnel that ``candidates.structures`` went through.
+
+    Returns:
+        The same run. First come the crystals that passed the funnel, lowest above the hull first, named after what
+        they became; then the others by their energies as drawn; those without one last.
+    """
+    samples, names, outcomes = list(candidates.samples), [], {}
+    selected = [sample.draw for sample in candidates.selected]
+    passed = set(result.order)
+    others = sorted(set(range(len(selected))) - passed)
+    last = rank([-result.outcomes[i].e_above_hull_unrelaxed for i in others])
+    order = [*result.order, *(others[i] for i in last)]
+    for place, i in enumerate(order, start=1):
+        sample, outcome = samples[selected[i]], result.outcomes[i]
+        if (first := result.copy_of[i]) is not None:
+            outcome = replace(outcome, funnel_reason=f"became equal to sample {selected[first]}")
+        outcomes[sample.draw] = outcome
+        group = outcome.relaxed_space_group if i in passed else sample.space_group
+        names.append(_name(place, len(selected), sample, group))
+        samples[sample.draw] = replace(sample, rank=place, file=names[-1])
+    return replace(
+        candidates,
+        samples=samples,
+        structures=[candidates.structures[i] for i in order],
+        names=names,
+        relaxed=[structure for i in result.order if (structure := result.structures[i]) is not None],
+        outcomes=outcomes,
+    )
+
+
+def _name(place: int, n_selected: int, sample: Sample, group: int | None) -> str:
+    return f"{place:0{max(4, len(str(n_selected)))}d}_{sample.formula}_sg{group or sample.space_group_requested}"

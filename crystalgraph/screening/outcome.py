@@ -1,0 +1,79 @@
+"""The stages of the funnel, and what became of each crystal in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import nan
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+SINGLE_POINT, CHOICE, RELAXATION, FINALISTS, COPIES = "single point", "choice", "relaxation", "finalists", "copies"
+
+STAGES = (SINGLE_POINT, CHOICE, RELAXATION, FINALISTS, COPIES)
+"""In order; crystals are lost in all but the finalists' stage, which can only lower an energy."""
+
+RELAXED = "relaxed"
+"""The status of a crystal that passed all stages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one crystal; all fields are columns of ``candidates.csv``. Energies are eV/atom.
+
+    Attributes:
+        funnel_status: "relaxed", or the stage where the crystal was lost; empty if it never entered the funnel.
+        funnel_reason: why it was lost, or what a relaxation that succeeded has to say.
+        e_above_hull_unrelaxed: energy above the hull as drawn; NaN where there is none.
+        e_above_hull: energy above the hull after relaxation, negative below it; NaN where not relaxed.
+        relax_status: of the last relaxation, see `crystalgraph.relax.relaxer.Relaxation`; empty where not relaxed.
+        n_steps: of all relaxations; None where not relaxed.
+        relaxed_space_group: by spglib with symprec 0.1 Å; None where not relaxed or not found.
+    """
+
+    funnel_status: str = ""
+    funnel_reason: str = ""
+    e_above_hull_unrelaxed: float = nan
+    e_above_hull: float = nan
+    relax_status: str = ""
+    n_steps: int | None = None
+    relaxed_space_group: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage took in, lost, and cost.
+
+    Attributes:
+        name: one of ``STAGES``.
+        entered: crystals.
+        lost: crystals that did not leave it.
+        seconds: of wall clock.
+    """
+
+    name: str
+    entered: int
+    lost: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunnelResult:
+    """All that a funnel gives; lists are in the order of the crystals that entered unless said otherwise.
+
+    Attributes:
+        outcomes: one for each crystal.
+        structures: as relaxed; None where no relaxation gave a crystal that can be used.
+        copy_of: for what was lost as a copy, the position of the crystal it became equal to; else None.
+        seconds: CPU seconds spent in the relaxations of each crystal.
+        order: positions of the crystals that passed all stages, lowest above the hull first.
+        stages: in order.
+    """
+
+    outcomes: list[Outcome]
+    structures: list[Structure | None]
+    copy_of: list[int | None]
+    seconds: list[float]
+    order: list[int]
+    stages: list[Stage]

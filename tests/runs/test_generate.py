@@ -1,0 +1,140 @@
+"""Generation as a library call: what it gives, what it writes, what it refuses before any work."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from crystalgraph.errors import InputError
+from crystalgraph.io.columns import COLUMNS
+from crystalgraph.runs.generate import GenerationResult, generate
+from crystalgraph.sampling.settings import SamplingSettings
+from crystalgraph.screening.request import GenerationRequest
+from crystalgraph.screening.search import SearchSettings
+
+SHORT = SearchSettings(round_size=32, patience=3)
+
+
+@pytest.fixture
+def deal(dealer, monkeypatch):
+    """Generate with a stand-in for model and sampler; gives the result, and what the sampler was made with."""
+
+    def call(*arguments, names=(), **options):
+        requested = {}
+
+        def sampler(model, elements, rng, **settings):
+            requested.update(settings, elements=elements, seed=rng.initial_seed())
+            return model
+
+        model = dealer(*names)
+        monkeypatch.setattr("crystalgraph.runs.generate.load_model", lambda _: model)
+        monkeypatch.setattr("crystalgraph.runs.generate.Sampler", sampler)
+        return generate(*arguments, **{"search": SHORT} | options), requested
+
+    return call
+
+
+def test_without_a_folder_nothing_is_written(deal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result, _ = deal("Nb-O", num=3, seed=5)
+    assert isinstance(result, GenerationResult)
+    assert len(result) == len(result.structures) == len(result.names) == 3
+    assert result.request == GenerationRequest.parse(system="Nb-O", num=3, seed=5)
+    assert result.record["counts"]["selected"] == 3
+    assert json.loads(json.dumps(result.record)) == result.record
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_holds_the_result(deal, tmp_path):
+    result, _ = deal("Nb-O", num=4, out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == result.record
+    written = pd.read_csv(tmp_path / "run" / "candidates.csv")
+    assert set(written.columns) <= set(COLUMNS)
+    everything, selected = result.to_dataframe(all_samples=True), result.to_dataframe()
+    assert list(everything.columns) == list(selected.columns) == list(written.columns)
+    assert len(everything) == len(written) == result.counts["drawn"]
+    assert selected["rank"].tolist() == [1, 2, 3, 4]
+    ranked = written[written["rank"].notna()].sort_values("rank")
+    assert selected["file"].tolist() == ranked["file"].tolist() == result.names
+    assert selected["score"].tolist() == pytest.approx(ranked["score"].tolist(), rel=1e-5)
+    assert {path.stem for path in (tmp_path / "run" / "structures").iterdir()} == set(result.names)
+
+
+def test_a_relaxed_result_is_ranked_by_energy(deal, toy_calculator, flat_hull, monkeypatch):
+    monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
+    stages = []
+    options = {"relax": 2, "calculator": toy_calculator, "progress": lambda *told: stages.append(told[0])}
+    result, _ = deal("Nb-O", **options)
+    assert result.request.num == len(result) == 6
+    frame = result.to_dataframe()
+    relaxed = frame[frame["funnel_status"] == "relaxed"]
+    assert 1 <= len(relaxed) == len(result.relaxed) <= 2
+    assert relaxed["e_above_hull"].is_monotonic_increasing
+    assert result.hull is not None
+    assert result.record["relaxation"]["relaxed"] == len(relaxed)
+    assert {"selected", "single point"} <= set(stages)
+
+
+def test_a_raw_result_is_in_draw_order(deal):
+    result, requested = deal("Nb-O", raw=True, num=5, names=("rock salt", "crushed"))
+    assert result.to_dataframe()["draw"].tolist() == [0, 1, 2, 3, 4]
+    assert result.to_dataframe()["strictly_valid"].tolist() == [True, False, True, False, True]
+    assert requested["n_draws"] == 1
+
+
+def test_the_request_reaches_the_sampler(deal):
+    request = GenerationRequest.parse(
+        formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7, temperature=2.0, explore=0.5, fast=True
+    )
+    settings = SamplingSettings(n_draws=3)
+    result, requested = deal(request, names=("rutile",), sampling=settings)
+    assert len(result) == 1
+    assert requested == {
+        "elements": [41, 8],
+        "formula": {41: 1, 8: 2},
+        "space_group_number": 136,
+        "max_atoms": 12,
+        "seed": 7,
+        "temperature": 2.0,
+        "explore": 0.5,
+        "n_draws": None,
+        "fast": True,
+        "surrogate_steps": None,
+        "settings": settings,
+    }
+    _, requested = deal(replace(request, fast=False), names=("rutile",))
+    assert (requested["n_draws"], requested["fast"]) == (None, False)
+
+
+def test_a_notebook_shows_the_first_candidates(deal):
+    result, _ = deal("Nb-O", num=3)
+    text = result._repr_html_()
+    assert text.count("<tr>") == 1 + 3
+    assert all(name in text for name in result.names)
+    assert "NbO<sub>2</sub>" in text
+    assert repr(result).startswith("<3 candidates of ")
+    hostile = replace(result, samples=[replace(s, formula="<img>") for s in result.samples])
+    assert "<img>" not in hostile._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "says"),
+    [
+        (("Nb-Qq",), {}, "Qq"),
+        (("Nb-O",), {"relax": 0}, "relax 0"),
+        (("Nb-O",), {"relax": 3, "raw": True, "num": 5}, "cg-evaluate"),
+        (("Nb-O",), {"relax": 3, "workers": 0}, "workers 0"),
+        (("Nb-O",), {"relax": 3, "calculator": "abacus"}, "abacus"),
+        (("Nb-O",), {"formats": ["xsf"]}, "xsf"),
+        (("Nb-O",), {"device": "abacus"}, "abacus"),
+        (("Nb-O",), {"refine": 5}, "learned no energies"),
+        (("Nb-O",), {"out": "/dev/null"}, "/dev/null"),
+        ((GenerationRequest.parse(),), {"num": 5}, "put all into the request"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_before_anything_is_drawn(deal, arguments, options, says, monkeypatch):
+    monkeypatch.setattr("crystalgraph.runs.generate.run", None)
+    with pytest.raises(InputError, match=says):
+        deal(*arguments, **options)

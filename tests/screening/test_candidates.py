@@ -1,0 +1,85 @@
+"""Ranks, names and rows of what was selected, before and after the funnel."""
+
+from dataclasses import fields
+from math import nan
+
+import pytest
+
+from crystalgraph.io.columns import COLUMNS
+from crystalgraph.screening.candidates import ranked_by_energy
+from crystalgraph.screening.composition import composition_filter
+from crystalgraph.screening.outcome import COPIES, RELAXATION, RELAXED, FunnelResult, Outcome
+from crystalgraph.screening.request import GenerationRequest
+from crystalgraph.screening.screen import SELECTED, Sample, Screen
+from crystalgraph.screening.search import run
+
+
+@pytest.fixture
+def candidates(dealer):
+    """Four oxides, rock salt with the highest score of its formula."""
+    source = dealer("rock salt", "rutile", "CsCl", "crushed", "fluorite", scales=(1.0,))
+    return run(source, Screen(GenerationRequest.parse(num=4), composition_filter(GenerationRequest.parse())))
+
+
+def relaxed(candidates, outcomes, copies=None):
+    """What a funnel gives that leaves every crystal as it is: prototype -> what became of it."""
+    templates = [sample.template for sample in candidates.selected]
+    places = {name: place for place, name in enumerate(templates)}
+    passed = [name for name in templates if outcomes[name].funnel_status == RELAXED]
+    order = sorted(passed, key=lambda name: outcomes[name].e_above_hull)
+    return FunnelResult(
+        outcomes=[outcomes[name] for name in templates],
+        structures=[
+            s if outcomes[n].relax_status else None for n, s in zip(templates, candidates.structures, strict=True)
+        ],
+        copy_of=[places.get((copies or {}).get(name)) for name in templates],
+        seconds=[0.0] * len(templates),
+        order=[places[name] for name in order],
+        stages=[],
+    )
+
+
+def test_a_run_is_ranked_anew_by_energy(candidates):
+    ok = {"funnel_status": RELAXED, "relax_status": "converged"}
+    lost = {"funnel_status": RELAXATION}
+    result = relaxed(
+        candidates,
+        {
+            "rock salt": Outcome(**ok, e_above_hull_unrelaxed=0.9, e_above_hull=0.2, relaxed_space_group=139),
+            "rutile": Outcome(**ok, e_above_hull_unrelaxed=0.1, e_above_hull=0.05, relaxed_space_group=136),
+            "CsCl": Outcome(**lost, e_above_hull_unrelaxed=nan),
+            "fluorite": Outcome(**lost, e_above_hull_unrelaxed=0.2),
+        },
+    )
+    again = ranked_by_energy(candidates, result)
+    assert [sample.template for sample in again.selected] == ["rutile", "rock salt", "fluorite", "CsCl"]
+    assert [sample.rank for sample in again.selected] == [1, 2, 3, 4]
+    assert again.names[:2] == ["0001_NbO2_sg136", "0002_NbO_sg139"]
+    assert [s.composition.reduced_formula for s in again.structures] == ["NbO2", "NbO", "NbO2", "NbO"]
+    assert len(again.relaxed) == 2
+    assert set(again.outcomes) == {sample.draw for sample in again.selected}
+    assert again.counts == candidates.counts
+    untouched = [sample for sample in again.samples if sample.status != SELECTED]
+    assert untouched == [sample for sample in candidates.samples if sample.status != SELECTED]
+
+
+def test_a_copy_names_the_sample_it_became(candidates):
+    ok = {"relax_status": "converged", "e_above_hull": 0.1}
+    outcomes = {name: Outcome(**ok, funnel_status=RELAXED) for name in ("rock salt", "rutile", "fluorite")}
+    outcomes["CsCl"] = Outcome(**ok, funnel_status=COPIES)
+    again = ranked_by_energy(candidates, relaxed(candidates, outcomes, {"CsCl": "rock salt"}))
+    draw = {sample.template: sample.draw for sample in again.selected}
+    assert again.outcomes[draw["CsCl"]].funnel_reason == f"became equal to sample {draw['rock salt']}"
+    assert len(again.relaxed) == 3
+
+
+def test_every_column_written_is_one_of_the_contract(candidates):
+    plain = [column.name for column in fields(Sample)]
+    assert candidates.columns == plain
+    again = ranked_by_energy(
+        candidates, relaxed(candidates, {sample.template: Outcome() for sample in candidates.selected})
+    )
+    assert again.columns == plain + [column.name for column in fields(Outcome)]
+    assert set(again.columns) <= set(COLUMNS)
+    for row in (*candidates.rows(candidates.samples), *again.rows(again.samples)):
+        assert list(row) in (candidates.columns, again.columns)

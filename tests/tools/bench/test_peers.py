@@ -1,0 +1,176 @@
+"""The peers' benchmark with tiny numbers and a pair potential; its figures on made-up verdicts."""
+
+import json
+from dataclasses import replace
+from math import nan
+
+import pytest
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.errors import InputError
+from crystalgraph.evaluation.judge import Judgement
+from crystalgraph.evaluation.rows import Row
+from crystalgraph.known.reference import Reference
+from crystalgraph.relax.relaxer import Relaxation, structure_record
+from tools.bench import arms, equal_samples, equal_time, peers, tables
+
+
+@pytest.fixture
+def bench(quick_draws, toy_calculator, flat_hull, monkeypatch, tmp_path):  # noqa: ARG001 - arms draw quickly
+    """The benchmark on few crystals, with small rounds and a hull that lies at zero everywhere; gives its JSON."""
+    few = {name: arms.prototypes(ChemicalSystem.parse(name))[:30] for name in ("Nb-O", "Mg-Mn-O")}
+    monkeypatch.setattr(arms, "prototypes", lambda system: few[str(system)])
+    monkeypatch.setattr(peers, "prototypes", lambda system: few[str(system)])
+    crystals = Crystals.concatenate(list(few.values()))
+    names = [str(k) for k in range(len(crystals))]
+    learned = Reference(name="few", crystals=crystals, ids=names, origin=["not stated"] * len(names), sha256="")
+    monkeypatch.setattr(peers, "load_reference", lambda _: learned)
+    monkeypatch.setattr(peers, "reference_hull", flat_hull)
+    monkeypatch.setattr(equal_time, "ROUND", 6)
+
+    def work(out, *options):
+        fixed = ("--calculator", toy_calculator, "--seeds", "0,1", "--work", str(tmp_path / "work"))
+        peers.main([*fixed, "--out", str(tmp_path / out), *options])
+        return json.loads((tmp_path / out).read_text())
+
+    return work
+
+
+def without_times(content):
+    if isinstance(content, dict):
+        return {k: without_times(v) for k, v in content.items() if "seconds" not in k}
+    return [without_times(v) for v in content] if isinstance(content, list) else content
+
+
+def test_arms_of_an_earlier_run_stand_beside(bench, tmp_path):
+    size = ("--samples", "4", "--relaxed", "1")
+    first = bench("first.json", "--arms", "substitution,random", *size)
+    beside = ("--beside", str(tmp_path / "first.json"))
+    both = bench("both.json", "--arms", "raw", *size, *beside)
+    assert list(both["arms"]) == ["substitution", "raw"]  # random parameters depend on the model
+    samples = both["arms"]["substitution"]["equal_samples"]
+    assert list(samples["ranking"]) == ["single point"]
+    assert samples["msun_of_relaxed"] == first["arms"]["substitution"]["equal_samples"]["msun_of_relaxed"]
+    assert "| substitution |" in peers.show(both["arms"])
+    assert both["model"]["sha256"] == first["model"]["sha256"]
+    with pytest.raises(InputError, match="another samples: 4, not 5"):
+        bench("other.json", "--arms", "raw", "--samples", "5", "--relaxed", "1", *beside)
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_a_tiny_run_and_the_same_again(bench, tmp_path):
+    options = ("--arms", "pyxtal,substitution,raw", "--samples", "6", "--relaxed", "2", "--minutes", "0.0001")
+    first = bench("one.json", *options)
+    assert list(first["arms"]) == ["pyxtal", "substitution", "raw"]
+    for arm in first["arms"].values():
+        samples, race = arm["equal_samples"], arm["equal_time"]
+        assert samples["samples"] == 12
+        assert samples["relaxed"] <= 4
+        assert samples["msun_of_relaxed"]["denominator"] == samples["relaxed"]
+        assert sum(samples["ended"].values()) == samples["relaxed"]
+        for order in ("discriminator", "single point"):
+            found = samples["ranking"][order]
+            assert found["crystals"] + found["left_out"] == samples["relaxed"]
+        assert list(samples["per_seed"]) == ["0", "1"]
+        assert race["counts"]["drawn"] == 6
+        assert race["counts"]["entered"] <= 6
+        assert len(race["msun"]["per_seed"]) == 2
+    assert peers.show(first["arms"]).count("| ours, raw |") == 5  # equal samples, three orders, equal time
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")}
+    assert finished
+    again = bench("two.json", *options)
+    assert without_times(again["arms"]) == without_times(first["arms"])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")} == finished
+
+
+def test_a_ternary_needs_no_special_case(bench):
+    found = bench("out.json", "--system", "Mg-Mn-O", "--arms", "substitution", "--samples", "4", "--relaxed", "1")
+    arm = found["arms"]["substitution"]
+    assert found["system"] == "Mg-Mn-O"
+    assert arm["equal_samples"]["msun_new_of_relaxed"]["numerator"] == 0
+    assert "equal_time" not in arm
+
+
+def test_an_unknown_arm_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        peers.parse(["--arms", "raw,magic", "--out", "x.json"])
+    assert "magic" in capsys.readouterr().err
+
+
+def row(name, *, strict=True, relaxed=True, msun=False, new=True, rmsd=None, energy=nan):
+    return Row(
+        name=name,
+        valid_strict=strict,
+        relaxation="converged" if relaxed else "",
+        msun=msun if relaxed else None,
+        sun=False if relaxed else None,
+        relaxed_new=new if relaxed else None,
+        rmsd=rmsd,
+        e_above_hull=energy,
+    )
+
+
+@pytest.fixture
+def sample_run():
+    def made(rows):
+        relaxed = {r.name: Relaxation(status="converged", seconds=2.0, n_steps=10) for r in rows if r.relaxation}
+        judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
+        drawn = equal_samples.Drawn(structures=[], setup_seconds=1.0, seconds=0.5, remarks={})
+        orders = {"guess": [-r.e_above_hull for r in rows if r.relaxation]}
+        return equal_samples.SampleRun(rows=rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
+
+    return made
+
+
+def test_figures_of_seeds_are_pooled(sample_run):
+    one = [row("a", msun=True, rmsd=0.1, energy=0.05), row("b", energy=0.3), row("c", strict=False, relaxed=False)]
+    two = [row("a", msun=True, new=False, rmsd=0.3, energy=0.01), row("b", relaxed=False), row("c", relaxed=False)]
+    found = equal_samples.sample_figures([sample_run(one), sample_run(two)])
+    assert (found["samples"], found["relaxed"]) == (6, 3)
+    assert (found["strict"]["numerator"], found["strict"]["denominator"]) == (5, 6)
+    assert found["msun_of_relaxed"]["value"] == pytest.approx(2 / 3)
+    assert found["msun_new_of_relaxed"]["value"] == pytest.approx(1 / 3)
+    assert found["msun_of_budget"]["value"] == pytest.approx(2 / 3 * 5 / 6)
+    assert found["rmsd"] == pytest.approx(0.2)
+    assert found["rmsd_matched"]["value"] == pytest.approx(2 / 3)
+    assert found["e_above_hull_median"] == pytest.approx(0.05)
+    assert found["seconds_per_100_drawn"] == pytest.approx(100 * 1.0 / 6)
+    assert found["seconds_per_relaxation"] == pytest.approx(2.0)
+    assert found["ranking"]["guess"]["spearman"] == pytest.approx(1.0)
+    assert found["ranking"]["guess"]["metastable_of_top_tenth"]["value"] == 1.0
+
+
+def test_an_arm_without_a_valid_sample_has_no_rate_of_relaxed(sample_run):
+    found = equal_samples.sample_figures([sample_run([row("a", strict=False, relaxed=False)])])
+    assert found["strict"]["value"] == 0
+    assert "absent" in found["msun_of_relaxed"]
+    assert found["rmsd"] is None
+    assert "–" in tables.peers({"raw": {"title": "ours, raw", "equal_samples": found}})
+
+
+def test_finds_are_counted_over_time(dealer):
+    (crystal,) = to_structures(dealer("rutile").draw(1).crystals)
+    record = structure_record(crystal)
+
+    def find(at):
+        return equal_time.Find(at=at, given=record, relaxed=record, energy=-1.0, n_steps=3)
+
+    rows = [row("a", msun=True), row("b", msun=True, new=False), row("c", msun=False)]
+    judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
+    run = equal_time.TimeRun(
+        finds=[find(30.0), find(20.0), find(10.0)],
+        judgement=judgement,
+        spent={"draw": 1.0},
+        counts={"drawn": 100, "relaxed": 40},
+        exhausted=False,
+    )
+    nothing = replace(run, finds=[], judgement=None)
+    found = equal_time.time_figures([run, nothing], 60.0)
+    assert found["msun"] == {"mean": 1.0, "per_seed": [2, 0], "at_seconds": [[20.0, 30.0], []]}
+    assert found["msun_new"]["per_seed"] == [1, 0]
+    assert found["counts"]["drawn"] == 100
+    assert find(1.0).relaxation().structure.matches(crystal)

@@ -1,0 +1,198 @@
+"""Our crystals beside what a scientist would try without us, under one ruler: equal samples, and equal CPU time.
+
+    python -m tools.bench peers --system Nb-O --samples 300 --relaxed 100 --minutes 20 --workers 2 \
+        --out tools/results/peers.json
+
+*Equal samples*: every arm draws ``--samples`` crystals; of the strictly valid ones ``--relaxed``, picked at random, are
+relaxed; `crystalgraph.evaluation.judge` gives the verdicts. *Equal CPU time*: every arm gets ``--minutes`` of CPU for
+drawing, single points and relaxations, and the same funnel as ``cg-generate --relax``; what counts is how many distinct
+metastable crystals that match no known phase it finds (*new*: as relaxed no crystal of the corpus with the system's
+elements put in either, see `Reference.decorated`). Training is not charged.
+
+The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
+``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). With --beside
+arms of an earlier run that do not depend on the model are shown beside those measured now. Everything
+that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing
+twice. Draws and relaxations are kept by what they depend on; after a change to an arm's code, remove the folder.
+Writes OUT, and beside it a PNG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.errors import InputError
+from crystalgraph.known.reference import default_reference, load_reference
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
+from crystalgraph.models.bundle import load_model
+from crystalgraph.relax.calculator import CHGNET, calculator_identity
+from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.screening.funnel import FunnelSettings
+from tools.bench import tables
+from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, TITLES, prototypes
+from tools.bench.equal_samples import equal_samples, sample_figures
+from tools.bench.equal_time import equal_time, time_figures
+from tools.bench.plots import plot
+from tools.bench.record import command_line, record_head, write_result
+from tools.bench.ruler import Bench
+
+
+def prepare(options: argparse.Namespace, running: Workers) -> Bench:
+    """Everything that the arms share; the hull of a new system is relaxed once and cached."""
+    system = ChemicalSystem.parse(options.system)
+    say = Printer()
+    if not len(prototypes(system)):
+        raise InputError(f"the corpus has no prototype with as many elements as {system}")
+    bench = Bench(
+        system=system,
+        model=load_model(options.model),
+        known=default_reference(system),
+        learned=load_reference("corpus"),
+        hull=reference_hull(
+            system,
+            settings=replace(REFERENCE_SETTINGS, calculator=options.calculator),
+            workers=running,
+            progress=lambda done, total: say(f"known phases: {done} of {total} relaxed"),
+        ),
+        calculator=options.calculator,
+        running=running,
+        work=options.work or Path("runs") / "peers" / system.key,
+        say=say,
+    )
+    single_points(bench.known.structures[:1], options.calculator, workers=running)  # starting is not charged
+    return bench
+
+
+class Printer:
+    """Prints what is going on, not more often than every half minute for one subject."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        """Print, or not yet."""
+        subject, now = text.partition(":")[0], time.monotonic()
+        if now - self._last.get(subject, -60.0) > 30:
+            self._last[subject] = now
+            print(text, flush=True)
+
+
+def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """All figures of all arms."""
+    arms: dict[str, dict[str, Any]] = {}
+    for name in options.arms:
+        arms[name] = {"title": TITLES[name]}
+        if options.samples:
+            runs = [equal_samples(bench, name, seed, options.samples, options.relaxed) for seed in options.seeds]
+            arms[name]["equal_samples"] = sample_figures(runs) | {
+                "per_seed": {
+                    seed: sample_figures([run]) | {"remarks": run.drawn.remarks, **run.judgement.record()}
+                    for seed, run in zip(options.seeds, runs, strict=True)
+                }
+            }
+        if options.minutes:
+            races = [equal_time(bench, name, seed, 60 * options.minutes) for seed in options.seeds]
+            arms[name]["equal_time"] = time_figures(races, 60 * options.minutes)
+        print(show({name: arms[name]}), flush=True)
+    return arms
+
+
+def show(arms: dict[str, dict[str, Any]]) -> str:
+    """All tables of some arms."""
+    parts = []
+    if any("equal_samples" in arm for arm in arms.values()):
+        parts += [tables.peers(arms), tables.orders(arms)]
+    if any("equal_time" in arm for arm in arms.values()):
+        parts.append(tables.races(arms))
+    return "\n".join(parts)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = command_line("peers", __doc__)
+    parser.add_argument("--system", default="Nb-O")
+    parser.add_argument("--model", default="nbo", help="name or folder")
+    parser.add_argument("--arms", type=_names, default=list(ARMS), help=f"any of {','.join(ARMS)}")
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=300, help="drawn by each arm and seed; 0 leaves this out")
+    parser.add_argument("--relaxed", type=int, default=100, help="of them, picked at random")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="CPU minutes of each arm and seed; 0 leaves this out"
+    )
+    parser.add_argument("--calculator", default=CHGNET)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
+    parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file; .png goes beside it")
+    return parser.parse_args(arguments)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in ARMS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no arm; there are {', '.join(ARMS)}")
+    return names
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and write."""
+    options = parse(arguments)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    with Workers(options.calculator, options.workers) as running:
+        bench = prepare(options, running)
+        conditions = conditions_of(bench, options)
+        arms = earlier_arms(options.beside, conditions) if options.beside else {}
+        arms |= measure(bench, options)
+    arms = {name: arms[name] for name in ARMS if name in arms}
+    write_result(options.out, {**conditions, **record_head("peers", arguments, bench.model), "arms": arms})
+    plot(arms, f"{bench.system}, seeds: {len(options.seeds)}", options.out.with_suffix(".png"))
+    print(show(arms))
+
+
+def conditions_of(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+    """What has to be equal for arms to be compared, as in the record."""
+    return {
+        "system": str(bench.system),
+        "seeds": options.seeds,
+        "samples": options.samples,
+        "relaxed": options.relaxed,
+        "cpu_minutes": options.minutes,
+        "max_atoms": MAX_ATOMS,
+        "calculator": calculator_identity(options.calculator),
+        "hull": {"sha256": bench.hull.identity(), "phases": len(bench.hull.phases)},
+        "known": bench.known.record(),
+        "prototypes": len(bench.learned),
+        "funnel": FunnelSettings(calculator=options.calculator).as_record(),
+    }
+
+
+def earlier_arms(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The arms of an earlier run that do not depend on the model, without what its model said of them.
+
+    Raises:
+        InputError: if the run was made under other conditions.
+    """
+    record = json.loads(path.read_text())
+    for what, value in json.loads(json.dumps(conditions)).items():
+        if record.get(what) != value:
+            raise InputError(
+                f"{path} was made with another {what}: {record.get(what)}, not {value}; measure its arms anew"
+            )
+    arms = {name: arm for name, arm in record["arms"].items() if name not in OF_MODEL}
+    for arm in arms.values():
+        of_seeds = arm.get("equal_samples", {}).get("per_seed", {})
+        for figures in (arm.get("equal_samples", {}), *of_seeds.values()):
+            for of_model in ("discriminator", "rank"):
+                figures.get("ranking", {}).pop(of_model, None)
+    return arms

@@ -1,0 +1,77 @@
+"""What all arms that are compared share, above all the verdicts on their crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pymatgen.core import Structure
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.conversion import from_structures
+from crystalgraph.crystals.matching import match_any
+from crystalgraph.evaluation.judge import Judgement, judge
+from crystalgraph.known.reference import Reference, reduced_compositions
+from crystalgraph.models.bundle import Model
+from crystalgraph.relax.hull import Hull
+from crystalgraph.relax.pool import Workers
+from crystalgraph.relax.relaxer import Relaxation
+from tools.bench.arms import OF_MODEL, Arm, make_arm
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all arms share.
+
+    Attributes:
+        system: of all crystals.
+        model: for our arms.
+        known: known phases; a crystal that matches none of them is novel.
+        learned: crystals of all chemistries; one that matches none of them re-decorated either is new.
+        hull: of the known phases.
+        calculator: its name.
+        running: worker processes that hold it.
+        work: folder of everything drawn and relaxed.
+        say: told what is going on.
+    """
+
+    system: ChemicalSystem
+    model: Model
+    known: Reference
+    learned: Reference
+    hull: Hull
+    calculator: str
+    running: Workers
+    work: Path
+    say: Say
+
+    def arm(self, name: str, seed: int) -> Arm:
+        """A fresh arm."""
+        return make_arm(name, self.system, self.model, self.known.structures, seed)
+
+    def key(self, name: str, seed: int) -> str:
+        """What the crystals of an arm depend on, as a file name."""
+        weights = f"-{self.model.checksum[:12]}" if name in OF_MODEL else ""
+        return f"{name}{weights}-seed{seed}"
+
+    def judged(self, given: dict[str, Structure], relaxations: dict[str, Relaxation]) -> Judgement:
+        """The verdicts; the same for every arm. Whether a crystal is new is asked of the MSUN ones alone."""
+        found = judge(
+            given,
+            system=self.system,
+            known=self.known,
+            relaxations=relaxations,
+            hull=self.hull,
+            workers=self.running.number,
+        )
+        hits = {row.name: relaxations[row.name].structure for row in found.rows if row.msun}
+        structures = [structure for structure in hits.values() if structure is not None]
+        if not structures:
+            return found
+        decorated = self.learned.decorated(reduced_compositions(from_structures(structures)))
+        equal = match_any(structures, decorated.structures, n_jobs=self.running.number)
+        is_new = dict(zip(hits, (equal < 0).tolist(), strict=True))
+        return replace(found, rows=[replace(row, relaxed_new=is_new.get(row.name)) for row in found.rows])

@@ -1,0 +1,328 @@
+"""The sections of ``docs/benchmarks.md``: what each benchmark shows, with every figure taken from its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tools.bench import tables
+from tools.bench.tables import number, percent
+
+Results = Callable[[str], dict[str, Any]]
+"""Gives the content of a result file by its name."""
+
+WORDS = """\
+- **strictly valid**: no distance below 0.7 of the sum of covalent radii, density 1.5 to 20 g/cm³. Of all samples.
+- **above the hull**: energy by CHGNet, eV/atom, above the convex hull of the known phases relaxed with CHGNet.
+  **Metastable** is at most 0.1 above it, **stable** at most 0.
+- **unique**: the first of its equals (pymatgen's StructureMatcher, default tolerances). **Novel**: equal to no known
+  phase of the system. **New**: equal to no crystal of the corpus either, with the asked elements put in in any way that
+  keeps the order of electronegativity, roles merged or not: what plain substitution could not have found.
+- **SUN**, **MSUN**: stable, or metastable, unique and novel, all after relaxation. *Of relaxed* divides by the crystals
+  that were relaxed, a random part of the strictly valid ones; *of budget* multiplies that by the share of all samples
+  that could have been relaxed. *Of it new*: MSUN and new, of budget.
+- **displacement** (RMSD): root mean square, in Å, from the crystal as drawn to the relaxed one, over those that match;
+  in brackets their share.
+- **held-out templates**: a template is a space group and the Wyckoff positions that are occupied. A tenth of all
+  prototypes is left out of training; one real crystal of each is the truth, its template is given, and a draw
+  **matches** if StructureMatcher says so. *n draws*: one of the first n does.
+- **screened**: what `cg-generate` keeps. Its rates are **of what is kept**, not of what was drawn for it.
+- Behind a rate stands its 95 % Wilson interval.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        name: anchor, and the result file that the README links to.
+        title: heading.
+        results: files whose provenance is shown, in this order.
+        body: purpose, tables and caveats, from the results.
+    """
+
+    name: str
+    title: str
+    results: tuple[str, ...]
+    body: Callable[[Results], str]
+
+
+def peers(results: Results) -> str:
+    """Nb-O at equal samples."""
+    record = results("peers")
+    arms = {name: arm["equal_samples"] for name, arm in record["arms"].items()}
+    ours, raw, other = arms["screened"], arms["raw"], arms["substitution"]
+    n_drawn = tables.drawn(ours)
+    budget, new = (ours[f"{what}_of_budget"]["value"] for what in ("msun", "msun_new"))
+    kept = ours["samples"] / n_drawn
+    return f"""\
+All arms under one ruler: {_seeds(record)} of {record["samples"]} samples each, of every seed {record["relaxed"]} of
+the strictly valid ones picked at random and relaxed.
+
+{tables.peers(record["arms"])}
+![MSUN of budget, with intervals](../tools/results/peers.png)
+
+- Screened samples are {ours["samples"]:,} of {n_drawn:,} drawn. Per sample drawn MSUN is {number(budget * kept)}, of it
+  new {number(new * kept)}; what is outranked is never relaxed.
+- Of what is relaxed, the screen gives {_times(ours, other, "msun_of_relaxed")} times as many MSUN crystals as
+  substitution, and {_times(ours, other, "msun_new_of_relaxed")} times as many new ones; raw samples
+  {_times(raw, other, "msun_of_relaxed")} and {_times(raw, other, "msun_new_of_relaxed")} times.
+- The judge is CHGNet, and the model has learned CHGNet's energies (of other systems): where CHGNet errs, both err.
+- Substitution passes known phases over before they count as samples, ours does not.
+- That templates weigh more that leave more free was noticed on raw samples of Nb–O: Nb–O is no blind test of it.
+- CPU seconds leave the start of an arm out: {number(raw["setup_seconds"], 0)} s for ours, to fill templates on trial.
+"""
+
+
+def orders(results: Results) -> str:
+    """What the score is worth."""
+    return f"""\
+The same relaxed crystals: Spearman's rank correlation of what is known before relaxation with a low energy above the
+hull after it, over all and within formulas, and how many of the first tenth are metastable.
+
+{tables.orders(results("peers")["arms"])}
+- The model has seen no crystal of Nb–O, and no energy of a crystal with both elements: it orders crystals of one
+  formula better than formulas.
+- Raw samples are of templates that score high for their formula, screened ones are the best quarter of each formula:
+  among the ones that are kept the rank says little. Relax them.
+"""
+
+
+def other_systems(results: Results) -> str:
+    """Ti-O and Mg-Mn-O."""
+    parts = []
+    for name in ("peers_tio", "peers_mgmno"):
+        record = results(name)
+        ours = record["arms"]["screened"]["equal_samples"]
+        parts.append(
+            f"**{_system(record)}**, {record['samples']} samples, {record['relaxed']} relaxed, "
+            f"{_seeds(record)}; screened: {ours['samples']:,} of {tables.drawn(ours):,} drawn.\n\n"
+            f"{tables.peers(record['arms'])}\n![MSUN of budget, with intervals](../tools/results/{name}.png)\n\n"
+            f"{tables.orders(record['arms'])}"
+        )
+    return "Two other systems that were held out of training.\n\n" + "\n".join(parts)
+
+
+def races(results: Results) -> str:
+    """Nb-O at equal CPU time."""
+    record = results("peers_time")
+    arms = {name: arm["equal_time"] for name, arm in record["arms"].items()}
+    new = {name: arms[name]["msun_new"]["mean"] for name in ("substitution", "raw", "screened")}
+    return f"""\
+Drawing, single points and relaxations share {record["cpu_minutes"]:g} CPU minutes; every arm goes through the funnel of
+`cg-generate --relax`. Distinct crystals, mean over {_seeds(record)}, in brackets each seed.
+
+{tables.races(record["arms"])}
+![Finds against CPU time](../tools/results/peers_time.png)
+
+- Substitution finds {number(arms["substitution"]["msun"]["mean"], 1)} MSUN crystals, ours, raw,
+  {number(arms["raw"]["msun"]["mean"], 1)}: its crystals are smaller and relax sooner.
+- Of new ones substitution finds {number(new["substitution"], 1)}, raw samples {number(new["raw"], 1)}, screened ones
+  {number(new["screened"], 1)}.
+"""
+
+
+def raw(results: Results) -> str:
+    """Raw samples of Nb-O."""
+    records = {"three passes": results("raw"), "one pass (`--fast`)": results("raw_fast")}
+    found = records["three passes"]
+    return f"""\
+What the generator draws, nothing filtered or chosen. *Unique* is of the valid, *new* of all samples. *But for merged
+roles*: only crystals of as many elements are put in, what plain substitution would try.
+
+{tables.raw(records)}
+- {percent(found["equal to a known phase"], 1)} of the first are known phases that were never trained on
+  ({found["known phases found"]} different ones).
+- Volume per atom is compared where a known oxide has the formula: {found["samples of known formulas"]} samples.
+"""
+
+
+def heldout(results: Results) -> str:
+    """Held-out templates with the shipped weights."""
+    record = results("heldout_shipped")
+    n, gaps = record["n_draws"], record["energy_gap"]
+    return f"""\
+{record["n_templates"]} templates that were never trained on, {record["n_simple"]} of them *simple*: at most 16 atoms, 8
+orbits and 3 elements. *Not refined* leaves the steps downhill in the learned energy out. No training crystal is
+recalled.
+
+{tables.heldout(record["arms"], n)}
+*Relatives* are training crystals that are the same arrangement under the matcher's tolerances, whatever the elements.
+
+{tables.relatives(record["arms"], record["n_related"], record["n_templates"], n)}
+By the number of parameters that a template leaves free:
+
+{tables.freedom(record["arms"], n)}
+Compounds of the systems that were held out (Nb–O, Ti–O, Mg–Mn–O):
+
+{tables.heldout([record["systems"]], n)}
+- The lowest of {gaps["templates"]["draws"]} draws lies {number(gaps["templates"]["median"], 3)} eV/atom above the real
+  crystal in the median, by CHGNet and unrelaxed, for {percent(gaps["templates"]["within_0.03"])} within 0.03; of the
+  compounds of held-out systems {number(gaps["systems"]["median"], 3)}, {percent(gaps["systems"]["within_0.03"])}.
+"""
+
+
+def splits(results: Results) -> str:
+    """Held-out templates of several splits."""
+    record = results("splits")
+    return f"""\
+How much of a figure is the luck of the split: the generator alone, without choice or steps downhill, trained briefly
+for each of {len(record["splits"])} splits. The last row is the mean with its standard deviation over splits.
+
+{tables.splits(record["splits"], record["n_draws"])}"""
+
+
+def parts(results: Results) -> str:
+    """What each part of the generator adds."""
+    record = results("heldout")
+    return f"""\
+{record["n_templates"]} held-out templates, {record["n_simple"]} of them simple; from random parameters to the whole.
+*+ adversarial* is the generator alone, without choice or steps downhill.
+
+{tables.heldout(record["arms"], record["n_draws"])}
+- The adversarial phase, with its term against atoms too close, buys validity, not matches.
+"""
+
+
+def prediction(results: Results) -> str:
+    """Crystals of held-out formulas."""
+    record = results("prediction")
+    ours, nearest = (record["groups"]["all"][arm] for arm in ("drawn", "nearest prototypes"))
+    n = max(int(key.removeprefix("match_")) for key in ours if key.startswith("match_"))
+    verdicts = [tables.is_no_better(ours[f"match_{k}"], nearest[f"match_{k}"]) for k in (1, n)]
+    verdict = "**no better than** plain substitution of" if all(verdicts) else "beside plain substitution of"
+    return f"""\
+Formula and size of the primitive cell are given, a tenth of all formulas is held out of training with all polymorphs,
+{ours["cases"]} of these crystals are the cases. Matched with the tolerances of CDVAE and DiffCSP (0.3, 0.5, 10°); RMSE
+is over (volume per atom)^(1/3). *By score*: the different ones that score highest of {record["n_drawn"]} drawn;
+*nearest prototypes*: training crystals of as many atoms and the same stoichiometry, those with the nearest elements
+first.
+
+{tables.prediction(record["groups"])}
+- Ours finds {_both(ours, n)} with one sample and with {n}, {verdict} the nearest prototypes, {_both(nearest, n)}, which
+  a part of it is: a training crystal of the arrangement is tried beside what is generated.
+- No template fits {ours["without_samples"]} of the cases; for {nearest["without_samples"]} there is no prototype.
+- On MP-20, which has other crystals, DiffCSP reports 0.52 and 0.78 (Jiao et al., NeurIPS 2023).
+"""
+
+
+def rediscovery(results: Results) -> str:
+    """Known phases found again."""
+    record = results("rediscovery")
+    counts, missed = record["counts"], record["found"] - record["found_relaxed"]
+    kept = counts.get("selected", counts.get("kept"))
+    return f"""\
+Known phases of {_system(record)}, none of them trained on. {counts["drawn"]:,} crystals were drawn, {kept:,} kept, and
+{record["passed the funnel"]} different ones are left after relaxation, {record["of them metastable"]} of them
+metastable, in {number(record["wall_minutes"], 0)} minutes on two cores. **{record["found_relaxed"]} of the
+{record["known"]}** known phases are among these; {missed} more were kept, but not relaxed.
+
+{tables.rediscovery(record["phases"])}
+- *Unseen*: no crystal that was learned from has the template, the elements aside.
+- Phases of more than 20 atoms in the primitive cell cannot be found: larger ones are not drawn.
+"""
+
+
+def funnel(results: Results) -> str:
+    """What the funnel loses and saves."""
+    record = results("funnel")
+    choice, gain = record["choice"], record["funnel_over_relaxing_everything"]["metastable_per_evaluation"]
+    return f"""\
+{record["relaxed"]} screened crystals of {_system(record)}, all relaxed to the end, {record["metastable"]} of them
+metastable; the rules of `cg-generate --relax` are then applied on paper. Giving up what is still high after some steps,
+with the limits times a factor:
+
+{tables.funnel(record)}
+- The choice by CHGNet before relaxation relaxes {percent(choice["relaxed"])} and keeps {percent(choice["kept"])} of the
+  metastable. Both together find {number(gain, 1)} times as many metastable crystals per energy evaluation as relaxing
+  everything.
+"""
+
+
+def speed(results: Results) -> str:
+    """Crystals per second."""
+    record = results("generate")
+    return f"""\
+One core: draw, strict check and score of every sample, once templates have been filled on trial, beside PyXtal's random
+crystals of the same compositions, in random groups and in the groups of ours. `cg-generate` takes the best of sixteen
+draws, `--raw` one; both move them downhill in the learned energy, which takes most of the time. `--fast` is one draw in
+one pass.
+
+{tables.speed(record)}"""
+
+
+def hull(results: Results) -> str:
+    """CHGNet against DFT."""
+    record = results("hull_nbo")
+    highest = math.ceil(1000 * max(phase["e_above_hull"] for phase in record["stable_by_dft"])) / 1000
+    stable = {phase["formula"] for phase in record["stable_by_dft"]}
+    compounds = {phase["formula"] for phase in record["compounds"]}
+    others = ", ".join(sorted({phase["formula"] for phase in record["on_the_hull"]} & compounds - stable))
+    also = f", but so does {others}, which is not stable by DFT" if others else ""
+    return f"""\
+Every figure above that speaks of a hull is CHGNet's. Over the niobium oxides with DFT energies (Materials Project), in
+eV/atom; *structure kept*: without those that relax into another structure.
+
+{tables.hull(record)}
+- Every phase that is stable by DFT lies within {number(highest, 3)} of CHGNet's hull{also}.
+- *Below the hull* by less than these errors shows nothing.
+"""
+
+
+def formation_energy(results: Results) -> str:
+    """A graph network of twenty lines."""
+    record = results("formation_energy")
+    return f"""\
+The graphs of `CrystalGraphDataset` in use: twenty lines of PyG learn the formation energies of {record["training"]:,}
+oxides; {record["test"]:,} oxides of held-out formulas are predicted.
+
+{tables.formation_energy(record)}"""
+
+
+SECTIONS = (
+    Section(name="peers", title="Beside what one would try without us", results=("peers",), body=peers),
+    Section(name="orders", title="What the score is worth", results=("peers",), body=orders),
+    Section(name="other-systems", title="Ti–O and Mg–Mn–O", results=("peers_tio", "peers_mgmno"), body=other_systems),
+    Section(name="peers_time", title="At equal CPU time", results=("peers_time",), body=races),
+    Section(name="raw", title="Raw samples", results=("raw", "raw_fast"), body=raw),
+    Section(
+        name="heldout_shipped",
+        title="Templates that were never trained on",
+        results=("heldout_shipped",),
+        body=heldout,
+    ),
+    Section(name="splits", title="The same for several splits", results=("splits",), body=splits),
+    Section(name="heldout", title="What each part adds", results=("heldout",), body=parts),
+    Section(name="prediction", title="Structure prediction", results=("prediction",), body=prediction),
+    Section(name="rediscovery", title="Known phases found again", results=("rediscovery",), body=rediscovery),
+    Section(name="funnel", title="What the funnel loses and saves", results=("funnel",), body=funnel),
+    Section(name="generate", title="Speed", results=("generate",), body=speed),
+    Section(name="hull_nbo", title="CHGNet's hull against DFT's", results=("hull_nbo",), body=hull),
+    Section(
+        name="formation_energy",
+        title="A graph network of twenty lines",
+        results=("formation_energy",),
+        body=formation_energy,
+    ),
+)
+"""In the order of the page."""
+
+
+def _times(one: dict[str, Any], other: dict[str, Any], what: str) -> str:
+    return number(one[what]["value"] / other[what]["value"], 1)
+
+
+def _both(arm: dict[str, Any], n: int) -> str:
+    return " and ".join(number(arm[f"match_{k}"]["value"]) for k in (1, n))
+
+
+def _system(record: dict[str, Any]) -> str:
+    return record["system"].replace("-", "–")
+
+
+def _seeds(record: dict[str, Any]) -> str:
+    n = len(record["seeds"])
+    return f"{n} seed{'s' * (n > 1)}"

@@ -1,0 +1,371 @@
+"""All tables of results as Markdown. A cell is a count, a `number`, or a `rate` with its 95 % Wilson interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crystalgraph.evaluation.rates import Rate
+from tools.bench.results import MEASUREMENTS, is_of_shipped, load, shipped_weights
+
+Record = Mapping[str, Any]
+
+NOTHING = "–"
+"""A cell without a figure."""
+
+RANKED_BY = {
+    "discriminator": "learned energy (score)",
+    "rank": "rank, as `cg-generate` gives it",
+    "single point": "CHGNet before relaxation",
+}
+"""What orders crystals -> its title."""
+
+GROUPS = ("all", "related", "unrelated")
+"""Which held-out templates a rate of a split is over."""
+
+
+def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; every row has as many cells as there are titles."""
+    if any(len(row) != len(titles) for row in rows):
+        raise ValueError(f"rows of {sorted({len(row) for row in rows})} cells under {len(titles)} titles")
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number, thousands set apart."""
+    return NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share or an error as per cent."""
+    return NOTHING if value is None else f"{100 * value:.{digits}f} %"
+
+
+def interval(record: Record, digits: int = 2) -> str:
+    """The 95 % interval of a rate."""
+    low, high = record["interval"]
+    return f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+def rate(record: Record | None, digits: int = 2) -> str:
+    """A rate with its 95 % interval."""
+    if record is None or "absent" in record:
+        return NOTHING
+    return f"{number(record['value'], digits)} ({interval(record, digits)})"
+
+
+def flat(arm: Record, name: str) -> dict[str, Any]:
+    """A rate that stands in a record beside its interval, as one."""
+    return {"value": arm[name], "interval": arm[f"{name}_interval"]}
+
+
+def share(numerator: int, denominator: int) -> dict[str, Any]:
+    """A rate from its counts."""
+    return Rate(numerator=numerator, denominator=denominator).record()
+
+
+def drawn(samples: Record) -> int:
+    """Samples that were drawn for those that an arm gave: more where it chose among them."""
+    remarks = [seed["remarks"] for seed in samples.get("per_seed", {}).values()]
+    chosen = sum(found.get("samples drawn", 0) for found in remarks)
+    return chosen or samples["samples"]
+
+
+def peers(arms: Record) -> str:
+    """All arms at equal samples."""
+    titles = ["", "samples", "strictly valid", "displacement, Å (matched)", "median above hull, eV/atom"]
+    titles += ["MSUN of relaxed", "MSUN of budget", "of it new", "s / 100", "s / relaxation"]
+    rows = []
+    for arm in arms.values():
+        if (found := arm.get("equal_samples")) is None:
+            continue
+        matched = found["rmsd_matched"]
+        n, n_drawn = found["samples"], drawn(found)
+        cells = [arm["title"], f"{n:,}" if n == n_drawn else f"{n:,} of {n_drawn:,} drawn", rate(found["strict"])]
+        cells += [f"{number(found['rmsd'])} ({number(matched and matched['value'])})"]
+        cells += [number(found["e_above_hull_median"], 3)]
+        cells += [rate(found[what]) for what in ("msun_of_relaxed", "msun_of_budget", "msun_new_of_budget")]
+        cells += [number(found["seconds_per_100_drawn"], 1), number(found["seconds_per_relaxation"], 1)]
+        rows.append(cells)
+    return markdown(titles, rows)
+
+
+def orders(arms: Record) -> str:
+    """How well what is known before relaxation orders the relaxed crystals of all arms."""
+    titles = ["", "ordered by", "rank correlation", "within formulas", "metastable, top tenth", "of all"]
+    rows = [
+        [
+            arm["title"],
+            RANKED_BY[order],
+            number(found["spearman"]),
+            number(found["spearman_within_formulas"]),
+            rate(found["metastable_of_top_tenth"]),
+            rate(found["metastable"]),
+        ]
+        for arm in arms.values()
+        if "equal_samples" in arm
+        for order, found in arm["equal_samples"]["ranking"].items()
+    ]
+    return markdown(titles, rows)
+
+
+def races(arms: Record) -> str:
+    """All arms at equal CPU time: distinct crystals, mean over seeds, and of each seed."""
+    titles = ["", "CPU minutes", "drawn", "relaxed", "MSUN", "SUN", "MSUN, new"]
+    rows = []
+    for arm in arms.values():
+        if (found := arm.get("equal_time")) is None:
+            continue
+        cells = [arm["title"], f"{found['cpu_minutes']:g}"]
+        cells += [number(found["counts"][what], 0) for what in ("drawn", "relaxed")]
+        for what in ("msun", "sun", "msun_new"):
+            cells.append(f"{number(found[what]['mean'], 1)} ({', '.join(map(str, found[what]['per_seed']))})")
+        rows.append(cells)
+    return markdown(titles, rows)
+
+
+def heldout(arms: Sequence[Record], n_draws: int) -> str:
+    """Held-out templates, or compounds of held-out systems, filled."""
+    titles = ["", "strictly valid", "match, 1 draw", f"match, {n_draws} draws"]
+    titles += ["simple: 1 draw", f"simple: {n_draws} draws", "volume error"]
+    names = ("match_1", f"match_{n_draws}", "simple_match_1", f"simple_match_{n_draws}")
+    rows = [
+        [
+            arm["arm"],
+            number(arm["strict"], 3),
+            *(rate(flat(arm, name)) for name in names),
+            percent(arm["volume_error"], 1),
+        ]
+        for arm in arms
+    ]
+    return markdown(titles, rows)
+
+
+def relatives(arms: Sequence[Record], n_related: int, n: int, n_draws: int) -> str:
+    """Held-out templates with and without relatives among the training crystals."""
+    titles = ["", f"{n_related} with relatives: 1 draw", f"{n_draws} draws"]
+    titles += [f"{n - n_related} without: 1 draw", f"{n_draws} draws"]
+    names = [f"{group}_match_{k}" for group in ("related", "unrelated") for k in (1, n_draws)]
+    return markdown(titles, [[arm["arm"], *(rate(flat(arm, name)) for name in names)] for arm in arms])
+
+
+def freedom(arms: Sequence[Record], n_draws: int) -> str:
+    """Held-out templates by their number of free parameters."""
+    by_arm = {arm["arm"]: arm[f"match_{n_draws}_by_free_parameters"] for arm in arms}
+    columns = next(iter(by_arm.values()))
+    titles = ["", *(f"{label} free ({found['n']}): {n_draws} draws" for label, found in columns.items())]
+    rows = [
+        [name, *(rate(share(part["matched"], part["n"])) for part in found.values())] for name, found in by_arm.items()
+    ]
+    return markdown(titles, rows)
+
+
+def splits(rows: Sequence[Record], n_draws: int) -> str:
+    """A row for every split, and their mean with its standard deviation."""
+    columns = [(name, n) for name in GROUPS for n in (1, n_draws)]
+    titles = ["split", "templates, with relatives", "strictly valid"]
+    titles += [f"{name}: {n} draw{'s' * (n > 1)}" for name, n in columns]
+    values = np.array([[row[name][f"match_{n}"]["value"] for name, n in columns] for row in rows])
+    spread = values.std(0, ddof=1) if len(rows) > 1 else np.full(len(columns), np.nan)
+    means = [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in zip(values.mean(0), spread, strict=True)]
+    cells = [
+        [str(row["split"]), f"{row['all']['n']}, {row['related']['n']}", number(row["strict"], 3)]
+        + [number(row[name][f"match_{n}"]["value"]) for name, n in columns]
+        for row in rows
+    ]
+    return markdown(titles, [*cells, ["mean", "", "", *means]])
+
+
+def prediction(groups: Record) -> str:
+    """Structure prediction: match rates, and RMSE over (volume per atom)^(1/3)."""
+    n = max(int(key.removeprefix("match_")) for key in groups["all"]["drawn"] if key.startswith("match_"))
+    titles = ["", "", "cases", "match, 1 sample", "RMSE", f"match, {n} samples", "RMSE"]
+    rows = []
+    for group, arms in groups.items():
+        for place, (arm, found) in enumerate(arms.items()):
+            cells = [group if place == 0 else "", arm, f"{found['cases']:,}"]
+            for k in (1, n):
+                cells += [rate(found[f"match_{k}"]), number(found[f"rmse_{k}"], 3)]
+            rows.append(cells)
+    return markdown(titles, rows)
+
+
+def raw(records: Mapping[str, Record]) -> str:
+    """Raw samples, a row for each way to draw them."""
+    titles = ["", "samples", "strictly valid", "unique of valid", "new", "new, but for merged roles", "group above 2"]
+    titles += ["groups", "formulas", "median volume error"]
+    rows = [
+        [title, f"{found['samples']:,}", number(found["strictly valid"], 3)]
+        + [number(found[what]) for what in ("unique of valid", "new", "new, but for merged roles")]
+        + [number(found["space group above 2"], 3), str(found["distinct space groups"])]
+        + [str(found["distinct formulas"]), percent(found["median volume error, known formulas"], 1)]
+        for title, found in records.items()
+    ]
+    return markdown(titles, rows)
+
+
+def rediscovery(phases: Sequence[Record]) -> str:
+    """The known phases that were found among the relaxed, best first."""
+    titles = ["", "id", "space group", "known as", "template", "rank by energy"]
+    said = {True: "learned from", False: "unseen", None: NOTHING}
+    places = {phase["id"]: int(phase["relaxed"][0].split("_")[0]) for phase in phases if phase["relaxed"]}
+    rows = [
+        [
+            phase["formula"],
+            phase["id"],
+            str(phase["space_group_number"]),
+            phase["origin"],
+            said[phase["template_seen"]],
+            str(places[phase["id"]]),
+        ]
+        for phase in sorted((p for p in phases if p["relaxed"]), key=lambda p: places[p["id"]])
+    ]
+    return markdown(titles, rows)
+
+
+def funnel(record: Record) -> str:
+    """What giving relaxations up early keeps and saves, by the factor on the limits."""
+    titles = ["limits of giving up, times", "metastable kept", "evaluations saved"]
+    rows = [
+        [factor, rate(found["kept"]), percent(found["evaluations_saved"])] for factor, found in record["abort"].items()
+    ]
+    return markdown(titles, rows)
+
+
+def speed(record: Record) -> str:
+    """Crystals per second of our ways to draw, beside PyXtal's."""
+    named = {"default": "`cg-generate`", "raw": "`--raw`", "fast": "`--fast`"}
+    groups = {title: title.removeprefix("PyXtal, ") for title in record["theirs"]}
+    titles = ["", "crystals per second", "strictly valid"]
+    titles += [text for group in groups.values() for text in (f"times PyXtal, {group}", "of strictly valid ones")]
+    rows = []
+    for form, ours in record["ours"].items():
+        cells = [named[form], number(ours["per_second"], 0), number(ours["strict"], 3)]
+        for theirs in record["theirs"].values():
+            cells += [f"{theirs[f'ratio_{form}']:.2g}", f"{theirs[f'ratio_strictly_valid_{form}']:.2g}"]
+        rows.append(cells)
+    blank = [NOTHING] * (2 * len(groups))
+    rows += [
+        [title, number(found["per_second"], 0), number(found["strict"], 3), *blank]
+        for title, found in record["theirs"].items()
+    ]
+    return markdown(titles, rows)
+
+
+def hull(record: Record) -> str:
+    """CHGNet's energies of the known compounds against DFT's, eV/atom."""
+    titles = ["", "compounds", "mean absolute error", "bias", "largest"]
+    parts = {
+        "formation energy": record["formation_energy_error"],
+        "energy above the hull": record["e_above_hull_error"],
+        "formation energy, structure kept": record["errors_without_these"]["formation_energy"],
+        "energy above the hull, structure kept": record["errors_without_these"]["e_above_hull"],
+    }
+    rows = [
+        [
+            title,
+            str(found["n"]),
+            number(found["mae"], 3),
+            number(found["bias"], 3).replace("-", "−"),
+            number(found["max_abs"], 3),
+        ]
+        for title, found in parts.items()
+    ]
+    return markdown(titles, rows)
+
+
+def formation_energy(record: Record) -> str:
+    """Mean absolute errors of the formation energy, eV/atom."""
+    rows = [[title, number(error, 3)] for title, error in record["mean_absolute_error"].items()]
+    return markdown(["", "mean absolute error, eV/atom"], rows)
+
+
+def relaxer(arms: Record) -> str:
+    """What each optimiser came to, for each arm."""
+    titles = ["", "optimiser", "crystals", "median above hull, eV/atom", "metastable", "steps", "CPU seconds"]
+    rows = [
+        [
+            arm,
+            optimiser,
+            str(found["crystals"]),
+            number(part["e_above_hull_median"], 3),
+            number(part["metastable"]),
+            number(part["steps"], 0),
+            number(part["seconds"], 1),
+        ]
+        for arm, found in arms.items()
+        for optimiser, part in found.items()
+        if optimiser != "crystals"
+    ]
+    return markdown(titles, rows)
+
+
+def five_rows(results: Path, shipped: str | None = None) -> str:
+    """The README's table: five figures with their uncertainty and the page section that repeats each.
+
+    Args:
+        results: folder of the result files.
+        shipped: SHA-256 of the weights that ship; None reads it from their record.
+    """
+    shipped = shipped or shipped_weights()
+    arms = {name: arm["equal_samples"] for name, arm in load(results, "peers")["arms"].items()}
+    ours, substitution = (arms[name]["msun_of_relaxed"] for name in ("screened", "substitution"))
+    raw_run, filled, found = (load(results, name) for name in ("raw", "heldout_shipped", "rediscovery"))
+    valid = share(round(raw_run["strictly valid"] * raw_run["samples"]), raw_run["samples"])
+    n = filled["n_draws"]
+    shipped_arm = next(arm for arm in filled["arms"] if arm["arm"] == "shipped")
+    matches = [flat(shipped_arm, f"match_{k}") for k in (1, n)]
+    seen = share(found["found_relaxed"], found["known"])
+    predicted = load(results, "prediction")["groups"]["all"]
+    drawn_1, nearest_1 = (predicted[arm]["match_1"] for arm in ("drawn", "nearest prototypes"))
+    no_better = "; ours is no better" if is_no_better(drawn_1, nearest_1) else ""
+    rows = {
+        "peers": [
+            (
+                f"Screened Nb–O crystals, relaxed: metastable, unique and novel, judged by CHGNet (substitution: "
+                f"{number(substitution['value'])})"
+            ),
+            number(ours["value"]),
+            f"{interval(ours)} ({interval(substitution)})",
+        ],
+        "raw": [
+            "Raw samples of Nb–O: strictly valid",
+            number(valid["value"], 3),
+            f"{interval(valid, 3)}, n = {raw_run['samples']:,}",
+        ],
+        "heldout_shipped": [
+            f"Templates never trained on: filled as the real crystal with 1 draw; with {n}",
+            "; ".join(number(match["value"]) for match in matches),
+            "; ".join(map(interval, matches)),
+        ],
+        "rediscovery": [
+            f"Known phases of Nb–O, none trained on: found again among {found['passed the funnel']} relaxed crystals",
+            f"{found['found_relaxed']} of {found['known']}",
+            interval(seen),
+        ],
+        "prediction": [
+            (
+                f"Held-out formulas: crystal predicted with 1 sample (nearest prototypes: {number(nearest_1['value'])}"
+                f"{no_better})"
+            ),
+            number(drawn_1["value"]),
+            f"{interval(drawn_1)} ({interval(nearest_1)})",
+        ],
+    }
+    stale = {name for name in rows if not is_of_shipped(name, load(results, name), shipped)}
+    lines = [
+        [what + " °" * (name in stale), *figures, f"[`{MEASUREMENTS[name].benchmark}`](docs/benchmarks.md#{name})"]
+        for name, (what, *figures) in rows.items()
+    ]
+    table = markdown(["what", "figure", "95 % interval", "how to repeat"], lines)
+    note = "\n° With other weights than those shipped, or with weights that are not recorded.\n"
+    return table + note * bool(stale)
+
+
+def is_no_better(one: Record, other: Record) -> bool:
+    """Whether a rate is not above another one beyond the intervals of both."""
+    return one["interval"][0] <= other["interval"][1]
