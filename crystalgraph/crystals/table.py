@@ -156,6 +156,25 @@ class CrystalTable:
             table.__dict__["structures"] = [self.structures[k] for k in rows]
         return table
 
+    def revised(
+        self,
+        *,
+        ids: list[str] | None = None,
+        failures: Mapping[str, str] | None = None,
+        source: Source | None = None,
+    ) -> CrystalTable:
+        """The same crystals and columns, with other ids, failures or source; failures come last in the order."""
+        table = replace(
+            self,
+            ids=self.ids if ids is None else ids,
+            failures=dict(self.failures if failures is None else failures),
+            source=source or self.source,
+            order=[],
+        )
+        if "structures" in self.__dict__:
+            table.__dict__["structures"] = self.structures
+        return table
+
     @cached_property
     def structures(self) -> list[Structure]:
         """The crystals as pymatgen structures, in order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -64,7 +64,7 @@ def with_targets(source: CrystalSource, *, cutoff: float, targets: Targets = ())
         first, why = next(iter(failures.items()), ("source", "it is empty"))
         raise InputError(f"none of {len(failures)} crystals can be used; the first, {first}: {why}")
     return TargetTable(
-        table=replace(table[usable], failures=failures, order=[]),
+        table=table[usable].revised(failures=failures),
         values=torch.from_numpy(values[usable]),
         names=list(columns),
     )

@@ -44,7 +44,7 @@ def from_files(
         attribution=attribution or NOT_STATED,
         record={"files": {"name": name, "n_files": len(files), "sha256": table.source.sha256}},
     )
-    return replace(table, ids=own, failures=failures, order=[], source=source)
+    return table.revised(ids=own, failures=failures, source=source)
 
 
 def from_optimade(

@@ -13,7 +13,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,11 +63,11 @@ def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), rela
     if relaxed and not (Path(source) / RELAXED_FILE).is_file():
         raise InputError(f"{source!r} holds no {RELAXED_FILE}; name a run folder made with --relax and extxyz")
     table = load(Path(source) / RELAXED_FILE if relaxed else source)
-    table = replace(table, ids=own_ids(table), order=[])
+    table = table.revised(ids=own_ids(table))
     if unknown := [name for name in ids if name not in table.ids]:
         raise InputError(f"{source!r} holds no crystal {unknown[0]!r}; `cg-data export SOURCE --format json` lists all")
     positions = [table.ids.index(name) for name in ids] if ids else list(range(len(table)))[:top]
-    return replace(table[positions], failures=table.failures, order=[])
+    return table[positions].revised(failures=table.failures)
 
 
 def export(selection: CrystalTable, fmt: str, out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,7 +41,7 @@ def load(source: CrystalSource, *, progress: Progress | None = None) -> CrystalT
         The crystals, and the reason for everything that gave none.
 
     Raises:
-        InputError: if there is no such thing.
+        InputError: if there is no such thing, or it is nothing that holds crystals.
     """
     if isinstance(source, CrystalTable):
         return source
@@ -55,6 +55,11 @@ def load(source: CrystalSource, *, progress: Progress | None = None) -> CrystalT
         return _from_objects(dict(source))
     if _is_structure(source) or _is_atoms(source):
         return _from_objects({"0": source})
+    if not isinstance(source, Iterable):
+        raise InputError(
+            f"{source!r} holds no crystals; give the name of a dataset, a path, pymatgen structures or ASE atoms, "
+            "Crystals, or a CrystalTable"
+        )
     return _from_objects({str(k): item for k, item in enumerate(source)})
 
 

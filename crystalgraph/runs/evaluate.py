@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,11 @@ from crystalgraph.evaluation.rates import Metric
 from crystalgraph.evaluation.rows import COLUMNS, Verdicts, first_verdicts, pick
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.load import CrystalSource, load
-from crystalgraph.io.provenance import versions
 from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.phases import known_phases, union_of_elements
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
-from crystalgraph.relax.calculator import CHGNET, calculator_identity
+from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import relax_many
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.runs.evaluation_folder import (
@@ -34,6 +33,7 @@ from crystalgraph.runs.evaluation_folder import (
     write_evaluation,
     write_request,
 )
+from crystalgraph.runs.evaluation_record import request_record, results_record, timings_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,6 @@ MAX_IMPLIED_ELEMENTS = 4
 
 PICKS = ("random", "first")
 """How the crystals to relax are chosen from the eligible ones."""
-
-LIBRARIES = ("scipy", "matminer", "smact")
-"""Packages that can change a metric, beside those of `crystalgraph.io.provenance`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +202,9 @@ def evaluate(
         inputs = _inputs(source)
     asked = _system(request, inputs)
     with clock.timed("references"):
-        known = (known_phases(asked) if reference is None else _reference(reference)).within(asked)
+        known = known_phases(asked) if reference is None else _phases(reference, asked)
         learned = None if training is None else _reference(training)
-    head = _head(request, asked, inputs, known, learned)
+    head = request_record(request, asked, inputs, known, learned)
     if resume and out is not None:
         check_same(out, head)
     verdicts = first_verdicts(inputs, asked)
@@ -242,8 +239,8 @@ def evaluate(
     judgement = replace(judgement, rows=files_of_relaxed(judgement.rows, done))
     evaluation = Evaluation(
         judgement=judgement,
-        record=head | _results(judgement, hull, request, known),
-        timings=_timings(clock, judgement, done),
+        record=head | results_record(judgement, hull, request, known),
+        timings=timings_record(clock.seconds, judgement, done),
         relaxations=done,
         inputs=inputs,
         hull=hull,
@@ -280,6 +277,12 @@ def _reference(source: CrystalSource) -> CrystalTable:
     return table
 
 
+def _phases(source: CrystalSource, system: ChemicalSystem) -> CrystalTable:
+    """Those of a reference that lie within the system, and all that could not be read."""
+    table = _reference(source)
+    return table.within(system).revised(failures=table.failures)
+
+
 def _system(request: EvaluationRequest, inputs: CrystalTable) -> ChemicalSystem:
     if request.system is not None:
         return ChemicalSystem.parse(request.system)
@@ -312,92 +315,3 @@ def _relax(
         progress=relabelled(progress, "relaxed"),
     )
     return dict(zip(chosen, relaxations, strict=True))
-
-
-def _head(
-    request: EvaluationRequest,
-    system: ChemicalSystem,
-    inputs: CrystalTable,
-    known: CrystalTable,
-    training: CrystalTable | None,
-) -> dict[str, Any]:
-    """What the results depend on; a resumed run must have the same."""
-    return {
-        "request": asdict(request),
-        "system": str(system),
-        "input": {
-            "names": len(inputs.order),
-            "read": len(inputs),
-            "unreadable": len(inputs.failures),
-            "files": len(inputs.source.files),
-            "sha256": inputs.source.sha256,
-        },
-        "reference": known.record(),
-        "training": None if training is None else training.record(),
-        "calculator": calculator_identity(request.calculator) if request.relax else None,
-        "versions": versions(*LIBRARIES),
-    }
-
-
-def _results(
-    judgement: Judgement, hull: Hull | None, request: EvaluationRequest, known: CrystalTable
-) -> dict[str, Any]:
-    rows = judgement.rows
-    counts = {
-        "inputs": len(rows),
-        "read": sum(row.in_system is not None for row in rows),
-        "in_system": sum(row.in_system is True for row in rows),
-        "strictly_valid": sum(row.strictly_valid for row in rows),
-        "compared": sum(row.unique is not None for row in rows),
-        "relaxed": sum(bool(row.relax_status) for row in rows),
-    }
-    record: dict[str, Any] = {"counts": counts, **judgement.record()}
-    if hull is not None:
-        record["hull"] = {
-            "phases": len(hull.phases),
-            "left_out": hull.left_out,
-            "stable": [phase.name for phase in hull.stable_phases()],
-            "sha256": hull.identity(),
-        }
-    record["caveats"] = _caveats(judgement, request, known)
-    return record
-
-
-def _caveats(judgement: Judgement, request: EvaluationRequest, known: CrystalTable) -> list[str]:
-    """What a reader of the metrics must know."""
-    caveats = []
-    if request.relax and request.calculator == CHGNET:
-        caveats.append("energies are CHGNet's: e_above_hull within 0.06 eV/atom of zero is inside its error")
-    n_relaxed = sum(bool(row.relax_status) for row in judgement.rows)
-    if request.relax and n_relaxed < 100:
-        caveats.append(f"{n_relaxed} relaxed crystals give a rate to about ± {n_relaxed**-0.5 if n_relaxed else 1:.2f}")
-    if request.relax and request.pick == "first":
-        caveats.append(
-            "the first crystals were relaxed, not random ones: rates of the budget hold only if order is chance"
-        )
-    if known.failures:
-        caveats.append(
-            f"{len(known.failures)} known phases of {known.source.name} could not be read and are not compared with"
-        )
-    if lost := sum(log["timed_out"] for log in judgement.undecided.values()):
-        caveats.append(f"{lost} comparisons ran out of time and count as different")
-    return caveats
-
-
-def _timings(clock: _Clock, judgement: Judgement, relaxations: Mapping[str, Relaxation]) -> dict[str, Any]:
-    """Seconds of each stage and each relaxation, and what a CPU-hour of relaxation found."""
-    hours = sum(relaxation.seconds for relaxation in relaxations.values()) / 3600
-    timings: dict[str, Any] = {"seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()}}
-    if not relaxations:
-        return timings
-    timings["relaxation_cpu_hours"] = hours
-    timings["per_cpu_hour"] = {
-        name: {
-            "count": (count := sum(getattr(row, name) is True for row in judgement.rows)),
-            "cpu_hours": hours,
-            "value": count / hours if hours else None,
-        }
-        for name in ("sun", "msun")
-    }
-    timings["relaxation_cpu_seconds"] = {name: relaxation.seconds for name, relaxation in relaxations.items()}
-    return timings

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import from_structures, to_atoms
+from crystalgraph.crystals.conversion import crystals_of, to_atoms
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rows import COLUMNS, Row
 from crystalgraph.io.atomic import check_free, write_json, write_text
@@ -121,7 +121,7 @@ def _extxyz(structures: list[Structure], rows: list[Row]) -> str:
     """Frames with name, energy (eV, of the cell) and e_above_hull (eV/atom)."""
     from ase.io.extxyz import write_extxyz
 
-    frames = to_atoms(from_structures(structures)) if structures else []
+    frames = to_atoms(crystals_of(structures)) if structures else []
     for atoms, row in zip(frames, rows, strict=True):
         atoms.info |= {"name": row.file, "input": row.name}
         atoms.info |= {"total_energy": row.energy * len(atoms), "e_above_hull": row.e_above_hull}

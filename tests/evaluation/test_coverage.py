@@ -66,7 +66,7 @@ def test_fingerprints_are_computed_once(tmp_path, monkeypatch):
     steps = []
     again = fingerprints([CSCL, ROCK_SALT], cache=tmp_path, progress=lambda *step: steps.append(step))
     np.testing.assert_array_equal(first[::-1], again)
-    assert steps == [(1, 2), (2, 2)]
+    assert steps == [("fingerprints", 1, 2), ("fingerprints", 2, 2)]
 
 
 def test_a_fingerprint_that_ran_out_of_time_is_not_kept(tmp_path, monkeypatch):

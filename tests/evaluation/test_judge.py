@@ -5,14 +5,15 @@ from math import log
 
 import numpy as np
 import pytest
-from crystalgraph.known.reference import COMPUTED, EXPERIMENTAL, NOT_STATED, Reference
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.evaluation.judge import Judgement, judge
+from crystalgraph.crystals.table import CrystalTable, Source
+from crystalgraph.evaluation.judge import Judgement
+from crystalgraph.evaluation.judge import judge as judge_verdicts
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Number, Rate
-from crystalgraph.evaluation.rows import COLUMNS, not_relaxable, pick
+from crystalgraph.evaluation.rows import COLUMNS, first_verdicts, pick
+from crystalgraph.io.load import load
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.relaxation import Relaxation
 
@@ -57,16 +58,19 @@ def strained(structure, seed):
     return Structure(lattice, structure.species, structure.frac_coords + rng.normal(0, 0.003, (len(structure), 3)))
 
 
-def reference(name="mine", **phases):
-    """A reference of named structures; a pair also gives the origin."""
-    pairs = [value if isinstance(value, tuple) else (value, NOT_STATED) for value in phases.values()]
-    return Reference(
-        name=name,
-        crystals=from_structures([structure for structure, _ in pairs]),
-        ids=list(phases),
-        origin=[origin for _, origin in pairs],
-        sha256="0" * 64,
+def reference(**phases):
+    """A reference of named structures; a pair also says whether it has been made."""
+    pairs = {name: value if isinstance(value, tuple) else (value, -1) for name, value in phases.items()}
+    return CrystalTable.of_structures(
+        {name: structure for name, (structure, _) in pairs.items()},
+        source=Source(name="mine"),
+        properties=[{"experimental": flag} for _, flag in pairs.values()],
     )
+
+
+def judge(inputs, **options):
+    """Judge structures, or reasons why there is none, by name, as a set of niobium oxides."""
+    return judge_verdicts(first_verdicts(load(inputs), NB_O), **options)
 
 
 INPUTS = {
@@ -85,15 +89,13 @@ INPUTS = {
     "foreign": TITANIA,
     "again": ROCK_SALT,
 }
-KNOWN = reference(
-    rs=(ROCK_SALT, EXPERIMENTAL), fluorite=(FLUORITE, COMPUTED), nb=(NIOBIUM, EXPERIMENTAL), tio2=(TITANIA, COMPUTED)
-)
+KNOWN = reference(rs=(ROCK_SALT, 1), fluorite=(FLUORITE, 0), nb=(NIOBIUM, 1), tio2=(TITANIA, 0))
 TRAINING = reference(quartz=strained(QUARTZ, 4), titania=TITANIA)
 
 
 @pytest.fixture(scope="module")
 def judgement() -> Judgement:
-    return judge(INPUTS, system=NB_O, known=KNOWN, training=TRAINING)
+    return judge(INPUTS, known=KNOWN, training=TRAINING)
 
 
 def counts(metric):
@@ -110,8 +112,8 @@ def test_validity_counts_every_input(judgement):
     found = judgement.metrics["validity"]
     assert counts(found["read"]) == (13, 14)
     assert counts(found["in_system"]) == (12, 13)
-    assert counts(found["valid_cdvae"]) == (12, 14)  # neither the unread nor the overlapping
-    assert counts(found["valid_strict"]) == (10, 14)  # nor the crowded and the thin
+    assert counts(found["cdvae_valid"]) == (12, 14)  # neither the unread nor the overlapping
+    assert counts(found["strictly_valid"]) == (10, 14)  # nor the crowded and the thin
     assert counts(found["charge_neutral"]) == (13, 14)
 
 
@@ -150,7 +152,7 @@ def test_novel_and_new(judgement):
 
 
 def test_new_is_what_was_not_learned_from():
-    found = judge(INPUTS, system=NB_O, known=KNOWN, training=reference(quartz=strained(QUARTZ, 4)))
+    found = judge(INPUTS, known=KNOWN, training=reference(quartz=strained(QUARTZ, 4)))
     assert counts(found.metrics["as given"]["new"]) == (4, 9)
     assert {row.training_crystal for row in found.rows if row.new is False} == {"", "quartz"}
     assert counts(found.metrics["as given"]["valid_unique_new"]) == (1, 14)
@@ -187,7 +189,7 @@ def test_templates_seen_in_training(judgement):
     assert counts(judgement.metrics["rediscovery"]["template_unseen_before"]) == (1, 2)
     assert isinstance(judgement.metrics["rediscovery"]["template_seen_before"], Absent)
     learned = reference(mgo=cubic(225, 4.2, [[0, 0, 0], [0.5, 0.5, 0.5]], ("Mg", "O")))
-    again = judge({"a": ROCK_SALT}, system=NB_O, known=KNOWN, training=learned)
+    again = judge({"a": ROCK_SALT}, known=KNOWN, training=learned)
     seen = {phase.name: phase.template_seen for phase in again.rediscovery}
     assert seen == {"rs": True, "fluorite": False}, "an element is listed only where it was found"
     assert counts(again.metrics["rediscovery"]["template_seen_before"]) == (1, 1)
@@ -197,7 +199,7 @@ def test_templates_seen_in_training(judgement):
 def test_property_distances_by_hand():
     # Two proposed and two known compounds: the distance is the mean difference of the sorted densities.
     known = reference(rs=ROCK_SALT, fluorite=FLUORITE, nb=NIOBIUM)
-    found = judge({"a": CSCL, "b": SPHALERITE}, system=NB_O, known=known).metrics["cdvae"]
+    found = judge({"a": CSCL, "b": SPHALERITE}, known=known).metrics["cdvae"]
     ours, theirs = sorted([CSCL.density, SPHALERITE.density]), sorted([ROCK_SALT.density, FLUORITE.density])
     expected = np.mean([abs(a - b) for a, b in zip(ours, theirs, strict=True)])
     assert found["wdist_density"].value == pytest.approx(expected, rel=1e-4)
@@ -206,7 +208,7 @@ def test_property_distances_by_hand():
 
 
 def test_a_missing_reference_is_absent_and_never_a_number(judgement):
-    bare = judge(INPUTS, system=NB_O)
+    bare = judge(INPUTS)
     for group, name in [("as given", "novel"), ("as given", "new"), ("as given", "valid_unique_novel")]:
         assert isinstance(bare.metrics[group][name], Absent)
     assert all(isinstance(metric, Absent) for metric in bare.metrics["rediscovery"].values())
@@ -218,15 +220,15 @@ def test_a_missing_reference_is_absent_and_never_a_number(judgement):
 
 
 def test_a_system_without_known_phases_says_so():
-    found = judge({"a": RUTILE}, system=NB_O, known=reference(tio2=TITANIA), training=TRAINING)
+    found = judge({"a": RUTILE}, known=reference(tio2=TITANIA), training=TRAINING)
     assert "has no known phase of Nb-O" in found.metrics["as given"]["novel"].reason
     assert isinstance(found.metrics["as given"]["new"], Absent)
-    assert found.metrics["validity"]["valid_strict"].value == 1
+    assert found.metrics["validity"]["strictly_valid"].value == 1
 
 
 def test_nothing_comparable_still_gives_a_judgement():
-    found = judge({"a": OVERLAPPING, "b": TITANIA, "c": "no"}, system=NB_O, known=KNOWN, training=TRAINING)
-    assert counts(found.metrics["validity"]["valid_strict"]) == (1, 3)
+    found = judge({"a": OVERLAPPING, "b": TITANIA, "c": "no"}, known=KNOWN, training=TRAINING)
+    assert counts(found.metrics["validity"]["strictly_valid"]) == (1, 3)
     for metric in found.metrics["as given"].values():
         assert isinstance(metric, Absent) or metric.value == 0
     assert isinstance(found.metrics["as given"]["unique"], Absent)
@@ -237,14 +239,14 @@ def test_nothing_comparable_still_gives_a_judgement():
 def test_known_phases_the_matcher_cannot_tell_apart_are_told_by_their_space_group():
     tetragonal = Structure(Lattice.tetragonal(2.8, 3.05), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     known = reference(cubic=CSCL, tetragonal=tetragonal)
-    found = judge({"a": CSCL * (1, 1, 2), "b": tetragonal}, system=NB_O, known=known)
+    found = judge({"a": CSCL * (1, 1, 2), "b": tetragonal}, known=known)
     assert [row.known_phase for row in found.rows] == ["cubic", "tetragonal"]
     assert [phase.before for phase in found.rediscovery] == [["a"], ["b"]]
 
 
 def test_nothing_to_judge_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="nothing to judge"):
-        judge({}, system=NB_O)
+        judge({})
 
 
 HULL = Hull(
@@ -285,11 +287,11 @@ RELAXATIONS = {
 
 @pytest.fixture(scope="module")
 def relaxed() -> Judgement:
-    return judge(RELAXED_INPUTS, system=NB_O, known=KNOWN, relaxations=RELAXATIONS, hull=HULL)
+    return judge(RELAXED_INPUTS, known=KNOWN, relaxations=RELAXATIONS, hull=HULL)
 
 
 def test_energies_above_the_hull(relaxed):
-    above = {row.name: row.e_above_hull for row in relaxed.rows if row.relaxation}
+    above = {row.name: row.e_above_hull for row in relaxed.rows if row.relax_status}
     expected = {"stable": -0.01, "copy": -0.02, "metastable": 0.05, "to known": 0.05, "high": 0.3}
     assert {name: above[name] for name in expected} == pytest.approx(expected)
     assert np.isnan(above["failed"])
@@ -354,14 +356,14 @@ def test_how_a_relaxation_ended_is_the_reason(relaxed):
 
 
 def test_without_known_phases_nothing_is_sun():
-    found = judge(RELAXED_INPUTS, system=NB_O, relaxations=RELAXATIONS, hull=HULL)
+    found = judge(RELAXED_INPUTS, relaxations=RELAXATIONS, hull=HULL)
     assert isinstance(found.metrics["discovery"]["msun_of_relaxed"], Absent)
     assert {row.msun for row in found.rows} == {None}
     assert counts(found.metrics["relaxation"]["metastable"]) == (4, 6)
 
 
 def test_nothing_eligible_leaves_rates_absent():
-    found = judge({"a": CROWDED}, system=NB_O, known=KNOWN, relaxations={})
+    found = judge({"a": CROWDED}, known=KNOWN, relaxations={})
     assert isinstance(found.metrics["relaxation"]["stable"], Absent)
     assert isinstance(found.metrics["discovery"]["msun_of_budget"], Absent)
 
@@ -369,17 +371,17 @@ def test_nothing_eligible_leaves_rates_absent():
 @pytest.mark.parametrize("name", ["invalid", "stranger"])
 def test_only_eligible_inputs_may_have_been_relaxed(name):
     with pytest.raises(ValueError, match="not eligible"):
-        judge(RELAXED_INPUTS, system=NB_O, known=KNOWN, relaxations={name: RELAXATIONS["high"]}, hull=HULL)
+        judge(RELAXED_INPUTS, known=KNOWN, relaxations={name: RELAXATIONS["high"]}, hull=HULL)
     with pytest.raises(ValueError, match="against a hull"):
-        judge(RELAXED_INPUTS, system=NB_O, known=KNOWN, relaxations=RELAXATIONS)
+        judge(RELAXED_INPUTS, known=KNOWN, relaxations=RELAXATIONS)
 
 
 @pytest.mark.slow
 def test_two_workers_judge_like_one(judgement, relaxed):
-    again = judge(INPUTS, system=NB_O, known=KNOWN, training=TRAINING, workers=2)
+    again = judge(INPUTS, known=KNOWN, training=TRAINING, workers=2)
     assert again.record() == judgement.record()
     assert [str(row) for row in again.rows] == [str(row) for row in judgement.rows]
-    again = judge(RELAXED_INPUTS, system=NB_O, known=KNOWN, relaxations=RELAXATIONS, hull=HULL, workers=2)
+    again = judge(RELAXED_INPUTS, known=KNOWN, relaxations=RELAXATIONS, hull=HULL, workers=2)
     assert again.record() == relaxed.record()
 
 
@@ -387,7 +389,7 @@ def test_comp_valid_is_smacts_verdict():
     pytest.importorskip("smact")
     grid = [[x / 3, y / 3, 0.5] for x in range(3) for y in range(3)]
     rejected = Structure(Lattice.cubic(7), ["Nb"] * 4 + ["O"] * 5, grid)  # Nb4O5 is real, and rejected by SMACT
-    found = judge({"a": RUTILE, "b": rejected, "c": "unread", "d": OVERLAPPING}, system=NB_O).metrics["cdvae"]
+    found = judge({"a": RUTILE, "b": rejected, "c": "unread", "d": OVERLAPPING}).metrics["cdvae"]
     assert counts(found["comp_valid"]) == (2, 4)
     assert counts(found["struct_valid"]) == (2, 4)
     assert counts(found["valid"]) == (1, 4)
@@ -395,7 +397,7 @@ def test_comp_valid_is_smacts_verdict():
 
 def test_without_smact_comp_valid_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "smact.screening", None)
-    found = judge({"a": RUTILE}, system=NB_O).metrics["cdvae"]
+    found = judge({"a": RUTILE}).metrics["cdvae"]
     assert "SMACT" in found["comp_valid"].reason
     assert found["valid"] == found["comp_valid"]
     assert counts(found["struct_valid"]) == (1, 1)
@@ -403,23 +405,12 @@ def test_without_smact_comp_valid_is_absent(monkeypatch):
 
 def test_what_is_eligible_for_relaxation():
     large = RUTILE * (4, 4, 5)
-    reasons = not_relaxable(
-        INPUTS | {"large": large, "single": Structure(Lattice.cubic(2.6), ["Nb"], [[0, 0, 0]])}, NB_O
-    )
-    eligible = {name for name, reason in reasons.items() if not reason}
-    assert eligible == {
-        "rutile",
-        "supercell",
-        "shifted",
-        "strained",
-        "right",
-        "left",
-        "known",
-        "element",
-        "again",
-        "single",
-    }
-    assert reasons["large"] == "not relaxed: 480 atoms, at most 200 are"
+    more = {"large": large, "single": Structure(Lattice.cubic(2.6), ["Nb"], [[0, 0, 0]])}
+    verdicts = first_verdicts(load(INPUTS | more), NB_O)
+    sound = ["rutile", "supercell", "shifted", "strained", "right", "left", "known", "element", "again"]
+    assert verdicts.eligible == [*sound, "single"]
+    assert verdicts.comparable == [*sound, "large", "single"]
+    assert verdicts.rows["large"]["reason"] == "not relaxed: 480 atoms, at most 200 are"
 
 
 def test_pick_is_random_by_seed_and_in_input_order():

@@ -10,15 +10,15 @@ from monty.serialization import loadfn
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset, load_dft_hull
+from crystalgraph.io.load import load
 from crystalgraph.known import reference_hull as references
+from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import (
     ELEMENT_ENERGY,
     REFERENCE_SETTINGS,
-    KnownPhase,
-    cache_folder,
-    known_phases,
     read_shipped,
     reference_hull,
 )
@@ -29,10 +29,6 @@ from crystalgraph.relax.relaxer import relax
 NB_O = ChemicalSystem.parse("Nb-O")
 EMT = RelaxSettings(calculator="ase.calculators.emt:EMT", fmax=0.02, max_steps=300)
 RESULTS = Path(__file__).parents[2] / "tools" / "results" / "hull_nbo.json"
-
-
-def names(text):
-    return [phase.name for phase in known_phases(ChemicalSystem.parse(text))]
 
 
 def test_documented_corrections_are_those_of_pymatgen():
@@ -50,33 +46,6 @@ def test_oxygen_reference_is_that_of_the_dft_hull():
     """What the corrected DFT energies of the dataset were measured against."""
     oxygen = next(entry for entry in load_dft_hull()["entries"] if entry["id"] == "mp-12957")
     assert oxygen["energy_per_atom_uncorrected"] == pytest.approx(ELEMENT_ENERGY["O"], abs=1e-3)
-
-
-def test_known_phases_of_niobium_oxygen_are_the_dataset():
-    nbo = load_dataset("nbo")
-    found = known_phases(NB_O)
-    assert [phase.name for phase in found] == nbo.ids
-    first = found[nbo.ids.index("mp-2311")]
-    assert first.structure.composition.reduced_formula == "NbO"
-    assert first.is_experimental is True
-    assert first.dft_e_form == pytest.approx(-2.2858, abs=1e-3)
-    assert first.space_group_number == 221
-    assert sum(phase.dft_e_form is None for phase in found) == int(np.isnan(nbo.columns["e_form"]).sum())
-
-
-def test_known_phases_of_other_systems():
-    assert set(names("Nb")) < set(names("Nb-O"))
-    titanium = known_phases(ChemicalSystem.parse("Ti-O"))
-    assert {str(phase.system) for phase in titanium} == {"Ti", "O", "Ti-O"}
-    assert len({phase.name for phase in titanium}) == len(titanium)
-    assert any(phase.dft_e_form is not None for phase in titanium)
-    corpus = load_dataset("corpus")
-    in_corpus = set(corpus.ids[corpus.columns["chemsys"] == "O-Ti"].tolist())
-    assert in_corpus == {phase.name for phase in titanium if len(phase.system) == 2}
-    ternary = names("Li-Nb-O")
-    assert set(names("Nb-O")) < set(ternary)
-    assert len(set(ternary)) == len(ternary)
-    assert names("At") == []
 
 
 def test_every_element_has_a_reference_or_is_known_not_to():
@@ -105,13 +74,13 @@ def test_shipped_niobium_oxides_need_no_relaxation(tmp_path):
 
 def test_shipped_rows_belong_to_the_dataset():
     pytest.importorskip("chgnet")
-    known = {phase.name: phase for phase in known_phases(NB_O)}
+    known = dict(zip(known_phases(NB_O).ids, known_phases(NB_O).structures, strict=True))
     rows = read_shipped()["phases"]
-    assert {row["id"] for row in rows} == {phase.name for phase in known.values() if str(phase.system) != "O"}
+    assert {row["id"] for row in rows} == {name for name, own in known.items() if own.chemical_system != "O"}
     for row in rows:
-        phase = known[row["id"]]
-        assert row["key"] == relaxation_key(phase.structure, REFERENCE_SETTINGS)
-        assert row["formula"] == phase.structure.composition.reduced_formula
+        structure = known[row["id"]]
+        assert row["key"] == relaxation_key(structure, REFERENCE_SETTINGS)
+        assert row["formula"] == structure.composition.reduced_formula
         assert (row["energy"] is None) == (row["status"] not in {"converged", "step limit"})
 
 
@@ -130,10 +99,9 @@ def test_reported_errors_are_those_of_the_shipped_hull():
 @pytest.mark.slow
 def test_a_shipped_energy_can_be_found_again(chgnet):
     row = next(row for row in read_shipped()["phases"] if row["id"] == "mp-2311")
-    phase = next(phase for phase in known_phases(NB_O) if phase.name == "mp-2311")
-    assert relax(phase.structure, REFERENCE_SETTINGS, calculator=chgnet).energy == pytest.approx(
-        row["energy"], abs=1e-4
-    )
+    known = known_phases(NB_O)
+    structure = known.structures[known.ids.index("mp-2311")]
+    assert relax(structure, REFERENCE_SETTINGS, calculator=chgnet).energy == pytest.approx(row["energy"], abs=1e-4)
 
 
 def alloy(symbols, a):
@@ -144,20 +112,21 @@ def alloy(symbols, a):
 @pytest.mark.slow
 def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
     system = ChemicalSystem.parse("Cu-Au")
-    known = [
-        KnownPhase(name="mine", structure=alloy(["Cu", "Cu", "Cu", "Au"], 3.8), is_experimental=True),
-        KnownPhase(name="other", structure=alloy(["Cu", "Cu", "Cu", "Pd"], 3.8)),
-        KnownPhase(name="broken", structure=alloy(["Cu", "Cu", "Au", "Au"], 1.0)),
-    ]
+    structures = {
+        "mine": alloy(["Cu", "Cu", "Cu", "Au"], 3.8),
+        "other": alloy(["Cu", "Cu", "Cu", "Pd"], 3.8),
+        "broken": alloy(["Cu", "Cu", "Au", "Au"], 1.0),
+    }
+    known = replace(load(structures), columns={"experimental": np.array([1, -1, 0])})
     seen = []
     hull = reference_hull(system, known, settings=EMT, cache=tmp_path, progress=lambda *state: seen.append(state))
-    elements = {*names("Cu"), *names("Au")}
+    elements = {*known_phases("Cu").ids, *known_phases("Au").ids}
     assert {phase.name for phase in hull.phases} == {"mine", *elements}
     assert "unbelievable" in hull.left_out["broken"]
     mine = next(phase for phase in hull.phases if phase.name == "mine")
     assert mine.formula == "Cu3Au"
     assert mine.is_experimental is True
-    assert mine.energy == relax(known[0].structure, EMT).energy
+    assert mine.energy == relax(structures["mine"], EMT).energy
     assert seen[-1] == ("relaxation", len(elements) + 2, len(elements) + 2)
     stored = sorted((tmp_path / "relaxations").iterdir())
     times = [file.stat().st_mtime_ns for file in stored]
@@ -170,24 +139,15 @@ def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
 
 @pytest.mark.slow
 def test_mistakes(tmp_path, monkeypatch):
-    metal = KnownPhase(name="x", structure=alloy(["Cu"] * 4, 3.6))
+    metal = load({"x": alloy(["Cu"] * 4, 3.6)})
     with pytest.raises(InputError, match="no reference energy for At in Cu-At"):
-        reference_hull(ChemicalSystem.parse("Cu-At"), [metal], settings=EMT, cache=tmp_path)
+        reference_hull(ChemicalSystem.parse("Cu-At"), metal, settings=EMT, cache=tmp_path)
+    twice = CrystalTable.concatenate([metal, metal])
     with pytest.raises(InputError, match="the same name"):
-        reference_hull(ChemicalSystem.parse("Cu"), [metal, metal], settings=EMT, cache=tmp_path)
+        reference_hull(ChemicalSystem.parse("Cu"), twice, settings=EMT, cache=tmp_path)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match="CRYSTALGRAPH_CACHE"):
-        reference_hull(ChemicalSystem.parse("Cu"), [metal], settings=EMT)
+        reference_hull(ChemicalSystem.parse("Cu"), metal, settings=EMT)
     with pytest.raises(ValueError, match="there is no hull yet"):
-        reference_hull(ChemicalSystem.parse("Cu"), [metal], settings=replace(EMT, saddle_check=True))
-
-
-def test_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(tmp_path))
-    assert cache_folder("part") == tmp_path / "part"
-    assert cache_folder("part", tmp_path / "other") == tmp_path / "other" / "part"
-    monkeypatch.delenv("CRYSTALGRAPH_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder("part") == tmp_path / ".cache" / "crystalgraph" / "part"
-    assert cache_folder("part").is_dir()
+        reference_hull(ChemicalSystem.parse("Cu"), metal, settings=replace(EMT, saddle_check=True))
