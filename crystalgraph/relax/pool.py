@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
@@ -349,7 +350,7 @@ def _write(path: Path, structure: Structure, settings: RelaxSettings, record: di
     write_json(
         path,
         {
-            "formula": structure.composition.reduced_formula,
+            "formula": str(Formula.from_atomic_numbers(structure.atomic_numbers)),
             "calculator": calculator_identity(settings.calculator),
             "settings": asdict(settings),
             "relaxation": record,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystalgraph.chemistry.system import Formula
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.notation import formula_text, group_text
 
@@ -67,7 +68,7 @@ def hull_picture(hull: Hull, points: Sequence[Point]) -> dict[str, Any] | None:
             "fractions": _fractions(Composition(phase.formula), elements),
             "e_form": _rounded(hull.formation_energy(phase.formula, phase.energy)),
             "e_above_hull": _rounded(hull.e_above_hull(phase.formula, phase.energy)),
-            "formula": Composition(phase.formula).reduced_formula if len(elements) > 1 else phase.formula,
+            "formula": str(Formula.parse(phase.formula)),
             "group": group_text(phase.space_group_number),
             "name": phase.name,
         }
@@ -120,10 +121,8 @@ def neighbours(hull: Hull, formula: str, n: int = 3) -> list[tuple[str, str]]:
     Returns:
         Labels and texts.
     """
-    from pymatgen.core import Composition
-
-    reduced = Composition(formula).reduced_formula
-    same = [phase for phase in hull.phases if Composition(phase.formula).reduced_formula == reduced]
+    reduced = str(Formula.parse(formula))
+    same = [phase for phase in hull.phases if str(Formula.parse(phase.formula)) == reduced]
     above = {phase.name: hull.e_above_hull(phase.formula, phase.energy) for phase in same}
     same.sort(key=lambda phase: (above[phase.name], phase.name))
     names = [
@@ -133,7 +132,7 @@ def neighbours(hull: Hull, formula: str, n: int = 3) -> list[tuple[str, str]]:
     ]
     more = [f"and {len(same) - n} more"] if len(same) > n else []
     shares = hull.decomposition(formula)
-    formulas = {phase.name: Composition(phase.formula).reduced_formula for phase in hull.phases}
+    formulas = {phase.name: str(Formula.parse(phase.formula)) for phase in hull.phases}
     ends = [(formula_text(formulas[name]), share) for name, share in sorted(shares.items(), key=lambda end: -end[1])]
     here = ends[0][0] if len(ends) == 1 else ", ".join(f"{share:.0%} {name}" for name, share in ends) + " of atoms"
     return [

@@ -20,7 +20,7 @@ from crystalgraph.models.sites import Sites, State
 from crystalgraph.sampling.draws import Draws
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.surrogate import relax_on_surrogate
-from crystalgraph.sampling.templates import WeightedTemplates, decorate, element_counts, reduced_formula
+from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
 from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.template import Templates
@@ -214,7 +214,7 @@ class Sampler:
         fitting = decorate(self.model.pool, elements if formula is None else sorted(formula))
         fitting = fitting[(fitting.num_atoms >= self._min_atoms) & (fitting.num_atoms <= self._max_atoms)]
         if formula is not None:
-            counts = element_counts(fitting, sorted(formula))
+            counts = atoms_in_cell(fitting)[:, sorted(formula)]
             unit = torch.tensor([formula[z] for z in sorted(formula)])
             fitting = fitting[(counts * unit.sum() == counts.sum(1, keepdim=True) * unit).all(1)]
         own = fitting
@@ -258,7 +258,7 @@ class Sampler:
         if not self._guided or len(templates) == 0:
             return torch.softmax(weights, 0)
         tried = weights.topk(min(self._settings.n_tried, len(templates))).indices.sort().values
-        chance, formula = torch.softmax(weights[tried], 0), reduced_formula(templates[tried])
+        chance, formula = torch.softmax(weights[tried], 0), formula_groups(templates[tried])
         share = torch.zeros_like(chance).index_add(0, formula, chance)[formula]
         scores = self._settings.trial_weight * self._try(templates[tried])
         within = softmax(weights[tried] + scores / self._temperature, formula)

@@ -7,12 +7,11 @@ cations of a perovskite one element). How likely each is for these elements, the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from crystalgraph.chemistry.composition import element_counts, reduced
 from crystalgraph.symmetry.species import binds_its_anions, number_of_species
 from crystalgraph.symmetry.substitute import substitutions
 from crystalgraph.symmetry.template import Templates
@@ -29,18 +28,14 @@ class WeightedTemplates:
         return len(self.templates)
 
 
-def element_counts(templates: Templates, elements: list[int]) -> Tensor:
-    """Atoms of each element in the primitive cell, (n_templates, n_elements)."""
-    counts = torch.zeros(len(templates), 119, dtype=torch.long)
-    counts.index_put_((templates.batch, templates.atomic_numbers), templates.multiplicity, accumulate=True)
-    return counts[:, elements]
+def atoms_in_cell(templates: Templates) -> Tensor:
+    """Atoms of each element in the primitive cell, (n_templates, 119); column Z is element Z."""
+    return element_counts(templates.atomic_numbers, templates.batch, len(templates), weights=templates.multiplicity)
 
 
-def reduced_formula(templates: Templates) -> Tensor:
+def formula_groups(templates: Templates) -> Tensor:
     """Which templates have the same reduced formula: equal numbers, from 0, (n_templates,)."""
-    counts = element_counts(templates, templates.atomic_numbers.unique().tolist())
-    unit = torch.tensor([math.gcd(*row) for row in counts.tolist()])
-    return (counts // unit[:, None]).unique(dim=0, return_inverse=True)[1]
+    return reduced(atoms_in_cell(templates)).unique(dim=0, return_inverse=True)[1]
 
 
 def decorate(pool: Templates, elements: list[int]) -> Templates:

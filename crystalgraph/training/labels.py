@@ -250,7 +250,7 @@ class Labels:
             (s.composition, answer.energy) for s, answer in zip(real, answers, strict=True) if answer is not None
         ]
         phases = [
-            Phase(name=str(place), formula=composition.reduced_formula, energy=energy)
+            Phase(name=str(place), formula=str(Formula.parse(composition.formula)), energy=energy)
             for place, (composition, energy) in enumerate(energy_of_real)
             if not (composition.is_element and composition.chemical_system in self._element_energy)
         ]

@@ -6,7 +6,7 @@ from pymatgen.core import Composition, Element
 
 from crystalgraph.chemistry.elements import electronegativities
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.sampling.templates import decorate, element_counts, reduced_formula
+from crystalgraph.sampling.templates import decorate, formula_groups
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
 
@@ -22,7 +22,7 @@ def pool() -> Templates:
 def test_every_template_has_all_elements_and_no_other(pool: Templates, elements: list[int]) -> None:
     found = decorate(pool, elements)
     assert len(found) > 50
-    counts = element_counts(found, elements)
+    counts = atoms_in_cell(found)[:, elements]
     assert (counts > 0).all()
     assert (counts.sum(1) == found.num_atoms).all()
     names = found.names()
@@ -31,7 +31,7 @@ def test_every_template_has_all_elements_and_no_other(pool: Templates, elements:
 
 def test_niobium_binds_at_most_five_halves_of_oxygen(pool: Templates) -> None:
     found = decorate(pool, [NIOBIUM, OXYGEN])
-    niobium, oxygen = element_counts(found, [NIOBIUM, OXYGEN]).T
+    niobium, oxygen = atoms_in_cell(found)[:, [NIOBIUM, OXYGEN]].T
     assert (oxygen <= 2.5 * niobium).all()
     assert (oxygen == 2.5 * niobium).any()
 
@@ -65,8 +65,8 @@ def test_templates_that_become_equal_appear_once() -> None:
 @pytest.mark.parametrize("elements", [[NIOBIUM, OXYGEN], [LITHIUM, NIOBIUM, OXYGEN]])
 def test_equal_formulas_get_equal_numbers(pool: Templates, elements: list[int]) -> None:
     found = decorate(pool, elements)
-    counts = element_counts(found, elements).tolist()
+    counts = atoms_in_cell(found)[:, elements].tolist()
     symbols = [Element.from_Z(z).symbol for z in elements]
     names = [Composition(dict(zip(symbols, row, strict=True))).reduced_formula for row in counts]
-    numbers = reduced_formula(found).tolist()
+    numbers = formula_groups(found).tolist()
     assert len(set(zip(names, numbers, strict=True))) == len(set(names)) == len(set(numbers)) == max(numbers) + 1
