@@ -16,6 +16,7 @@ from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.sampling.sampler import Sampler, fill, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
+from crystalgraph.sampling.templates import atoms_in_cell
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.wyckoff import wyckoff_table

@@ -6,7 +6,7 @@ from pymatgen.core import Composition, Element
 
 from crystalgraph.chemistry.elements import electronegativities
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.sampling.templates import decorate, formula_groups
+from crystalgraph.sampling.templates import atoms_in_cell, decorate, formula_groups
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.template import Templates
 
