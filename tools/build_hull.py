@@ -15,42 +15,47 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.io.atomic import write_text
-from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, SHIPPED, KnownPhase, cache_folder, known_phases
+from crystalgraph.io.cache import cache_folder
+from crystalgraph.known.phases import known_phases
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, SHIPPED
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.pool import Workers, relax_many
 from crystalgraph.relax.relaxation import Relaxation, relaxation_key
 
 COMMAND = "python tools/build_hull.py --cache CACHE"
 SYSTEM = ChemicalSystem.parse("Nb-O")
+NIOBIUM = 41
 
 
-def progress(_stage: str, done: int, total: int) -> None:
+def progress(stage: str, done: int, total: int, _state: str = "", /) -> None:
     """Print how far it is."""
-    print(f"{time.strftime('%H:%M:%S')} {done} of {total}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {stage} {done} of {total}", flush=True)
 
 
-def shipped_row(phase: KnownPhase, relaxation: Relaxation) -> dict[str, Any]:
+def shipped_row(phases: CrystalTable, position: int, relaxation: Relaxation) -> dict[str, Any]:
     """What the package needs to know of a relaxed phase."""
+    structure = phases.structures[position]
     return {
-        "id": phase.name,
-        "formula": phase.structure.composition.reduced_formula,
-        "space_group_number": phase.space_group_number,
-        "num_atoms": len(phase.structure),
+        "id": phases.ids[position],
+        "formula": str(Formula.from_atomic_numbers(structure.atomic_numbers)),
+        "space_group_number": int(phases.columns["space_group_number"][position]),
+        "num_atoms": len(structure),
         "energy": relaxation.energy if relaxation.usable else None,
         "status": relaxation.status,
         "reason": relaxation.reason,
         "n_steps": relaxation.n_steps,
-        "key": relaxation_key(phase.structure, REFERENCE_SETTINGS),
+        "key": relaxation_key(structure, REFERENCE_SETTINGS),
     }
 
 
-def write_shipped(phases: list[KnownPhase], relaxations: list[Relaxation]) -> None:
+def write_shipped(phases: CrystalTable, relaxations: list[Relaxation]) -> None:
     """Write the energies, a line for each phase."""
     rows = [
-        json.dumps(shipped_row(phase, relaxation), allow_nan=False)
-        for phase, relaxation in zip(phases, relaxations, strict=True)
+        json.dumps(shipped_row(phases, position, relaxation), allow_nan=False)
+        for position, relaxation in enumerate(relaxations)
     ]
     head = {
         "what": "energies (eV/atom) of the known Nb-O phases, each relaxed from the structure in datasets/nbo",
@@ -68,11 +73,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of finished relaxations; default: that of the package")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    phases = sorted(known_phases(SYSTEM), key=lambda phase: len(phase.structure))
-    phases = [phase for phase in phases if str(phase.system) != "O"]
+    phases = known_phases(SYSTEM)
+    phases = phases[phases.crystals.num_atoms.argsort(stable=True)]
+    phases = phases[phases.compositions[:, NIOBIUM] > 0]
     with Workers(REFERENCE_SETTINGS.calculator, options.workers) as workers:
         relaxations = relax_many(
-            [phase.structure for phase in phases],
+            phases.structures,
             REFERENCE_SETTINGS,
             workers=workers,
             folder=cache_folder("relaxations", options.cache),

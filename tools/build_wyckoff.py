@@ -14,7 +14,7 @@ import numpy as np
 from pyxtal.symmetry import Group
 
 #: Primitive vectors as rows in the basis of the conventional cell (obverse setting for R).
-PRIMITIVE = {
+PRIMITIVE: dict[str, list[list[float]]] = {
     "P": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "A": [[1, 0, 0], [0, 0.5, -0.5], [0, 0.5, 0.5]],
     "C": [[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]],
@@ -26,7 +26,8 @@ PRIMITIVE = {
 
 def primitive_operators(ops: list, to_primitive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Operators u -> primitive fractional coordinates, those equal up to a lattice vector kept once."""
-    rotations, translations = [], []
+    rotations: list[np.ndarray] = []
+    translations: list[np.ndarray] = []
     for op in ops:
         rotation = to_primitive @ op.rotation_matrix
         translation = to_primitive @ op.translation_vector
@@ -88,7 +89,7 @@ def main() -> None:
     out = parser.parse_args().out
     arrays = build()
     with out.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     print(f"{len(arrays['letter'])} positions, {len(arrays['op_rotation'])} operators -> {out}")
 
 

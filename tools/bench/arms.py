@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
@@ -304,7 +305,7 @@ class ScreenedSamples:
         request = GenerationRequest(system=system, num=MAX_NUM, max_atoms=MAX_ATOMS, seed=seed)
         rng = torch.Generator().manual_seed(seed)
         self._sampler = Sampler(model, list(system.atomic_numbers), rng, max_atoms=MAX_ATOMS)
-        self._screen = Screen(request, composition_filter(request), model.score)
+        self._screen = Screen(request, composition_filter(request))
         self._taken = 0
 
     def draw(self, n: int) -> list[Structure]:
@@ -316,7 +317,7 @@ class ScreenedSamples:
 
     def remarks(self) -> dict[str, int]:
         """How many samples were drawn for what was kept."""
-        return {"samples drawn": len(self._screen.samples), "kept": self._screen.n_kept}
+        return {"samples drawn": len(self._screen.samples), "kept": self._screen.n_selected}
 
 
 ARMS = ("pyxtal", "substitution", "random", "raw", "screened")
@@ -348,5 +349,9 @@ def make_arm(name: str, system: ChemicalSystem, model: Model, known: list[Struct
         return RandomCrystals(system, seed)
     if name == "substitution":
         return Substitution(system, known, seed)
-    ours = {"random": RandomParameters, "raw": RawSamples, "screened": ScreenedSamples}
+    ours: dict[str, Callable[[Model, ChemicalSystem, int], Arm]] = {
+        "random": RandomParameters,
+        "raw": RawSamples,
+        "screened": ScreenedSamples,
+    }
     return ours[name](model, system, seed)

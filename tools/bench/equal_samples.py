@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
+from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Rate
-from crystalgraph.evaluation.rows import Row, not_relaxable, pick
+from crystalgraph.evaluation.rows import Row, first_verdicts, pick
 from crystalgraph.io.atomic import write_json
+from crystalgraph.io.load import load
+from crystalgraph.progress import relabelled
 from crystalgraph.relax.pool import relax_many
-from crystalgraph.relax.relaxer import Relaxation, RelaxSettings, structure_from_record, structure_record
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
 from crystalgraph.screening.rank import rank_by_formula
 from tools.bench.ranking import ranking_figures
 from tools.bench.ruler import Bench
@@ -88,8 +91,8 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
     if not drawn.structures:
         raise InputError(f"{name} drew no crystal of {bench.system}; leave it out with --arms")
     given = {f"{k:05d}": structure for k, structure in enumerate(drawn.structures)}
-    eligible = [name for name, reason in not_relaxable(given, bench.system).items() if not reason]
-    picked = pick(eligible, n_relaxed, "random", seed)
+    verdicts = first_verdicts(load(given), bench.system)
+    picked = pick(verdicts.eligible, n_relaxed, "random", seed)
     settings = RelaxSettings(calculator=bench.calculator, saddle_check=True)
     found = relax_many(
         [given[k] for k in picked],
@@ -97,10 +100,10 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
         workers=bench.running,
         hull=bench.hull,
         folder=bench.work / "relaxations",
-        progress=lambda done, total: bench.say(f"{name}, seed {seed}: {done} of {total} relaxed"),
+        progress=relabelled(bench.progress, f"{name}, seed {seed}"),
     )
     relaxed = dict(zip(picked, found, strict=True))
-    judgement = bench.judged(given, relaxed)
+    judgement = bench.judged(verdicts, relaxed)
     orders = rankings(bench, [given[k] for k in picked], found)
     return SampleRun(rows=judgement.rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
 
@@ -114,7 +117,9 @@ def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]
     if not given:
         return {"discriminator": [], "rank": [], "single point": []}
     scores = bench.model.score(from_structures(given), torch.tensor(space_groups(given)).clamp_min(1)).tolist()
-    best_first = rank_by_formula(scores, [structure.composition.reduced_formula for structure in given])
+    best_first = rank_by_formula(
+        scores, [str(Formula.from_atomic_numbers(structure.atomic_numbers)) for structure in given]
+    )
     place = {k: number for number, k in enumerate(best_first)}
     points = [
         bench.hull.energy_at(structure.composition) - relaxation.initial_energy
@@ -131,7 +136,7 @@ def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
     relaxations = [relaxation for run in runs for relaxation in run.relaxed.values()]
     rows_of = [{row.name: row for row in run.rows} for run in runs]
     picked = [(by_name, k) for run, by_name in zip(runs, rows_of, strict=True) for k in run.relaxed]
-    strict = Rate(numerator=sum(row.valid_strict for row in rows), denominator=len(rows))
+    strict = Rate(numerator=sum(row.strictly_valid for row in rows), denominator=len(rows))
     figures: dict[str, Any] = {"samples": len(rows), "relaxed": len(relaxed), "strict": strict.record()}
     hits = {
         "sun": [row.sun is True for row in relaxed],

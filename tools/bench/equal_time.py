@@ -12,12 +12,16 @@ import numpy as np
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import from_structures
-from crystalgraph.crystals.matching import ReferenceIndex
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.evaluation.judge import Judgement
+from crystalgraph.evaluation.rows import first_verdicts
 from crystalgraph.io.atomic import write_json
-from crystalgraph.relax.relaxer import Relaxation, structure_from_record, structure_record
-from crystalgraph.screening.funnel import SINGLE_POINT, FunnelSettings, run_funnel
+from crystalgraph.io.load import load
+from crystalgraph.relax.relaxation import Relaxation, structure_from_record, structure_record
+from crystalgraph.screening.funnel import run_funnel
+from crystalgraph.screening.funnel_settings import FunnelSettings
+from crystalgraph.screening.outcome import SINGLE_POINT
 from tools.bench.ruler import Bench
 
 ROUND = 100
@@ -91,13 +95,14 @@ def equal_time(bench: Bench, name: str, seed: int, seconds: float) -> TimeRun:
             for what, value in part.items():
                 total[what] += value
         number += 1
-        bench.say(f"{name}, seed {seed}: {sum(spent.values()) / 60:.1f} of {seconds / 60:g} CPU minutes")
+        minutes = round(min(sum(spent.values()), seconds) / 60), round(seconds / 60)
+        bench.progress(f"{name}, seed {seed}, CPU minutes", *minutes)
     finds = [find for find in finds if find.at <= seconds]
     judgement = None
     if finds:
         given = {f"{k:05d}": structure_from_record(find.given) for k, find in enumerate(finds)}
         relaxed = {f"{k:05d}": find.relaxation() for k, find in enumerate(finds)}
-        judgement = bench.judged(given, relaxed)
+        judgement = bench.judged(first_verdicts(load(given), bench.system), relaxed)
     return TimeRun(finds=finds, judgement=judgement, spent=spent, counts=counts, exhausted=exhausted)
 
 

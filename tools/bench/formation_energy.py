@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> None:
         crystals[chosen.tolist()], cutoff=5.0, max_neighbors=12, targets={"e_form": target.tolist()}
     )
     parts = [[graphs[int(k)] for k in np.flatnonzero(side)] for side in (~held_out, held_out)]
-    network = train(*parts, options.epochs)
+    network = train(parts[0], parts[1], options.epochs)
 
     features = magpie_features([Formula.parse(formula) for formula in formulas])
     forest = RandomForestRegressor(300, n_jobs=1, random_state=options.seed).fit(features[~held_out], target[~held_out])

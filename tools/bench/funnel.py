@@ -3,10 +3,10 @@
     python -m tools.bench funnel --system Nb-O --num 300 --workers 2 --out tools/results/funnel.json
 
 Screened samples are relaxed without giving any up, and the energy of every step is kept. Then the rules of
-`crystalgraph.screening.funnel` are applied on paper: how many of the crystals that end at most 0.1 eV/atom above the
-hull would the choice by single points and the abort thresholds have lost, and which share of the energy evaluations
-would they have saved? The rules were chosen on other crystals, so that these figures are fair. Finished relaxations are
-kept under ``--work``; the same command goes on after a kill.
+`crystalgraph.screening.funnel_settings` are applied on paper: how many of the crystals that end at most 0.1 eV/atom
+above the hull would the choice by single points and the abort thresholds have lost, and which share of the energy
+evaluations would they have saved? The rules were chosen on other crystals, so that these figures are fair. Finished
+relaxations are kept under ``--work``; the same command goes on after a kill.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import METASTABLE, Hull
 from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
-from crystalgraph.screening.funnel import ABORT, choose
+from crystalgraph.screening.choice import choose
+from crystalgraph.screening.funnel_settings import ABORT
 from tools.bench.arms import make_arm
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.trajectories import follow

@@ -35,16 +35,21 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import Workers, single_points
-from crystalgraph.sampling.sampler import N_DRAWS, fill, steps_downhill
+from crystalgraph.sampling.sampler import fill, resolve_surrogate_steps
+from crystalgraph.sampling.settings import USUAL_SAMPLING
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import load_config, read_config
-from crystalgraph.training.corpus import Corpus, TemplateSet, held_out_checksum, prepare
+from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare
 from crystalgraph.training.heldout import one_per_prototype
 from tools.bench import tables
 from tools.bench.record import CONFIGS, command_line, record_head, write_result
 from tools.bench.templates import Cases, has_relatives, is_simple, of_held_out_systems, random_parameters
 from tools.bench.trainings import train_once
+
+N_DRAWS = USUAL_SAMPLING.n_draws
+"""Ways to fill a template, of which the score chooses one, as in ``cg-generate``."""
 
 N_LOWEST = 12
 """Draws of which the one with the lowest energy counts."""
@@ -59,22 +64,21 @@ class Arm:
     model: Model | None = None
 
 
+def arm_of(name: str, model: Model, templates: Templates, **options: Any) -> Arm:
+    """What a model makes of templates; the options are those of `crystalgraph.sampling.sampler.fill`."""
+    return Arm(name=name, draw=lambda rng: fill(model, templates, rng, **options).crystals, model=model)
+
+
 def shipped_arms(templates: Templates) -> list[Arm]:
-    """The shipped weights, as ``cg-generate`` uses them, last, and with less; no training crystal is recalled."""
+    """The shipped weights, as ``cg-generate`` uses them, last, and with less; no training crystal is put in."""
     model = load_model("nbo")
-
-    def arm(name: str, **settings: int) -> Arm:
-        return Arm(
-            name=name,
-            draw=lambda rng: fill(model, templates, rng, recall=False, **settings).crystals,
-            model=model,
-        )
-
-    return [
-        arm("shipped, fast", n_passes=1),
-        arm("shipped, not refined", n_draws=N_DRAWS),
-        arm("shipped", n_draws=N_DRAWS, n_refine=steps_downhill(model)),
-    ]
+    usual: dict[str, Any] = {"n_draws": N_DRAWS, "surrogate_steps": resolve_surrogate_steps(model)}
+    forms: dict[str, dict[str, Any]] = {
+        "shipped, fast": {"n_passes": 1},
+        "shipped, not refined": {"n_draws": N_DRAWS},
+        "shipped": usual,
+    }
+    return [arm_of(name, model, templates, use_prototypes=False, **form) for name, form in forms.items()]
 
 
 def energy_gap(arm: Arm, truth: Crystals, seed: int, workers: Workers) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def energy_gap(arm: Arm, truth: Crystals, seed: int, workers: Workers) -> dict[s
     return {"arm": arm.name, "n": len(gaps), "draws": N_LOWEST, "median": float(np.median(gaps)), **shares}
 
 
-def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path) -> list[Arm]:
+def collect_arms(corpus: Corpus, cases: ParametrisedTemplates, runs: Path) -> list[Arm]:
     """All arms but the shipped weights; what is missing is trained."""
     for name in ("nbo-plain", "nbo-raw", "nbo"):
         train_once(read_config(CONFIGS / f"{name}.toml"), runs / name)
@@ -112,25 +116,13 @@ def collect_arms(corpus: Corpus, cases: TemplateSet, runs: Path) -> list[Arm]:
     for name, (folder, given) in folders.items():
         model = load_model(folder)
         if name == "warm start":
-            one_pass = Arm(
-                name="warm start, one pass",
-                draw=lambda rng, m=model: fill(m, cases.templates, rng, n_passes=1).crystals,
-                model=model,
-            )
-            arms.append(one_pass)
-        arms.append(Arm(name=name, draw=lambda rng, m=model, t=given.templates: fill(m, t, rng).crystals, model=model))
+            arms.append(arm_of("warm start, one pass", model, cases.templates, n_passes=1))
+        arms.append(arm_of(name, model, given.templates))
     critics = {f"best of {N_DRAWS} by the critic": "adversarial", f"best of {N_DRAWS} by energy": "model"}
-    for name, folder in critics.items():
-        model = load_model(runs / "nbo" / folder)
-        arms.append(
-            Arm(
-                name=name,
-                draw=lambda rng, m=model: (
-                    fill(m, cases.templates, rng, n_draws=N_DRAWS, n_refine=steps_downhill(m)).crystals
-                ),
-                model=model,
-            )
-        )
+    for name, phase in critics.items():
+        model = load_model(runs / "nbo" / phase)
+        steps = resolve_surrogate_steps(model)
+        arms.append(arm_of(name, model, cases.templates, n_draws=N_DRAWS, surrogate_steps=steps))
     return arms
 
 

@@ -15,24 +15,26 @@ from typing import Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.matching import matches
+from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.datasets import load_dft_hull
+from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import (
     ELEMENT_ENERGY,
     REFERENCE_SETTINGS,
-    KnownPhase,
-    cache_folder,
-    known_phases,
     reference_hull,
 )
 from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.hull import EnergyError, Hull, HullError, Phase, hull_error
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.relaxer import Relaxation
+from crystalgraph.relax.relaxation import Relaxation
+from tools.bench.progress_lines import ProgressLines
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import hull as table
 
 SYSTEM = ChemicalSystem.parse("Nb-O")
 NEAR = 0.01  # eV/atom
+OXYGEN = 8
 
 
 def stable_by_dft(hull: Hull) -> list[dict[str, Any]]:
@@ -59,17 +61,17 @@ def kept_structure(error: HullError, left: list[str]) -> dict[str, Any]:
     }
 
 
-def oxygen_rows(phases: list[KnownPhase], relaxations: list[Relaxation]) -> list[dict[str, Any]]:
+def oxygen_rows(phases: CrystalTable, relaxations: list[Relaxation]) -> list[dict[str, Any]]:
     """What CHGNet makes of crystals of oxygen, against the Materials Project's energy of O2."""
     return [
         {
-            "name": phase.name,
-            "dft_e_form": phase.dft_e_form,
+            "name": name,
+            "dft_formation_energy": phases.number("dft_formation_energy", k),
             "status": relaxation.status,
             "energy": relaxation.energy,
             "energy_minus_reference": relaxation.energy - ELEMENT_ENERGY["O"],
         }
-        for phase, relaxation in zip(phases, relaxations, strict=True)
+        for k, (name, relaxation) in enumerate(zip(phases.ids, relaxations, strict=True))
         if relaxation.usable
     ]
 
@@ -86,24 +88,25 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    phases = sorted(known_phases(SYSTEM), key=lambda phase: len(phase.structure))
-    oxygen = [phase for phase in phases if str(phase.system) == "O"]
-    others = [phase for phase in phases if str(phase.system) != "O"]
+    phases = known_phases(SYSTEM)
+    phases = phases[phases.crystals.num_atoms.argsort(stable=True)]
+    is_oxygen = phases.compositions[:, OXYGEN] == phases.compositions.sum(1)
+    oxygen, others = phases[is_oxygen], phases[~is_oxygen]
     with Workers(REFERENCE_SETTINGS.calculator, options.workers) as workers:
         relaxations = relax_many(
-            [phase.structure for phase in others + oxygen],
+            others.structures + oxygen.structures,
             REFERENCE_SETTINGS,
             workers=workers,
             folder=cache_folder("relaxations", options.cache),
-            progress=lambda done, total: print(f"{done} of {total} relaxed", flush=True),
+            progress=ProgressLines(),
         )
     relaxed, of_oxygen = relaxations[: len(others)], relaxations[len(others) :]
     hull = reference_hull(SYSTEM, cache=options.cache)
     error = hull_error(hull)
     left = [
-        phase.name
-        for phase, relaxation in zip(others, relaxed, strict=True)
-        if relaxation.structure is not None and not matches(phase.structure, relaxation.structure)
+        name
+        for name, structure, relaxation in zip(others.ids, others.structures, relaxed, strict=True)
+        if relaxation.structure is not None and not matches(structure, relaxation.structure)
     ]
     record = record_head("hull", arguments) | {
         "what": "CHGNet's convex hull of Nb-O against the Materials Project's (MP2020 scheme); eV/atom",
@@ -111,8 +114,8 @@ def main(arguments: Sequence[str]) -> None:
         "settings": asdict(REFERENCE_SETTINGS),
         "n_phases": len(hull.phases),
         "not_converged": [
-            {"name": phase.name, "status": relaxation.status, "reason": relaxation.reason}
-            for phase, relaxation in zip(others, relaxed, strict=True)
+            {"name": name, "status": relaxation.status, "reason": relaxation.reason}
+            for name, relaxation in zip(others.ids, relaxed, strict=True)
             if relaxation.status != "converged"
         ],
         "formation_energy_error": asdict(error.formation_energy),

@@ -7,7 +7,7 @@
 relaxed; `crystalgraph.evaluation.judge` gives the verdicts. *Equal CPU time*: every arm gets ``--minutes`` of CPU for
 drawing, single points and relaxations, and the same funnel as ``cg-generate --relax``; what counts is how many distinct
 metastable crystals that match no known phase it finds (*new*: as relaxed no crystal of the corpus with the system's
-elements put in either, see `Reference.decorated`). Training is not charged.
+elements put in either, see `crystalgraph.known.novelty.substituted`). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
 ``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). With --beside
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,20 +28,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from crystalgraph.known.reference import default_reference, load_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
+from crystalgraph.progress import relabelled
 from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import Workers, single_points
-from crystalgraph.screening.funnel import FunnelSettings
+from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables
 from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, TITLES, prototypes
 from tools.bench.equal_samples import equal_samples, sample_figures
 from tools.bench.equal_time import equal_time, time_figures
 from tools.bench.plots import plot
+from tools.bench.progress_lines import ProgressLines
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.ruler import Bench
 
@@ -50,41 +52,27 @@ from tools.bench.ruler import Bench
 def prepare(options: argparse.Namespace, running: Workers) -> Bench:
     """Everything that the arms share; the hull of a new system is relaxed once and cached."""
     system = ChemicalSystem.parse(options.system)
-    say = Printer()
+    progress = ProgressLines()
     if not len(prototypes(system)):
         raise InputError(f"the corpus has no prototype with as many elements as {system}")
     bench = Bench(
         system=system,
         model=load_model(options.model),
-        known=default_reference(system),
-        learned=load_reference("corpus"),
+        known=known_phases(system),
+        learned=load_dataset("corpus"),
         hull=reference_hull(
             system,
             settings=replace(REFERENCE_SETTINGS, calculator=options.calculator),
             workers=running,
-            progress=lambda done, total: say(f"known phases: {done} of {total} relaxed"),
+            progress=relabelled(progress, "known phases"),
         ),
         calculator=options.calculator,
         running=running,
         work=options.work or Path("runs") / "peers" / system.key,
-        say=say,
+        progress=progress,
     )
     single_points(bench.known.structures[:1], options.calculator, workers=running)  # starting is not charged
     return bench
-
-
-class Printer:
-    """Prints what is going on, not more often than every half minute for one subject."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-
-    def __call__(self, text: str) -> None:
-        """Print, or not yet."""
-        subject, now = text.partition(":")[0], time.monotonic()
-        if now - self._last.get(subject, -60.0) > 30:
-            self._last[subject] = now
-            print(text, flush=True)
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -11,10 +11,10 @@ predicted where one of the first 1 or 20 samples matches it (StructureMatcher wi
 (volume per atom)^(1/3).
 
 The arms: *drawn*, samples in draw order, of templates that the discriminator has weighed and each filled in the way
-that it chooses of ``N_DRAWS``; *by score*, of ``N_DRAWN`` such samples the different ones that it scores highest;
-*nearest prototypes*, training crystals of as many atoms and the same stoichiometry with the elements put in by
-electronegativity, those with the nearest elements by Mendeleev number first, one of each arrangement of roles on
-Wyckoff positions before any comes twice. The energies that the discriminator has learned are of systems without a
+that it chooses of as many as ``cg-generate`` draws; *by score*, of ``N_DRAWN`` such samples the different ones that it
+scores highest; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry with the elements
+put in by electronegativity, those with the nearest elements by Mendeleev number first, one of each protostructure
+before any comes twice. The energies that the discriminator has learned are of systems without a
 held-out compound; CHGNet, which gave them, has seen crystals of any formula.
 
 References:
@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from crystalgraph.symmetry.decorate import number_of_species, ranked_elements, species_rank
 from joblib import Parallel, delayed
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
@@ -44,18 +43,22 @@ from pymatgen.core import Structure
 from crystalgraph.chemistry.elements import mendeleev_numbers
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import TIME_LIMIT, ReferenceIndex, TimeUp, cpu_limit, searchable
+from crystalgraph.crystals.reference_index import TIME_LIMIT, ReferenceIndex, searchable
+from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.models.prototypes import arrangements
+from crystalgraph.models.prototypes import protostructures
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.screening.rank import rank
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import number_of_species, ranked_elements, species_rank
+from crystalgraph.symmetry.substitute import element_volume_rule, substitute
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import Config
-from crystalgraph.training.corpus import TemplateSet, held_out_checksum, prepare
+from crystalgraph.training.corpus import held_out_checksum, prepare
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import prediction as table
 
@@ -93,10 +96,10 @@ class NearestPrototypes:
         element_volume: (119,), Å³/atom.
     """
 
-    def __init__(self, training: TemplateSet, element_volume: torch.Tensor) -> None:
-        self._crystals, self._volume = training.crystals(), element_volume
+    def __init__(self, training: ParametrisedTemplates, element_volume: torch.Tensor) -> None:
+        self._crystals, self._rule = training.crystals(), element_volume_rule(element_volume)
         self._elements = ranked_elements(self._crystals)
-        self._arrangements = arrangements(training.templates)
+        self._protostructures = protostructures(training.templates)
         self._of: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, counts in enumerate(_stoichiometry(self._crystals)):
             self._of[counts].append(position)
@@ -109,18 +112,11 @@ class NearestPrototypes:
         apart = (scale[self._elements[members][:, : len(counts)]] - scale[elements]).abs()
         distance = (apart * torch.tensor(counts)).sum(1)
         nearest = members[torch.argsort(distance, stable=True)].tolist()
-        first = {self._arrangements[k]: k for k in reversed(nearest)}
+        first = {self._protostructures[k]: k for k in reversed(nearest)}
         ahead = set(first.values())
         order = [k for k in nearest if k in ahead] + [k for k in nearest if k not in ahead]
         sources = self._crystals[torch.tensor(order[:n], dtype=torch.long)]
-        species = elements[species_rank(sources)]
-
-        def volume(atomic_numbers: torch.Tensor) -> torch.Tensor:
-            total = torch.zeros(len(sources), dtype=torch.float64)
-            return total.index_add(0, sources.batch, self._volume[atomic_numbers])
-
-        growth = (volume(species) / volume(sources.atomic_numbers)) ** (1 / 3)
-        return sources.replace(atomic_numbers=species, lattice=sources.lattice * growth[:, None, None])
+        return substitute(sources, elements[species_rank(sources)], self._rule)
 
 
 def _stoichiometry(crystals: Crystals) -> list[tuple[int, ...]]:

@@ -19,41 +19,46 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from crystalgraph.known.reference import Reference, default_reference, load_reference, reduced_compositions
 from pymatgen.core import Structure
 
-from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import from_structures, to_structures
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.table import CrystalTable, reduced_compositions
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import judge
-from crystalgraph.io.reading import read_structures
+from crystalgraph.evaluation.rows import first_verdicts
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.load import load
 from crystalgraph.io.run_layout import CANDIDATES, RUN_RECORD, STRUCTURES_FOLDER
+from crystalgraph.known.novelty import substituted
+from crystalgraph.known.phases import known_phases
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import raw as table
 
 
-def volume_error(structures: Sequence[Structure], known: Reference) -> tuple[float | None, int]:
+def volume_error(structures: Sequence[Structure], known: CrystalTable) -> tuple[float | None, int]:
     """Median |V / V_known − 1| per atom, beside the median of the known phases of the same formula, and the count."""
-    volumes: dict[str, list[float]] = {}
+    volumes: dict[Formula, list[float]] = {}
     for phase in known.structures:
-        volumes.setdefault(phase.composition.reduced_formula, []).append(phase.volume / len(phase))
+        volumes.setdefault(Formula.from_atomic_numbers(phase.atomic_numbers), []).append(phase.volume / len(phase))
     median = {formula: float(np.median(each)) for formula, each in volumes.items()}
+    formulas = [Formula.from_atomic_numbers(structure.atomic_numbers) for structure in structures]
     errors = [
-        abs(s.volume / len(s) / median[s.composition.reduced_formula] - 1)
-        for s in structures
-        if s.composition.reduced_formula in median
+        abs(structure.volume / len(structure) / median[formula] - 1)
+        for structure, formula in zip(structures, formulas, strict=True)
+        if formula in median
     ]
     return (float(np.median(errors)) if errors else None), len(errors)
 
 
-def equal_unmerged(structures: list[Structure], learned: Reference, workers: int) -> list[bool]:
+def equal_unmerged(structures: list[Structure], learned: CrystalTable, workers: int) -> list[bool]:
     """Whether each equals a crystal learned from with as many elements, other elements put in."""
     if not structures:
         return []
     compositions = reduced_compositions(from_structures(structures))
     n_elements = (compositions > 0).sum(1).max()
-    decorated = learned[(learned.compositions > 0).sum(1) == n_elements].decorated(compositions)
+    decorated = substituted(learned[(learned.compositions > 0).sum(1) == n_elements], compositions)
     return (match_any(structures, decorated.structures, n_jobs=workers) >= 0).tolist()
 
 
@@ -64,16 +69,16 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
         InputError: if it is not one.
     """
     n_samples = len(pd.read_csv(folder / CANDIDATES))
-    read = read_structures(folder / STRUCTURES_FOLDER)
-    if read.crystals is None or len(read.names) != n_samples:
-        raise InputError(f"{folder} is not a raw run: {n_samples} samples, but {len(read.names)} structures")
+    read = load(folder / STRUCTURES_FOLDER)
+    if not n_samples or len(read) != n_samples:
+        raise InputError(f"{folder} is not a raw run: {n_samples} samples, but {len(read)} structures")
     run = json.loads((folder / RUN_RECORD).read_text())
     system = ChemicalSystem.parse(run["request"]["system"])
-    inputs = dict(zip(read.names, to_structures(read.crystals), strict=True))
-    known, learned = default_reference(system), load_reference("corpus")
-    rows = judge(inputs, system=system, known=known, training=learned, workers=workers).rows
-    valid = [row for row in rows if row.valid_strict]
-    structures = [inputs[row.name] for row in valid]
+    known, learned = known_phases(system), load_dataset("corpus")
+    verdicts = first_verdicts(read, system)
+    rows = judge(verdicts, known=known, training=learned, workers=workers).rows
+    valid = [row for row in rows if row.strictly_valid]
+    structures = [verdicts.structures[row.name] for row in valid]
     unmerged = equal_unmerged(structures, learned, workers)
     error, n_compared = volume_error(structures, known.of_whole_system(system))
     groups = [row.space_group for row in valid if row.space_group is not None]

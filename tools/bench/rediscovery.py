@@ -19,33 +19,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from crystalgraph.known.reference import Reference, default_reference, load_reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import KnownPhaseFound, judge
+from crystalgraph.evaluation.rows import first_verdicts
 from crystalgraph.io.columns import FORMER_NAMES
 from crystalgraph.io.datasets import load_dataset
-from crystalgraph.io.reading import read_structures
+from crystalgraph.io.load import load
 from crystalgraph.io.run_layout import CANDIDATES, RELAXED_FOLDER, RUN_RECORD, STRUCTURES_FOLDER
-from crystalgraph.relax.relaxer import METASTABLE
-from crystalgraph.screening.funnel import RELAXED
+from crystalgraph.known.phases import known_phases
+from crystalgraph.relax.hull import METASTABLE
+from crystalgraph.screening.outcome import RELAXED
 from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import prepare
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import rediscovery as table
 
 
-def learned_from(config: Config) -> Reference:
+def learned_from(config: Config) -> CrystalTable:
     """The crystals that a model of this config was trained on."""
-    training = prepare(load_dataset(config.data.dataset), config.data, n_jobs=config.threads).training
-    reference = load_reference(config.data.dataset)
-    return reference[np.isin(reference.ids, training.ids)]
+    dataset = load_dataset(config.data.dataset)
+    return dataset[np.isin(dataset.ids, prepare(dataset, config.data, n_jobs=config.threads).training_ids)]
 
 
 def phases_in(
-    folder: Path, system: ChemicalSystem, known: Reference, learned: Reference | None = None, workers: int = 1
+    folder: Path, system: ChemicalSystem, known: CrystalTable, learned: CrystalTable | None = None, workers: int = 1
 ) -> list[KnownPhaseFound]:
     """The known phases of the whole system, each with the crystals of a folder that equal it; none of an empty one.
 
@@ -54,11 +54,10 @@ def phases_in(
     """
     if not any(folder.iterdir()):
         return []
-    read = read_structures(folder)
-    if read.crystals is None:
+    read = load(folder)
+    if not len(read):
         raise InputError(f"nothing in {folder} can be read; give a folder that cg-generate --relax left")
-    inputs = dict(zip(read.names, to_structures(read.crystals), strict=True))
-    judgement = judge(inputs, system=system, known=known, training=learned, workers=workers)
+    judgement = judge(first_verdicts(read, system), known=known, training=learned, workers=workers)
     return [phase for phase in judgement.rediscovery if phase.whole_system]
 
 
@@ -72,7 +71,7 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
         raise InputError(f"{folder} holds no {RELAXED_FOLDER}; give a folder that cg-generate --relax left")
     run = json.loads((folder / RUN_RECORD).read_text())
     system = ChemicalSystem.parse(run["request"]["system"])
-    known = default_reference(system).of_whole_system(system)
+    known = known_phases(system).of_whole_system(system)
     learned = learned_from(Config.model_validate(run["model"]["record"]["config"]))
     after = {phase.name: phase.before for phase in phases_in(folder / RELAXED_FOLDER, system, known, workers=workers)}
     phases = [

@@ -18,12 +18,15 @@ import numpy as np
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.evaluation.rows import not_relaxable, pick
-from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, known_phases, reference_hull
+from crystalgraph.evaluation.rows import first_verdicts, pick
+from crystalgraph.io.load import load
+from crystalgraph.known.phases import known_phases
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.pool import Workers, relax_many
-from crystalgraph.relax.relaxer import METASTABLE, Relaxation, RelaxSettings
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from tools.bench.arms import make_arm
 from tools.bench.record import RESULTS, command_line, record_head, write_result
 from tools.bench.tables import relaxer as table
@@ -61,13 +64,13 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     model = load_model(options.model)
     hull = reference_hull(SYSTEM, settings=replace(REFERENCE_SETTINGS, calculator=options.calculator))
-    known = [phase.structure for phase in known_phases(SYSTEM)]
+    known = known_phases(SYSTEM).structures
     found: dict[str, Any] = {}
     with Workers(options.calculator, options.workers) as workers:
         for name in ARMS:
             drawn = make_arm(name, SYSTEM, model, known, 0).draw(options.samples)
             given = {f"{k:05d}": structure for k, structure in enumerate(drawn)}
-            eligible = [key for key, reason in not_relaxable(given, SYSTEM).items() if not reason]
+            eligible = first_verdicts(load(given), SYSTEM).eligible
             structures = [given[key] for key in pick(eligible, options.relaxed, "random", 0)]
             floors = [hull.energy_at(structure.composition) for structure in structures]
             found[name] = {"crystals": len(structures)}

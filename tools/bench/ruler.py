@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from crystalgraph.known.reference import Reference, reduced_compositions
-from pymatgen.core import Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.table import CrystalTable, reduced_compositions
 from crystalgraph.evaluation.judge import Judgement, judge
+from crystalgraph.evaluation.rows import Verdicts
+from crystalgraph.known.novelty import substituted
 from crystalgraph.models.bundle import Model
+from crystalgraph.progress import Progress
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.pool import Workers
-from crystalgraph.relax.relaxer import Relaxation
+from crystalgraph.relax.relaxation import Relaxation
 from tools.bench.arms import OF_MODEL, Arm, make_arm
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +33,18 @@ class Bench:
         calculator: its name.
         running: worker processes that hold it.
         work: folder of everything drawn and relaxed.
-        say: told what is going on.
+        progress: told what is going on.
     """
 
     system: ChemicalSystem
     model: Model
-    known: Reference
-    learned: Reference
+    known: CrystalTable
+    learned: CrystalTable
     hull: Hull
     calculator: str
     running: Workers
     work: Path
-    say: Say
+    progress: Progress
 
     def arm(self, name: str, seed: int) -> Arm:
         """A fresh arm."""
@@ -57,11 +55,10 @@ class Bench:
         weights = f"-{self.model.checksum[:12]}" if name in OF_MODEL else ""
         return f"{name}{weights}-seed{seed}"
 
-    def judged(self, given: dict[str, Structure], relaxations: dict[str, Relaxation]) -> Judgement:
+    def judged(self, verdicts: Verdicts, relaxations: dict[str, Relaxation]) -> Judgement:
         """The verdicts; the same for every arm. Whether a crystal is new is asked of the MSUN ones alone."""
         found = judge(
-            given,
-            system=self.system,
+            verdicts,
             known=self.known,
             relaxations=relaxations,
             hull=self.hull,
@@ -71,7 +68,7 @@ class Bench:
         structures = [structure for structure in hits.values() if structure is not None]
         if not structures:
             return found
-        decorated = self.learned.decorated(reduced_compositions(from_structures(structures)))
+        decorated = substituted(self.learned, reduced_compositions(from_structures(structures)))
         equal = match_any(structures, decorated.structures, n_jobs=self.running.number)
         is_new = dict(zip(hits, (equal < 0).tolist(), strict=True))
         return replace(found, rows=[replace(row, relaxed_new=is_new.get(row.name)) for row in found.rows])

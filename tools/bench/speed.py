@@ -105,7 +105,8 @@ def main(arguments: Sequence[str]) -> None:
         name: Sampler(model, elements, torch.Generator().manual_seed(options.seed), **form)
         for name, form in forms.items()
     }
-    seconds_of, strict = dict.fromkeys(samplers, 0.0), {name: [] for name in samplers}
+    seconds_of = dict.fromkeys(samplers, 0.0)
+    strict: dict[str, list[float]] = {name: [] for name in samplers}
     for sampler in samplers.values():
         draw_ours(sampler, 128)  # first calls pay for lazy tables
     theirs: dict[str, list[Attempt]] = {"PyXtal, random group": [], "PyXtal, same group": []}

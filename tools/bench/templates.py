@@ -6,20 +6,22 @@ import itertools
 from dataclasses import dataclass
 
 import torch
-from crystalgraph.symmetry.decorate import number_of_species, species_rank
 
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.crystals.matching import ReferenceIndex, match_any
+from crystalgraph.crystals.matching import match_any
+from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.symmetry.expand import expand
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.parameters import ParametrisedTemplates
+from crystalgraph.symmetry.species import number_of_species, species_rank, sum_over_atoms
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.symmetry.wyckoff import wyckoff_table
 from crystalgraph.training.config import DataConfig
-from crystalgraph.training.corpus import TemplateSet, systems_left_out
+from crystalgraph.training.corpus import systems_left_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +39,9 @@ def of_held_out_systems(data: DataConfig) -> Cases:
     for system in systems_left_out(data):
         inside |= is_within(crystals.atomic_numbers, crystals.batch, len(crystals), system)
     found = extract(crystals[inside & (crystals.num_atoms <= data.max_atoms) & (number_of_species(crystals) > 1)])
-    templates = found.templates
-    kept = ((templates.num_free > 0) & (templates.num_sites <= data.max_sites)).nonzero().flatten()
-    return Cases(templates=templates[kept], truth=expand(templates, found.lattice, found.u)[kept])
+    kept = ((found.templates.num_free > 0) & (found.templates.num_sites <= data.max_sites)).nonzero().flatten()
+    chosen = found.parametrised[kept]
+    return Cases(templates=chosen.templates, truth=chosen.crystals())
 
 
 def is_simple(templates: Templates) -> torch.Tensor:
@@ -47,7 +49,7 @@ def is_simple(templates: Templates) -> torch.Tensor:
     return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (number_of_species(templates) <= 3)
 
 
-def has_relatives(cases: TemplateSet, training: TemplateSet, n_jobs: int = 1) -> torch.Tensor:
+def has_relatives(cases: ParametrisedTemplates, training: ParametrisedTemplates, n_jobs: int = 1) -> torch.Tensor:
     """Whether a training crystal is the same arrangement of atoms, (n,), bool.
 
     The matcher has its default tolerances and scales volumes. Elements are the same if they can be mapped one to one,
@@ -80,8 +82,7 @@ def random_parameters(
     """
     system = crystal_system(templates.space_group_number)
     shape = torch.randn(len(templates), 5, generator=rng, dtype=torch.float64) * spread
-    volume = element_volume[templates.atomic_numbers] * templates.multiplicity
-    volume = torch.zeros(len(templates), dtype=torch.float64).index_add(0, templates.batch, volume)
+    volume = sum_over_atoms(templates, element_volume)
     centring = wyckoff_table().centring[templates.space_group_number]
     shape = shape * free_shape(system, torch.float64)
     lattice = lattice_from_code(system, (volume / torch.linalg.det(centring)).log(), shape)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from crystalgraph.runs.train import Silent, train
-
-
-class Printer(Silent):
-    """Prints what a training run has to say, and its validity now and then."""
-
-    def step(self, values: dict[str, float]) -> None:
-        """Print the steps at which the validity was measured."""
-        if "validity" in values:
-            self.message(f"distance {values['distance']:.3f}, strictly valid {values['validity']:.2f}")
-
-    def message(self, text: str) -> None:
-        """Print."""
-        print(text, flush=True)
+from crystalgraph.runs.train import train
+from crystalgraph.training.phases import LOGGER
+from tools.bench.progress_lines import ProgressLines
 
 
 def train_once(config: str, run: Path) -> None:
     """Train by a config's text unless the run folder holds a model; what was cut off goes on."""
-    if not (run / "model").is_dir():
-        train(config, run, resume=run.is_dir(), watcher=Printer())
+    if (run / "model").is_dir():
+        return
+    logging.basicConfig(format="%(message)s")
+    LOGGER.setLevel(logging.INFO)
+    train(config, run, resume=run.is_dir(), progress=ProgressLines())

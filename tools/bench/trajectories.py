@@ -30,7 +30,7 @@ def _calculator(name: str) -> tuple[Any, list[float]]:
         calculate(*args, **options)
         energies.append(float(calculator.results["energy"]))
 
-    calculator.calculate = recording
+    calculator.calculate = recording  # type: ignore[method-assign]
     return calculator, energies
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.screening.funnel import ABORT
+from crystalgraph.screening.funnel_settings import ABORT
 from tools.bench import funnel
 from tools.bench.trajectories import follow
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from math import nan
 
 import pytest
-from crystalgraph.known.reference import Reference
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.batch import Crystals
@@ -13,7 +12,8 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import Row
-from crystalgraph.relax.relaxer import Relaxation, structure_record
+from crystalgraph.io.load import load
+from crystalgraph.relax.relaxation import Relaxation, structure_record
 from tools.bench import arms, equal_samples, equal_time, peers, tables
 
 
@@ -24,9 +24,7 @@ def bench(quick_draws, toy_calculator, flat_hull, monkeypatch, tmp_path):  # noq
     monkeypatch.setattr(arms, "prototypes", lambda system: few[str(system)])
     monkeypatch.setattr(peers, "prototypes", lambda system: few[str(system)])
     crystals = Crystals.concatenate(list(few.values()))
-    names = [str(k) for k in range(len(crystals))]
-    learned = Reference(name="few", crystals=crystals, ids=names, origin=["not stated"] * len(names), sha256="")
-    monkeypatch.setattr(peers, "load_reference", lambda _: learned)
+    monkeypatch.setattr(peers, "load_dataset", lambda _: load(crystals))
     monkeypatch.setattr(peers, "reference_hull", flat_hull)
     monkeypatch.setattr(equal_time, "ROUND", 6)
 
@@ -104,7 +102,7 @@ def test_an_unknown_arm_is_refused(capsys):
 def row(name, *, strict=True, relaxed=True, msun=False, new=True, rmsd=None, energy=nan):
     return Row(
         name=name,
-        valid_strict=strict,
+        strictly_valid=strict,
         relaxation="converged" if relaxed else "",
         msun=msun if relaxed else None,
         sun=False if relaxed else None,

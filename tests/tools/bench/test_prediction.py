@@ -35,12 +35,12 @@ def case(structure: Structure) -> Crystals:
     return from_structures([structure])
 
 
-def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(as_template_set) -> None:
+def test_nearest_elements_come_first_and_no_protostructure_twice_before_all_came(as_parametrised) -> None:
     baseline = prediction.NearestPrototypes(
-        as_template_set(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
+        as_parametrised(rutile("Pb"), anatase("Sn"), anatase("Zr"), rutile("O", "Li")), VOLUME
     )
     first, second, third = to_structures(baseline.predict(case(rutile("Ti")), 20))
-    assert third.get_space_group_info()[1] == 141  # of SnO2: its arrangement came already
+    assert third.get_space_group_info()[1] == 141  # of SnO2: its protostructure came already
     assert first.composition.formula == second.composition.formula == "Ti2 O4"
     assert first.get_space_group_info()[1] == 141  # of ZrO2: zirconium is next to titanium
     assert second.get_space_group_info()[1] == 136  # of PbO2; in OLi2 the anion has the other place
@@ -49,8 +49,8 @@ def test_nearest_elements_come_first_and_no_arrangement_twice_before_all_came(as
     assert len(baseline.predict(case(rutile("Ti")), 1)) == 1
 
 
-def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(as_template_set) -> None:
-    baseline = prediction.NearestPrototypes(as_template_set(rutile("Pb"), anatase("Sn")), VOLUME)
+def test_what_no_crystal_has_the_stoichiometry_of_has_no_prototype(as_parametrised) -> None:
+    baseline = prediction.NearestPrototypes(as_parametrised(rutile("Pb"), anatase("Sn")), VOLUME)
     alloy = Structure(Lattice.cubic(5), ["Ti", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]])
     found = baseline.predict(case(alloy), 20)
     assert len(found) == 0

@@ -3,24 +3,19 @@
 import json
 
 import pytest
-from crystalgraph.known.reference import Reference, default_reference
 
-from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import from_structures, to_structures
+from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.errors import InputError
+from crystalgraph.io.load import load
+from crystalgraph.known.phases import known_phases
 from crystalgraph.runs.folder import write_run
 from tools.bench import raw
-
-
-def reference(structure):
-    crystals = from_structures([structure])
-    return Reference(name="one", crystals=crystals, ids=["a"], origin=["not stated"], sha256="")
 
 
 @pytest.fixture
 def run(tmp_path, dealer):
     """A raw run of the known rutile NbO2, wurtzite NbO twice, and a crystal with atoms too close."""
-    known = default_reference(ChemicalSystem.parse("Nb-O"))
+    known = known_phases("Nb-O")
     structures = [known.structures[known.ids.index("mp-2533")].copy()]
     structures[0].scale_lattice(1.1 * structures[0].volume)
     structures += to_structures(dealer("wurtzite", "wurtzite", "crushed").draw(3).crystals)
@@ -39,8 +34,8 @@ def run(tmp_path, dealer):
 
 def test_figures_of_a_raw_run(run, tmp_path, monkeypatch, capsys, dealer):
     (fluorite,) = to_structures(dealer("fluorite").draw(1).crystals)
-    few = reference(fluorite)
-    monkeypatch.setattr(raw, "load_reference", lambda _: few)
+    few = load(fluorite)
+    monkeypatch.setattr(raw, "load_dataset", lambda _: few)
     raw.main([str(run), "--workers", "1", "--out", str(tmp_path / "raw.json")])
     found = json.loads((tmp_path / "raw.json").read_text())
     assert found["model"] == {"name": "nbo", "sha256": "abc"}
@@ -57,9 +52,9 @@ def test_volumes_beside_known_ones(dealer):
     rutile, wurtzite = to_structures(dealer("rutile", "wurtzite").draw(2).crystals)
     swollen = rutile.copy()
     swollen.scale_lattice(1.2 * swollen.volume)
-    error, n = raw.volume_error([rutile, swollen, wurtzite], reference(rutile))
+    error, n = raw.volume_error([rutile, swollen, wurtzite], load(rutile))
     assert (error, n) == (pytest.approx(0.1), 2)
-    assert raw.volume_error([wurtzite], reference(rutile)) == (None, 0)
+    assert raw.volume_error([wurtzite], load(rutile)) == (None, 0)
 
 
 def test_what_is_no_raw_run_is_refused(run):

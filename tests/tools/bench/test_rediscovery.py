@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from crystalgraph.known.reference import default_reference, load_reference
 
-from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.errors import InputError
+from crystalgraph.io.datasets import load_dataset
+from crystalgraph.known.phases import known_phases
 from crystalgraph.models.bundle import load_model
 from crystalgraph.runs.folder import write_run
 from crystalgraph.training.config import Config, DataConfig
@@ -18,13 +18,13 @@ from tools.bench import rediscovery
 @pytest.fixture
 def run(tmp_path):
     """A run that kept rutile and NbO, and relaxed into NbO alone."""
-    known = default_reference(ChemicalSystem.parse("Nb-O"))
+    known = known_phases("Nb-O")
     structures = [known.structures[known.ids.index(name)] for name in ("mp-2311", "mp-2533")]
     record = {
         "request": {"system": "Nb-O", "seed": 3},
         "model": {"name": "nbo", "sha256": "abc", "record": load_model("nbo").record},
         "versions": {},
-        "counts": {"drawn": 5, "kept": 2},
+        "counts": {"drawn": 5, "selected": 2},
         "seconds": {"total": 90.0},
     }
     swollen = [structure.copy() for structure in structures]
@@ -35,11 +35,11 @@ def run(tmp_path):
         structures=swollen,
         names=["0001_NbO_sg221", "0002_NbO2_sg136"],
         rows=[
-            {"relax_fate": "relaxed", "e_above_hull": 0.1},
-            {"relax_fate": "relaxed", "e_above_hull": 0.2},
-            {"relax_fate": "copies", "e_above_hull": 0.0},
+            {"funnel_status": "relaxed", "e_above_hull": 0.1},
+            {"funnel_status": "relaxed", "e_above_hull": 0.2},
+            {"funnel_status": "copies", "e_above_hull": 0.0},
         ],
-        columns=["relax_fate", "e_above_hull"],
+        columns=["funnel_status", "e_above_hull"],
         record=record,
         relaxed=structures[:1],
     )
@@ -47,7 +47,7 @@ def run(tmp_path):
 
 
 def test_phases_of_a_run(run, tmp_path, monkeypatch, capsys):
-    corpus = load_reference("corpus")
+    corpus = load_dataset("corpus")
     of_rutile = np.array([name == "mp-2657" for name in corpus.ids])  # TiO2 has the template of rutile NbO2, not of NbO
     assert of_rutile.sum() == 1
     monkeypatch.setattr(rediscovery, "learned_from", lambda _: corpus[of_rutile])
@@ -68,7 +68,7 @@ def test_phases_of_a_run(run, tmp_path, monkeypatch, capsys):
 def test_only_what_a_model_was_trained_on_counts_as_learned():
     data = DataConfig(dataset="nbo", system="Ti-O", holdout=0.3, holdout_by="formula")
     learned = rediscovery.learned_from(Config(name="test", data=data))
-    everything = load_reference("nbo")
+    everything = load_dataset("nbo")
     formulas = {structure.composition.reduced_formula for structure in learned.structures}
     assert 0 < len(learned) < len(everything)
     assert not any(is_held_out(formula, 0.3, 0) for formula in formulas)

@@ -20,7 +20,7 @@ def test_compounds_of_held_out_systems() -> None:
     assert sum(same) >= 0.9 * len(same)
 
 
-def test_relatives_are_distortions_with_any_elements(as_template_set) -> None:
+def test_relatives_are_distortions_with_any_elements(as_parametrised) -> None:
     perovskite = Structure.from_spacegroup(
         "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
     )
@@ -32,7 +32,7 @@ def test_relatives_are_distortions_with_any_elements(as_template_set) -> None:
     far = Structure(
         Lattice.cubic(3.9), perovskite.species, [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0], [0, 0, 0.5]]
     )
-    training = as_template_set(perovskite)
-    cases = as_template_set(sheared, far)
+    training = as_parametrised(perovskite)
+    cases = as_parametrised(sheared, far)
     assert set(cases.prototypes).isdisjoint(training.prototypes)
     assert has_relatives(cases, training).tolist() == [True, False]
