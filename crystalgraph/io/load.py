@@ -99,9 +99,9 @@ def _fault(item: Any) -> str | None:
         return item
     if _is_structure(item):
         return structure_fault(item)
-    return (
-        atoms_fault(item) if _is_atoms(item) else f"it is a {type(item).__name__}, no pymatgen Structure or ASE Atoms"
-    )
+    if _is_atoms(item):
+        return atoms_fault(item)
+    return f"it is of type {type(item).__name__}, neither a pymatgen Structure nor ASE Atoms"
 
 
 def _is_structure(item: Any) -> bool:

@@ -37,6 +37,9 @@ WAVELENGTH, TWO_THETA = "CuKa", (10.0, 90.0)
 MIN_INTENSITY = 0.5
 """Percent of the strongest; weaker lines are left out."""
 
+HEAVIEST_SCATTERER = 98
+"""Californium, the last element that pymatgen has scattering coefficients of."""
+
 _ON_THE_FACE = 0.01  # of a cell length; atoms this close to a face are drawn on the opposite one too
 _COPLANAR = 1e-2
 _VERTICES = range(4, 15)
@@ -94,7 +97,6 @@ def scene(structure: Structure) -> dict[str, Any]:
         lists of positions in order around the face.
     """
     from ase.data import chemical_symbols, covalent_radii
-    from ase.data.colors import jmol_colors
 
     bonds = _bonds(structure)
     visible = _in_the_cell(structure)
@@ -121,14 +123,14 @@ def scene(structure: Structure) -> dict[str, Any]:
                 polyhedra.append([k, faces])
     return {
         "lattice": np.round(structure.lattice.matrix, 4).tolist(),
-        "elements": [[chemical_symbols[z], _hex(jmol_colors[z]), round(float(covalent_radii[z]), 2)] for z in elements],
+        "elements": [[chemical_symbols[z], _colour(z), round(float(covalent_radii[z]), 2)] for z in elements],
         "atoms": atoms,
         "bonds": pairs,
         "polyhedra": polyhedra,
     }
 
 
-def powder_pattern(structure: Structure, matrix: NDArray[np.int64]) -> list[list[Any]]:
+def powder_pattern(structure: Structure, matrix: NDArray[np.int64]) -> list[list[Any]] | None:
     """Simulated X-ray powder pattern, as pymatgen computes it: sticks without thermal motion or texture.
 
     Args:
@@ -137,10 +139,12 @@ def powder_pattern(structure: Structure, matrix: NDArray[np.int64]) -> list[list
 
     Returns:
         Lines of at least ``MIN_INTENSITY``: 2θ (degrees), intensity (percent of the strongest), and Miller indices of
-        one of their reflections.
+        one of their reflections. None where it is not known how an element scatters.
     """
     from pymatgen.analysis.diffraction.xrd import XRDCalculator
 
+    if max(structure.atomic_numbers) > HEAVIEST_SCATTERER:
+        return None
     pattern = XRDCalculator(WAVELENGTH).get_pattern(structure, two_theta_range=TWO_THETA)
     lines: list[list[Any]] = []
     for angle, intensity, families in zip(pattern.x, pattern.y, pattern.hkls, strict=True):
@@ -225,5 +229,8 @@ def _around(points: NDArray[np.float64], face: list[int], normal: NDArray[np.flo
     return [face[k] for k in np.argsort(angles, kind="stable")]
 
 
-def _hex(color: NDArray[np.float64]) -> str:
-    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in color)
+def _colour(atomic_number: int) -> str:
+    """Jmol's colour of an element; elements heavier than meitnerium, which have none, get meitnerium's."""
+    from ase.data.colors import jmol_colors
+
+    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in jmol_colors[: atomic_number + 1][-1])

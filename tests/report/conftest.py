@@ -10,7 +10,7 @@ from crystalgraph.io.writing import write_structures
 from crystalgraph.known.reference_hull import reference_hull
 from crystalgraph.report.evaluation import write_evaluation_report
 from crystalgraph.report.generation import write_generation_report
-from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
+from crystalgraph.runs.evaluate import evaluate
 from crystalgraph.runs.folder import write_run
 from crystalgraph.screening.candidates import Candidates
 from crystalgraph.screening.outcome import RELAXED, Outcome
@@ -147,6 +147,6 @@ def judged(crystals, tmp_path_factory):
     hostile.write_bytes(f"# {ATTACK} µ\r\n{plain}".encode())
     (root / "cifs" / "broken.cif").write_text(ATTACK)
     folder = root / "out"
-    evaluation = evaluate(EvaluationRequest(path=str(root / "cifs")), folder)
+    evaluation = evaluate(root / "cifs", out=folder)
     write_evaluation_report(folder, evaluation)
     return SimpleNamespace(folder=folder, evaluation=evaluation, cifs=root / "cifs", hostile=hostile)

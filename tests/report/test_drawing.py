@@ -111,3 +111,14 @@ def test_rock_salt_has_no_lines_of_mixed_indices(crystals):
         (0, 0, 2),
         (0, 2, 2),
     }
+
+
+def test_the_heaviest_elements_are_drawn_without_a_powder_pattern():
+    heavy = Structure.from_spacegroup(225, Lattice.cubic(5), ["Og", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    cell, matrix = conventional(heavy)
+    drawn = scene(cell)
+    assert [element[0] for element in drawn["elements"]] == ["Og", "Cu"]
+    assert drawn["elements"][0][1] == "#eb0026", "Jmol's colour of meitnerium, the last that it has one for"
+    assert powder_pattern(heavy, matrix) is None
+    californium = heavy.copy().replace_species({"Og": "Cf"})
+    assert powder_pattern(californium, matrix)

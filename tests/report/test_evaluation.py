@@ -5,7 +5,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.io.writing import write_structures
 from crystalgraph.report.evaluation import evaluation_page, write_evaluation_report
-from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
+from crystalgraph.runs.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,10 @@ def test_relaxed_crystals_have_their_files_and_energies(tmp_path):
     gold = Structure.from_spacegroup(225, Lattice.cubic(4.08), ["Au"], [[0, 0, 0]])
     write_structures([*metals, alloy], ["one", "two", "alloy"], tmp_path / "in", "cif")
     write_structures([metals[0], gold], ["Cu", "Au"], tmp_path / "known", "cif")
-    request = EvaluationRequest(
-        path=str(tmp_path / "in"), reference=str(tmp_path / "known"), relax=3, calculator="ase.calculators.emt:EMT"
-    )
     folder = tmp_path / "out"
-    evaluation = evaluate(request, folder)
+    evaluation = evaluate(
+        tmp_path / "in", reference=tmp_path / "known", relax=3, calculator="ase.calculators.emt:EMT", out=folder
+    )
     page = evaluation_page(folder, evaluation)
     assert page.hull["elements"] == ["Cu", "Au"]
     energies = {row.name: row.e_above_hull for row in evaluation.judgement.rows}

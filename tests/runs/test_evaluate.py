@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rates import Absent
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.writing import write_structures
-from crystalgraph.runs.evaluate import EvaluationRequest, evaluate
+from crystalgraph.runs.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -83,12 +82,12 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def request_(place):
     known, inputs = str(place / "known"), str(place / "inputs")
-    return EvaluationRequest(path=inputs, reference=known, training=known, relax=10, calculator=EMT)
+    return {"source": inputs, "reference": known, "training": known, "relax": 10, "calculator": EMT}
 
 
 @pytest.fixture(scope="module")
 def evaluation(place, request_):
-    return evaluate(request_, place / "one")
+    return evaluate(**request_, out=place / "one")
 
 
 def test_the_folder_holds_everything(evaluation, place):
@@ -100,7 +99,7 @@ def test_the_folder_holds_everything(evaluation, place):
         "inputs": 8,
         "read": 7,
         "in_system": 7,
-        "valid_strict": 6,
+        "strictly_valid": 6,
         "compared": 6,
         "relaxed": 6,
     }
@@ -109,20 +108,20 @@ def test_the_folder_holds_everything(evaluation, place):
     assert record["request"]["seed"] == 0
     assert set(record["versions"]) >= {"crystalgraph", "python", "pymatgen", "scipy", "matminer"}
     assert record["calculator"]["name"] == EMT
-    assert record["metrics"]["validity"]["valid_strict"]["numerator"] == 6
-    assert record["metrics"]["validity"]["valid_strict"]["denominator"] == 8
+    assert record["metrics"]["validity"]["strictly_valid"]["numerator"] == 6
+    assert record["metrics"]["validity"]["strictly_valid"]["denominator"] == 8
     assert [row["name"] for row in rows_of(folder)] == list("abcdefgh")
 
 
 @pytest.mark.usefixtures("evaluation")
 def test_relaxed_files_are_in_the_order_of_the_inputs(place):
     folder = place / "one"
-    rows = [row for row in rows_of(folder) if row["relaxed_file"]]
+    rows = [row for row in rows_of(folder) if row["file"]]
     assert [row["name"] for row in rows] == list("abcdef")
     cifs = read_structures(folder / "relaxed")
-    assert cifs.names == [row["relaxed_file"] for row in rows]
+    assert cifs.ids == [row["file"] for row in rows]
     frames = ase_read(folder / "relaxed.extxyz", ":")
-    assert [atoms.info["name"] for atoms in frames] == cifs.names
+    assert [atoms.info["name"] for atoms in frames] == cifs.ids
     assert [atoms.info["input"] for atoms in frames] == list("abcdef")
     for atoms, structure, row in zip(frames, to_structures(cifs.crystals), rows, strict=True):
         assert atoms.get_volume() == pytest.approx(structure.volume, rel=1e-5)
@@ -139,7 +138,7 @@ def test_verdicts_after_relaxation(evaluation):
     assert {rows["b"].relaxed_copy_of, rows["c"].relaxed_copy_of} in ({"", "b"}, {"", "c"})
     assert sum(bool(rows[name].msun) for name in "bc") == 1
     assert not rows["a"].msun
-    assert rows["g"].relaxation == rows["h"].relaxation == ""
+    assert rows["g"].relax_status == rows["h"].relax_status == ""
     metrics = evaluation.judgement.metrics
     assert metrics["discovery"]["msun_of_budget"].is_exact
     assert metrics["rediscovery"]["known_after"].value == 1
@@ -160,18 +159,18 @@ def test_times_are_in_one_file_only(evaluation, place):
 
 @pytest.mark.usefixtures("evaluation")
 def test_two_workers_give_the_same_bytes(request_, place):
-    evaluate(request_, place / "two", workers=2)
+    evaluate(**request_, out=place / "two", workers=2)
     assert content(place / "two") == content(place / "one")
 
 
 @pytest.mark.usefixtures("evaluation")
 def test_a_random_part_is_relaxed_by_seed(request_, place):
-    few = evaluate(replace(request_, relax=2, seed=3), place / "few")
+    few = evaluate(**request_ | {"relax": 2, "seed": 3}, out=place / "few")
     assert len(few.relaxations) == 2
     budget = few.judgement.metrics["discovery"]["msun_of_budget"]
     assert not budget.is_exact
     assert budget.eligible.counts == "6/8"
-    first = evaluate(replace(request_, relax=2, pick="first"), place / "first")
+    first = evaluate(**request_ | {"relax": 2, "pick": "first"}, out=place / "first")
     assert list(first.relaxations) == ["a", "b"]
     assert any("not random" in caveat for caveat in first.record["caveats"])
 
@@ -179,7 +178,7 @@ def test_a_random_part_is_relaxed_by_seed(request_, place):
 def test_resuming_a_finished_run_changes_nothing(evaluation, request_, place):
     before = content(place / "one")
     stamps = {p: p.stat().st_mtime_ns for p in (place / "one" / "relaxations").iterdir()}
-    again = evaluate(request_, place / "one", resume=True)
+    again = evaluate(**request_, out=place / "one", resume=True)
     assert content(place / "one") == before
     assert {p: p.stat().st_mtime_ns for p in (place / "one" / "relaxations").iterdir()} == stamps
     assert again.timings["per_cpu_hour"] == evaluation.timings["per_cpu_hour"]
@@ -189,11 +188,11 @@ def test_resuming_a_finished_run_changes_nothing(evaluation, request_, place):
 def test_a_folder_in_the_way_is_refused(request_, place):
     before = content(place / "one")
     with pytest.raises(InputError, match="already exists"):
-        evaluate(request_, place / "one")
+        evaluate(**request_, out=place / "one")
     with pytest.raises(InputError, match=r"request\.seed differ"):
-        evaluate(replace(request_, seed=5), place / "one", resume=True)
+        evaluate(**request_ | {"seed": 5}, out=place / "one", resume=True)
     with pytest.raises(InputError, match="nothing to resume"):
-        evaluate(request_, place / "nowhere", resume=True)
+        evaluate(**request_, out=place / "nowhere", resume=True)
     assert content(place / "one") == before
     assert not (place / "nowhere").exists()
 
@@ -236,16 +235,16 @@ def test_killed_while_relaxing_and_resumed(place, tmp_path):
 @pytest.mark.usefixtures("place")
 def test_system_is_the_union_or_the_run_folders_or_the_users(tmp_path):
     path = files(tmp_path / "mixed", {"a": CU3AU, "b": COPPER})
-    assert evaluate(EvaluationRequest(path=path), tmp_path / "1").record["system"] == "Cu-Au"
-    found = evaluate(EvaluationRequest(path=path, system="Cu"), tmp_path / "2")
+    assert evaluate(path, out=tmp_path / "1").record["system"] == "Cu-Au"
+    found = evaluate(path, system="Cu", out=tmp_path / "2")
     assert found.record["system"] == "Cu"
     assert [row.reason for row in found.judgement.rows] == ["outside the system Cu: Au has no reference", ""]
     run = tmp_path / "run"
     files(run / "structures", {"a": COPPER})
     (run / "run.json").write_text(json.dumps({"request": {"system": "Cu-Au"}}))
-    assert evaluate(EvaluationRequest(path=str(run)), tmp_path / "3").record["system"] == "Cu-Au"
+    assert evaluate(str(run), out=tmp_path / "3").record["system"] == "Cu-Au"
     (run / "run.json").write_text("[]")
-    assert evaluate(EvaluationRequest(path=str(run)), tmp_path / "4").record["system"] == "Cu"
+    assert evaluate(str(run), out=tmp_path / "4").record["system"] == "Cu"
 
 
 @pytest.mark.usefixtures("place")
@@ -253,12 +252,12 @@ def test_mixed_chemistries_are_judged_but_not_put_on_one_hull(tmp_path):
     many = {s: cubic(225, a, [s, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for s, a in zip("CV", (3.6, 4.1), strict=True)}
     many |= {"Mg": cubic(225, 4.2, ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "Cu": COPPER, "Au": GOLD}
     path = files(tmp_path / "many", many)
-    found = evaluate(EvaluationRequest(path=path), tmp_path / "out")
+    found = evaluate(path, out=tmp_path / "out")
     rows = {row.name: row for row in found.judgement.rows}
     assert rows["Mg"].novel is False
     assert rows["Cu"].novel is False
     with pytest.raises(InputError, match="too many for one hull"):
-        evaluate(EvaluationRequest(path=path, relax=1, calculator=EMT), tmp_path / "relaxed")
+        evaluate(path, relax=1, calculator=EMT, out=tmp_path / "relaxed")
     assert not (tmp_path / "relaxed").exists()
 
 
@@ -266,9 +265,9 @@ def test_mixed_chemistries_are_judged_but_not_put_on_one_hull(tmp_path):
 def test_an_element_without_a_reference_stops_at_once(tmp_path):
     path = files(tmp_path / "in", {"a": cubic(225, 5, ["Og", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]])})
     with pytest.raises(InputError, match="Og"):
-        evaluate(EvaluationRequest(path=path, relax=1, calculator=EMT), tmp_path / "out")
+        evaluate(path, relax=1, calculator=EMT, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    found = evaluate(EvaluationRequest(path=path, system="Og"), tmp_path / "out")
+    found = evaluate(path, system="Og", out=tmp_path / "out")
     assert "no known phase of Og" in found.judgement.metrics["as given"]["novel"].reason
 
 
@@ -288,7 +287,7 @@ def test_bad_crystals_each_have_their_reason(tmp_path):
     for name, value in {"nan": "nan", "flat": "0.0"}.items():
         (folder / f"{name}.cif").write_text(re.sub(r"(_cell_length_a +)\S+", rf"\g<1>{value}", whole))
     (folder / "cut.cif").write_text(whole[:200])
-    found = evaluate(EvaluationRequest(path=str(folder), relax=5, calculator=EMT), tmp_path / "out")
+    found = evaluate(str(folder), relax=5, calculator=EMT, out=tmp_path / "out")
     reasons = {row.name: row.reason for row in found.judgement.rows}
     expected = {
         "one": "",
@@ -310,32 +309,33 @@ def test_bad_crystals_each_have_their_reason(tmp_path):
 def test_nothing_that_can_be_read_stops_at_once(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(InputError, match="holds no structure file"):
-        evaluate(EvaluationRequest(path=str(tmp_path / "in")), tmp_path / "out")
+        evaluate(str(tmp_path / "in"), out=tmp_path / "out")
     for name in "ab":
         (tmp_path / "in" / f"{name}.cif").write_text("")
     with pytest.raises(InputError, match=r"a: it holds no crystal \(1 more could not be read either\)"):
-        evaluate(EvaluationRequest(path=str(tmp_path / "in")), tmp_path / "out")
+        evaluate(str(tmp_path / "in"), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_coverage_by_a_reference_folder(tmp_path, place):
     path = files(tmp_path / "in", {"a": CU3AU, "b": B2})
     known = str(place / "known")
-    found = evaluate(EvaluationRequest(path=path, reference=known, coverage=True), tmp_path / "out")
+    found = evaluate(path, reference=known, coverage=True, out=tmp_path / "out")
     cdvae = found.judgement.metrics["cdvae"]
     assert cdvae["cov_recall"].counts == "1/1"
     assert cdvae["cov_precision"].denominator == 2
     assert len(list((place / "cache" / "fingerprints").iterdir())) == 2, "two of the three crystals are the same"
-    without = evaluate(EvaluationRequest(path=path, reference=known), tmp_path / "without")
+    without = evaluate(path, reference=known, out=tmp_path / "without")
     assert isinstance(without.judgement.metrics["cdvae"]["cov_recall"], Absent)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [({"relax": -1}, "-1"), ({"pick": "best"}, "'best'"), ({"seed": -1}, "-1")]
+    ("change", "says"),
+    [({"relax": -1}, "-1"), ({"pick": "best"}, "'best'"), ({"seed": -1}, "-1"), ({"workers": 0}, "--workers 0")],
 )
 def test_bad_requests_are_refused(change, says):
     with pytest.raises(InputError, match=says):
-        EvaluationRequest(**({"path": "x"} | change))
+        evaluate(COPPER, **change)
 
 
 @pytest.mark.slow
@@ -343,8 +343,8 @@ def test_bad_requests_are_refused(change, says):
 def test_cifs_of_other_tools_are_judged(package, folder, tmp_path):
     # Minerals of the Crystallography Open Database, and molecular crystals and prototypes that PyXtal ships.
     source = Path(find_spec(package).submodule_search_locations[0]) / folder
-    evaluation = evaluate(EvaluationRequest(path=str(source)), tmp_path / "out")
+    evaluation = evaluate(str(source), out=tmp_path / "out")
     named = {re.split(r"#|\.(?:cif|vasp)", row.name)[0] for row in evaluation.judgement.rows}
     assert named == {file.stem for kind in ("*.cif", "*.vasp") for file in source.glob(kind)}
-    assert all(row.reason or row.valid_strict for row in evaluation.judgement.rows)
+    assert all(row.reason or row.strictly_valid for row in evaluation.judgement.rows)
     assert evaluation.record["counts"]["read"] > 0
