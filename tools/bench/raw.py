@@ -68,6 +68,8 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
     Raises:
         InputError: if it is not one.
     """
+    if not (folder / CANDIDATES).is_file():
+        raise InputError(f"{folder} holds no {CANDIDATES}; give a folder that cg-generate --raw left")
     n_samples = len(pd.read_csv(folder / CANDIDATES))
     read = load(folder / STRUCTURES_FOLDER)
     if not n_samples or len(read) != n_samples:

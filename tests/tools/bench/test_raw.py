@@ -57,7 +57,9 @@ def test_volumes_beside_known_ones(dealer):
     assert raw.volume_error([wurtzite], load(rutile)) == (None, 0)
 
 
-def test_what_is_no_raw_run_is_refused(run):
+def test_what_is_no_raw_run_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"no candidates\.csv"):
+        raw.measure(tmp_path)
     next((run / "structures").glob("*.cif")).unlink()
     with pytest.raises(InputError, match="not a raw run"):
         raw.measure(run)
