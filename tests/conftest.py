@@ -125,6 +125,15 @@ def toy_calculator(monkeypatch):
     return "toy_potential:make"
 
 
+@pytest.fixture(scope="session")
+def chgnet():
+    """CHGNet as the package uses it; skips where it is not installed."""
+    pytest.importorskip("chgnet")
+    from crystalgraph.relax.calculator import make_calculator
+
+    return make_calculator("chgnet")
+
+
 @pytest.fixture
 def flat_hull():
     """Makes the hull of a system that lies at zero everywhere, so that an energy is its distance to the hull."""

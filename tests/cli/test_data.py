@@ -184,7 +184,7 @@ def test_every_example_of_the_help_runs(cg_data, tmp_path):
     assert load_dataset(tmp_path / "mine").ids == ["0001_a", "0003_c", "0004_d"]
     assert load_dataset(tmp_path / "mp20").columns["formation_energy_per_atom"].tolist() == [0, -1, -2, -3]
     assert len(list((tmp_path / "poscars").glob("*.vasp"))) == 4
-    assert read_structures(tmp_path / "nbo.db").names == ["nbo#mp-2311", "nbo#mp-1470"]
+    assert read_structures(tmp_path / "nbo.db").ids == ["nbo#mp-2311", "nbo#mp-1470"]
     assert len(list((tmp_path / "vasp").glob("*/POTCAR.spec"))) == 4
 
 
@@ -243,8 +243,8 @@ def test_an_export_as_json(cg_data):
     assert code == 0
     assert json.loads(out) == {"out": "c.extxyz", "written": 1, "left_out": {}, "remarks": {}}
     found = read_structures("c.extxyz")
-    assert found.properties[0]["rank"] == 3
-    assert found.properties[0]["score"] == 0.75
+    assert found.columns["rank"].tolist() == [3]
+    assert found.columns["score"].tolist() == [0.75]
 
 
 def test_any_structures_can_be_converted(cg_data):

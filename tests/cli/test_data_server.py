@@ -55,8 +55,7 @@ def server(tmp_path_factory, corpus):
             attributes |= {"last_modified": "2026-01-01T00:00:00Z"}
             e_form = dataset.columns["formation_energy_per_atom"][row]
             attributes["e_form"] = None if np.isnan(e_form) else e_form
-            name = str(dataset.ids[row])
-            file.write(json.dumps({"type": "structures", "id": name, "attributes": attributes}) + "\n")
+            file.write(json.dumps({"type": "structures", "id": dataset.ids[row], "attributes": attributes}) + "\n")
     (folder / "config.json").write_text(
         json.dumps(
             {
@@ -148,11 +147,11 @@ def test_an_import_killed_half_way_and_resumed_is_the_same(server, corpus, tmp_p
 
     imported, (dataset, rows) = load_dataset(tmp_path / "killed" / "mine"), corpus
     assert len(imported) == N_ENTRIES
-    assert len(imported.duplicates) == 0
-    assert sorted(imported.ids) == sorted(dataset.ids[rows])
-    assert imported.card["import"]["n_entries"] == N_ENTRIES
-    assert imported.card["counts"]["size"]["all"] == N_ENTRIES
-    row_of = dict(zip(dataset.ids[rows], rows, strict=True))
+    assert imported.columns["duplicates"].tolist() == [[]] * N_ENTRIES
+    row_of = {dataset.ids[row]: row for row in rows}
+    assert sorted(imported.ids) == sorted(row_of)
+    assert imported.source.card["import"]["n_entries"] == N_ENTRIES
+    assert imported.source.card["counts"]["size"]["all"] == N_ENTRIES
     for position, name in enumerate(imported.ids):
         ours, theirs = imported.crystals[[position]], dataset.crystals[[int(row_of[name])]]
         np.testing.assert_allclose(ours.lattice, theirs.lattice, atol=1e-4)
@@ -174,12 +173,12 @@ def test_the_example_of_the_help_runs(server, corpus, tmp_path):
     assert done.returncode == 0, done.stderr
     out = tmp_path / words[words.index("--out") + 1]
     dataset, rows = corpus
-    expected = {str(dataset.ids[row]) for row in rows if {"Nb", "O"} <= {*dataset.columns["chemsys"][row].split("-")}}
+    expected = {dataset.ids[row] for row in rows if {"Nb", "O"} <= {*dataset.columns["chemsys"][row].split("-")}}
     assert len(expected) >= 20
     found = load_dataset(out)
-    assert {*found.ids, *found.duplicates} == expected
-    assert found.card["sources"][0]["name"] == "Example provider"
-    assert len(found.card["import"]["optimade"]["retrieved"]) == len("2026-01-31")
+    assert {*found.ids, *(merged for names in found.columns["duplicates"] for merged in names)} == expected
+    assert found.source.card["sources"][0]["name"] == "Example provider"
+    assert len(found.source.card["import"]["optimade"]["retrieved"]) == len("2026-01-31")
     assert call("info", out, cwd=tmp_path).returncode == 0
 
 

@@ -52,7 +52,7 @@ def test_a_folder_is_judged_with_a_table_and_files(cg_evaluate, tmp_path):
     assert "what the generator learned from is not known; name it with --training" in out
     assert "1 × it holds no crystal" in out
     assert "written to judged" in out
-    assert "3/3" in err
+    assert "known phases 3 of 3" in err
     assert "\x1b" not in out + err
 
 

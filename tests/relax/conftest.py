@@ -4,8 +4,6 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from threadpoolctl import threadpool_limits
 
-from crystalgraph.relax.calculator import make_calculator
-
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
@@ -18,12 +16,6 @@ def _one_thread():
 def _stand_ins(monkeypatch):
     """The calculators of the tests can be imported, here and in the workers."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
-
-
-@pytest.fixture(scope="session")
-def chgnet():
-    pytest.importorskip("chgnet")
-    return make_calculator("chgnet")
 
 
 @pytest.fixture

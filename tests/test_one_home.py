@@ -1,0 +1,89 @@
+"""One concept, one home: what has been unified stays so, counted in the syntax of the package."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import crystalgraph
+from crystalgraph.evaluation.rows import COLUMNS as EVALUATED
+from crystalgraph.io.columns import COLUMNS, FORMER_NAMES
+from crystalgraph.screening.outcome import Outcome
+from crystalgraph.screening.screen import Sample
+
+PACKAGE = Path(crystalgraph.__file__).parent
+MODULES = {
+    file.relative_to(PACKAGE).with_suffix("").as_posix(): ast.parse(file.read_text(encoding="utf-8"))
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of some kinds, with the name of its module."""
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, kinds):
+                yield module, node
+
+
+def fields_of(node: ast.ClassDef) -> set[str]:
+    """Names of the fields of a dataclass."""
+    targets = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def called(tree: ast.AST) -> set[str]:
+    """Names of all functions that are called."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {call.id if isinstance(call, ast.Name) else getattr(call, "attr", "") for call in calls}
+
+
+@pytest.mark.parametrize("also", ["failures", "crystals"])
+def test_one_collection_of_crystals_with_ids(also: str) -> None:
+    homes = [(module, n.name) for module, n in nodes(ast.ClassDef) if {"ids", also} <= fields_of(n)]
+    assert homes == [("crystals/table", "CrystalTable")]
+
+
+def test_one_door_opens_datasets_and_files() -> None:
+    both = {"load_dataset", "read_structures"}
+    assert [module for module, tree in MODULES.items() if both <= called(tree)] == ["io/load"]
+    assert [(module, n.name) for module, n in nodes(ast.FunctionDef) if n.name == "load"] == [("io/load", "load")]
+    readers = [module for module, tree in MODULES.items() if "read_structures" in called(tree)]
+    assert readers == ["io/entries", "io/load"], "beside the door only an import, which takes files alone"
+
+
+def test_one_kind_of_progress() -> None:
+    """Neither a second protocol nor an alias, and what is called progress is one."""
+    classes = [(module, n.name) for module, n in nodes(ast.ClassDef) if n.name.endswith(("Progress", "Watch"))]
+    assert classes == [("progress", "Progress")]
+    assigned = [
+        (module, target.id)
+        for module, node in nodes(ast.Assign, ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id.endswith(("Progress", "Watch"))
+    ]
+    assert assigned == []
+    arguments = [
+        (module, ast.unparse(argument.annotation))
+        for module, node in nodes(ast.arguments)
+        for argument in (*node.args, *node.kwonlyargs)
+        if argument.arg == "progress" and argument.annotation is not None
+    ]
+    assert len(arguments) > 20
+    assert [argument for argument in arguments if argument[1] not in ("Progress", "Progress | None")] == []
+
+
+def test_one_dialect_of_columns() -> None:
+    generated = [field.name for kind in (Sample, Outcome) for field in fields(kind)]
+    assert set(generated) | set(EVALUATED) == set(COLUMNS)
+    assert set(FORMER_NAMES.values()) <= set(COLUMNS)
+    assert not set(FORMER_NAMES) & set(COLUMNS)
+    assert all(column.meaning and "\n" not in column.meaning for column in COLUMNS.values())
+
+
+def test_one_writer_of_csv() -> None:
+    assert [module for module, tree in MODULES.items() if "writer" in called(tree)] == ["io/csv_table"]
+    others = [module for module, tree in MODULES.items() if {"DictWriter", "to_csv"} & called(tree)]
+    assert others == ["training/phases"], "the log of a training, which grows line by line"
