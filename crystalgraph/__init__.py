@@ -74,7 +74,7 @@ _HOMES = {
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*__all__, "__version__", "__doc__", "__name__", "__file__", "__path__"])
 
 
 if not TYPE_CHECKING:  # a type checker reads the imports above; this would make every other name right, too

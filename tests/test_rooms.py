@@ -22,7 +22,7 @@ ARROWS = {
     "relax": {"errors", "progress", "geometry", "chemistry", "crystals", "io"},
     "known": {"errors", "progress", "chemistry", "crystals", "symmetry", "io", "relax"},
     "models": {"errors", "geometry", "chemistry", "crystals", "symmetry", "io"},
-    "sampling": {"errors", "geometry", "crystals", "symmetry", "models"},
+    "sampling": {"errors", "geometry", "chemistry", "crystals", "symmetry", "models"},
     "screening": {"errors", "progress", "chemistry", "crystals", "io", "relax", "known"},
     "evaluation": {"progress", "chemistry", "crystals", "io", "relax", "known"},
     "training": {
@@ -39,7 +39,7 @@ ARROWS = {
         "sampling",
         "evaluation",
     },
-    "report": {"crystals", "io", "relax", "screening", "evaluation"},
+    "report": {"chemistry", "crystals", "io", "relax", "screening", "evaluation"},
     "runs": {
         "errors",
         "progress",

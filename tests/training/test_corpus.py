@@ -8,7 +8,8 @@ from pymatgen.core import Composition
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import to_structures
-from crystalgraph.io.datasets import Dataset, load_dataset
+from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.io.datasets import load_dataset
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
@@ -20,7 +21,7 @@ def formulas(data: ParametrisedTemplates) -> list[Composition]:
     return [structure.composition for structure in to_structures(data.crystals())]
 
 
-def test_no_crystal_of_the_asked_system_is_learned_from(small_dataset: Dataset, small_corpus: Corpus) -> None:
+def test_no_crystal_of_the_asked_system_is_learned_from(small_dataset: CrystalTable, small_corpus: Corpus) -> None:
     asked = {"Nb", "O"}
     assert any({e.symbol for e in s.composition} == asked for s in to_structures(small_dataset.crystals))
     for part in (small_corpus.training, small_corpus.heldout):
@@ -38,7 +39,7 @@ def test_planted_known_phase_is_refused(small_corpus: Corpus) -> None:
 
 
 @pytest.mark.slow
-def test_held_out_systems_are_never_learned_from_either(small_dataset: Dataset) -> None:
+def test_held_out_systems_are_never_learned_from_either(small_dataset: CrystalTable) -> None:
     present = [{e.symbol for e in s.composition} for s in to_structures(small_dataset.crystals)]
     common = Counter("-".join(sorted(elements)) for elements in present if 2 <= len(elements) <= 3)
     held_out = tuple(system for system, _ in common.most_common(4) if system != "Nb-O")
@@ -63,7 +64,7 @@ def test_held_out_prototypes_are_never_trained_on(small_corpus: Corpus) -> None:
 
 
 @pytest.mark.slow
-def test_polymorphs_are_held_out_together(small_dataset: Dataset) -> None:
+def test_polymorphs_are_held_out_together(small_dataset: CrystalTable) -> None:
     config = DataConfig(system="Nb-O", max_atoms=20, max_sites=8, holdout=0.3, holdout_by="formula")
     corpus = prepare(small_dataset, config)
     structures = dict(zip(small_dataset.ids, to_structures(small_dataset.crystals), strict=True))
@@ -85,13 +86,13 @@ def test_the_split_depends_on_name_and_seed_alone() -> None:
     assert 0.08 < sum(first) / len(names) < 0.12
 
 
-def test_every_crystal_is_accounted_for(small_dataset: Dataset, small_corpus: Corpus) -> None:
+def test_every_crystal_is_accounted_for(small_dataset: CrystalTable, small_corpus: Corpus) -> None:
     counted = len(small_corpus.training) + len(small_corpus.heldout) + sum(small_corpus.left_out.values())
     assert counted == len(small_dataset)
     assert all(count >= 0 for count in small_corpus.left_out.values())
 
 
-def test_crystals_come_back_from_their_codes(small_dataset: Dataset, small_corpus: Corpus) -> None:
+def test_crystals_come_back_from_their_codes(small_dataset: CrystalTable, small_corpus: Corpus) -> None:
     place = {name: row for row, name in enumerate(small_dataset.ids)}
     training = small_corpus.training
     rows = torch.tensor([place[name] for name in small_corpus.training_ids])
@@ -110,7 +111,7 @@ def test_without_symmetry_nothing_but_the_description_changes(small_corpus: Corp
     torch.testing.assert_close(flat.crystals().volume, training.crystals().volume)
 
 
-def test_larger_cells_are_left_out_by_the_config(small_dataset: Dataset) -> None:
+def test_larger_cells_are_left_out_by_the_config(small_dataset: CrystalTable) -> None:
     corpus = prepare(small_dataset, DataConfig(system="Nb-O", max_atoms=4))
     assert corpus.training.templates.num_atoms.max() <= 4
     assert corpus.left_out["more than 4 atoms"] > 100
