@@ -10,6 +10,7 @@ import pytest
 import crystalgraph
 from crystalgraph.evaluation.rows import COLUMNS as EVALUATED
 from crystalgraph.io.columns import COLUMNS, FORMER_NAMES
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.screening.outcome import Outcome
 from crystalgraph.screening.screen import Sample
 
@@ -87,3 +88,51 @@ def test_one_writer_of_csv() -> None:
     assert [module for module, tree in MODULES.items() if "writer" in called(tree)] == ["io/csv_table"]
     others = [module for module, tree in MODULES.items() if {"DictWriter", "to_csv"} & called(tree)]
     assert others == ["training/phases"], "the log of a training, which grows line by line"
+
+
+def test_one_reduced_formula() -> None:
+    """Of one crystal and of many; pymatgen's notation stays in the column of a dataset that says it."""
+    assert [module for module, tree in MODULES.items() if "gcd" in ast.dump(tree)] == [
+        "chemistry/composition",
+        "chemistry/system",
+    ]
+    others = [module for module, node in nodes(ast.Attribute) if node.attr.startswith("reduced_form")]
+    assert others == ["io/importing"]
+
+
+def test_one_threshold_of_metastability() -> None:
+    assigned = [
+        module for module, node in nodes(ast.Assign) if any(ast.unparse(name) == "METASTABLE" for name in node.targets)
+    ]
+    assert assigned == ["relax/hull"]
+    compared = [
+        (module, ast.unparse(node))
+        for module, node in nodes(ast.Compare)
+        for side in (node.left, *node.comparators)
+        if isinstance(side, ast.Constant) and side.value == METASTABLE
+    ]
+    assert compared == []
+
+
+def test_everything_is_imported_from_its_home() -> None:
+    """Not from a module that only imported it itself."""
+    defined = {
+        (module, name) for module, tree in MODULES.items() for line in tree.body for name in names_bound_by(line)
+    }
+    astray = [
+        (module, f"{node.module}.{alias.name}")
+        for module, node in nodes(ast.ImportFrom)
+        if node.module and node.module.startswith("crystalgraph.")
+        for alias in node.names
+        if (home := node.module.removeprefix("crystalgraph.").replace(".", "/")) in MODULES
+        and (home, alias.name) not in defined
+    ]
+    assert astray == []
+
+
+def names_bound_by(line: ast.stmt) -> set[str]:
+    """What a line of a module defines; imports define nothing."""
+    if isinstance(line, ast.ClassDef | ast.FunctionDef):
+        return {line.name}
+    targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}

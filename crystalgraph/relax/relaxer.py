@@ -2,8 +2,8 @@
 
 On the atoms and the logarithm of the cell's deformation (ASE's ``FrechetCellFilter``): FIRE while any force is large,
 then L-BFGS, which needs fewer steps near a minimum and does not stop as easily on a symmetric saddle, but climbs and
-oscillates where the energy is not yet bowl-shaped; should it climb, FIRE to the end (``python -m tools.bench relaxer``).
-Nothing that can happen to one crystal raises: every end has a status and a reason.
+oscillates where the energy is not yet bowl-shaped; should it climb, FIRE to the end. ``python -m tools.bench relaxer``
+compares them. Nothing that can happen to one crystal raises: every end has a status and a reason.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from crystalgraph.relax.relaxer import METASTABLE
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.page import FunnelLine
 from crystalgraph.report.words import FILTER_MEANING, STAGE_MEANING
 from crystalgraph.screening.candidates import Candidates

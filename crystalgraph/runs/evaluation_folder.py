@@ -28,7 +28,7 @@ from crystalgraph.io.writing import write_structures
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
     from crystalgraph.runs.evaluate import Evaluation
 
 

@@ -14,7 +14,7 @@ from crystalgraph.relax.calculator import CHGNET, calculator_identity
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.relaxer import Relaxation
+    from crystalgraph.relax.relaxation import Relaxation
     from crystalgraph.runs.evaluate import EvaluationRequest
 
 LIBRARIES = ("scipy", "matminer", "smact")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crystalgraph.relax.calculator import CHGNET
-from crystalgraph.relax.relaxer import RelaxSettings
+from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.screening.choice import BEST_SHARE, RANDOM_SHARE
 
 ABORT = ((10, 0.5), (20, 0.25), (50, 0.15))

@@ -7,6 +7,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models import prior as module
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.symmetry.extract import extract
+from crystalgraph.symmetry.substitute import substitute
 from crystalgraph.symmetry.template import Templates
 
 
@@ -30,7 +31,7 @@ def test_order_of_sites_and_company_do_not_matter(prior: TemplatePrior, template
     backwards = torch.arange(len(templates) - 1, -1, -1)
     assert torch.allclose(prior.log_weights(templates[backwards]), weights.flip(0), atol=1e-5)
     last = templates[len(templates) - 1]
-    turned = last.replace_species(last.atomic_numbers)
+    turned = substitute(last, last.atomic_numbers)
     turned = Templates(
         space_group_number=last.space_group_number,
         num_sites=last.num_sites,
@@ -49,7 +50,7 @@ def test_chunks_change_nothing(prior: TemplatePrior, templates: Templates, monke
 
 def test_elements_and_operators_matter(prior: TemplatePrior, templates: Templates) -> None:
     chosen = templates[templates.num_sites > 1]
-    other_element = chosen.replace_species(torch.where(chosen.atomic_numbers == 8, 16, 8))
+    other_element = substitute(chosen, torch.where(chosen.atomic_numbers == 8, 16, 8))
     assert not torch.allclose(prior.log_weights(chosen), prior.log_weights(other_element), atol=1e-3)
 
 

@@ -23,7 +23,8 @@ import torch
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import InputError
-from crystalgraph.evaluation.judge import KnownPhaseFound, judge
+from crystalgraph.evaluation.judge import judge
+from crystalgraph.evaluation.metrics import KnownPhaseFound
 from crystalgraph.evaluation.rows import first_verdicts
 from crystalgraph.io.columns import FORMER_NAMES
 from crystalgraph.io.datasets import load_dataset

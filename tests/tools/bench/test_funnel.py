@@ -57,7 +57,8 @@ def test_nothing_metastable_is_no_division_by_zero():
 
 def test_every_step_of_a_real_relaxation_is_seen_once(toy_calculator, flat_hull, dealer, tmp_path):
     from crystalgraph.crystals.conversion import to_structures
-    from crystalgraph.relax.relaxer import RelaxSettings, relax
+    from crystalgraph.relax.relaxation import RelaxSettings
+    from crystalgraph.relax.relaxer import relax
 
     (structure,) = to_structures(dealer("rutile").draw(1).crystals)
     settings = RelaxSettings(calculator=toy_calculator, fmax=0.005)
