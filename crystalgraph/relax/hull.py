@@ -185,7 +185,7 @@ class Hull:
 
         inside = Composition(composition).element_composition
         if not inside or not {element.symbol for element in inside.elements} <= set(self.system.elements):
-            raise InputError(f"{inside.formula or 'nothing'} is outside the chemical system {self.system}")
+            raise InputError(f"{composition or 'nothing'} is outside the chemical system {self.system}")
         return inside
 
 

@@ -49,9 +49,9 @@ def test_run_folder_tells_the_whole_story(cg_generate, tmp_path):
     selected = sorted((row for row in table if row["rank"]), key=lambda row: int(row["rank"]))
     cifs = read_structures(folder / "structures")
     assert not cifs.failures
-    assert cifs.names == [row["file"] for row in selected]
-    frames = read_structures(folder / "candidates.extxyz").names
-    assert [name.split("#")[1] for name in frames] == cifs.names
+    assert cifs.ids == [row["file"] for row in selected]
+    frames = read_structures(folder / "candidates.extxyz").ids
+    assert [name.split("#")[1] for name in frames] == cifs.ids
     assert record["request"]["num"] == 4
     assert record["model"]["sha256"] == "0" * 64
     assert set(record["versions"]) >= {"crystalgraph", "python", "torch", "pymatgen"}
@@ -61,7 +61,7 @@ def test_run_folder_tells_the_whole_story(cg_generate, tmp_path):
     assert "lost: strict" in out
     assert str(statuses["strict"]) in out
     assert "written to run" in out
-    assert "4/4" in err
+    assert "selected 4 of 4" in err
     assert "\x1b" not in out + err
 
 
@@ -80,7 +80,7 @@ def test_raw_selects_every_sample_in_draw_order(cg_generate, tmp_path):
     assert cg_generate("--raw", 10, "--out", "run", names=("rock salt", "crushed"))[0] == 0
     table = rows(tmp_path / "run")
     assert [row["strictly_valid"] for row in table] == ["yes", "no"] * 5
-    assert [row["file"] for row in table] == read_structures(tmp_path / "run" / "structures").names
+    assert [row["file"] for row in table] == read_structures(tmp_path / "run" / "structures").ids
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     relaxed_files = sorted(path.stem for path in (folder / "relaxed").glob("*.cif"))
     assert relaxed_files == names
     assert len(list((folder / "relaxed").glob("*.vasp"))) == len(names)
-    frames = read_structures(folder / "relaxed.extxyz").names
+    frames = read_structures(folder / "relaxed.extxyz").ids
     assert [name.split("#")[1] for name in frames] == names
     assert sorted(path.stem for path in (folder / "structures").glob("*.cif")) == [row["file"] for row in selected]
     assert record["relaxation"]["calculator"]["name"] == "toy_potential:make"

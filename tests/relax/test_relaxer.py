@@ -185,7 +185,7 @@ def test_no_crystal_of_whole_atoms():
 
 def test_outside_the_system_of_the_hull(fcc):
     found = relax(fcc("Au"), SETTINGS, hull=copper_hull(0.0))
-    assert (found.status, found.reason) == ("failed", "Au is outside the chemical system Cu")
+    assert (found.status, found.reason) == ("failed", "Au1 is outside the chemical system Cu")
 
 
 def test_a_bug_is_not_hidden(fcc):

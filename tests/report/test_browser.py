@@ -179,7 +179,7 @@ def test_a_click_in_the_hull_selects_the_structure(browser, finished_run, size):
         said = browser.run("return document.querySelector('#hull-plot .hovertext').textContent").replace("\u200b", "")
         outcome = finished_run.result.outcomes[row]
         assert finished_run.result.samples[row].formula in said
-        assert f"({outcome.space_group_relaxed})" in said
+        assert f"({outcome.relaxed_space_group})" in said
         assert f"+{outcome.e_above_hull:.3f} eV/atom above the hull" in said
         browser.mouse("click")
         browser.wait(f"return document.querySelector('tr[aria-selected=true]').dataset.row === '{row}'")
