@@ -43,6 +43,8 @@ class StoichiometricRange:
         ChemicalSystem(tuple(filter(None, (self.element, self.per))))  # refuses unknown elements
         if not 0 <= self.low <= self.high < np.inf:
             raise InputError(f"range {self.low}:{self.high} of {self.name} is empty or negative; give low:high")
+        if self.per is None and self.high > 1:
+            raise InputError(f"range {self.low}:{self.high} of {self.name}: a fraction is at most 1; give low:high")
 
     @classmethod
     def parse(cls, text: str) -> StoichiometricRange:

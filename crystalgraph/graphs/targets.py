@@ -45,8 +45,13 @@ def with_targets(source: CrystalSource, *, cutoff: float, targets: Targets = ())
             only, since some may fail). A crystal without a finite value is left out.
 
     Raises:
-        InputError: if the source or a column does not exist, lengths differ, or no crystal is left.
+        InputError: if the cutoff is no length, the source or a column does not exist, lengths differ, or no crystal is
+            left.
     """
+    if not 0 < cutoff < np.inf:
+        raise InputError(f"cutoff {cutoff} is no length; give the longest edge in Å, such as 5.0")
+    if isinstance(targets, str):
+        raise InputError(f"targets is the text {targets!r}; give a list of columns, such as [{targets!r}]")
     table = load(source)
     columns = _target_values(targets, table)
     values = np.stack(list(columns.values()), 1) if columns else np.zeros((len(table), 0))

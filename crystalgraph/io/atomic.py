@@ -88,8 +88,12 @@ def check_free(out: Path) -> None:
     if out.exists() or out.is_symlink():
         raise InputError(f"output {out} already exists; name another folder with --out, or remove it")
     parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"cannot make {out}: {parent} is not a folder one can write to; name another with --out")
+    try:  # permissions do not tell everything
+        Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}.")).rmdir()
+    except OSError:
+        raise InputError(
+            f"cannot make {out}: {parent} is not a folder one can write to; name another with --out"
+        ) from None
 
 
 def free_name(out: Path) -> Path:

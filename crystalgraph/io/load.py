@@ -60,10 +60,12 @@ def load(source: CrystalSource, *, progress: Progress | None = None) -> CrystalT
             f"{source!r} holds no crystals; give the name of a dataset, a path, pymatgen structures or ASE atoms, "
             "Crystals, or a CrystalTable"
         )
-    return _from_objects({str(k): item for k, item in enumerate(source)})
+    return _from_objects({str(k): _not_a_reason(item) for k, item in enumerate(source)})
 
 
 def _from_path(source: str | os.PathLike[str], progress: Progress | None) -> CrystalTable:
+    if not os.fspath(source):
+        raise InputError("an empty text names no crystals; give a dataset, a file or a folder")
     if is_dataset(source):
         return load_dataset(source)
     if not Path(source).exists():
@@ -85,6 +87,11 @@ def _from_objects(items: Mapping[str, Any]) -> CrystalTable:
         return CrystalTable(crystals=crystals, ids=list(sound), failures=failures, order=order, source=source)
     structures = {name: _as_structure(item) for name, item in sound.items()}
     return CrystalTable.of_structures(structures, failures=failures, order=order, source=source)
+
+
+def _not_a_reason(item: Any) -> Any:
+    """The item; of a text, which is a reason where it has a name, what is wrong with it."""
+    return f"it is the text {item!r}, neither a pymatgen Structure nor ASE Atoms" if isinstance(item, str) else item
 
 
 def _as_structure(item: Any) -> Structure:

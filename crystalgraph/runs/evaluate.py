@@ -152,7 +152,7 @@ def evaluate(
     coverage: bool = False,
     calculator: str = CHGNET,
     workers: int = 1,
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -195,6 +195,7 @@ def evaluate(
     )
     if workers < 1:
         raise InputError(f"--workers {workers} is too few; give at least 1")
+    out = None if out is None else Path(out)
     if out is not None:
         check_folder(out, resume=resume)
     clock = _Clock()

@@ -6,7 +6,7 @@ identical commands leave identical bytes; whatever differs between runs (times, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def write_run(
     record: Mapping[str, Any],
     formats: Sequence[str] = ("cif",),
     relaxed: Sequence[Structure] | None = None,
+    page: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a run folder.
 
@@ -63,6 +64,7 @@ def write_run(
         formats: any of `crystalgraph.io.writing.FORMATS`: a CIF or a POSCAR each, or one extxyz with all.
         relaxed: the first of ``structures`` after relaxation. They get a folder ``relaxed`` and a file
             ``relaxed.extxyz``, in the same order and under the same names; None where nothing was to be relaxed.
+        page: writes the report into the folder, which is whole but for that and has not got its name yet.
 
     Raises:
         InputError: if ``out`` exists, also when it came to exist during the writing.
@@ -83,3 +85,5 @@ def write_run(
             write_structures(structures, names, folder if fmt == "extxyz" else folder / STRUCTURES_FOLDER, fmt)
         write_text(folder / CANDIDATES, csv_text(rows, columns))
         write_json(folder / RUN_RECORD, record)
+        if page is not None:
+            page(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -194,19 +194,21 @@ def _request(request: GenerationRequest | str | None, relax: int | None, options
                 f"a GenerationRequest was given, and beside it {', '.join(options)}; put all into the request"
             )
         return request
+    allowed = {field.name for field in fields(GenerationRequest) if field.name != "system"}
+    if unknown := sorted(set(options) - allowed):
+        raise TypeError(f"generate() has no argument {unknown[0]!r}; a request has {', '.join(sorted(allowed))}")
     if options.get("num") is None:
         options = options | {"num": usual_num(relax)}
     return GenerationRequest.parse(system=request, **options)
 
 
 def _check(request: GenerationRequest, relax: int | None, workers: int) -> None:
-    if relax is None:
-        return
-    if request.raw:
-        raise InputError("a raw run is not relaxed; relax its folder with cg-evaluate RUN --relax K")
-    check_relax(relax)
     if workers < 1:
         raise InputError(f"workers {workers} is not a number of processes; give 1 or more")
+    if relax is not None and request.raw:
+        raise InputError("a raw run is not relaxed; relax its folder with cg-evaluate RUN --relax K")
+    if relax is not None:
+        check_relax(relax)
 
 
 def _sampler(model: Model, request: GenerationRequest, settings: SamplingSettings) -> Sampler:
@@ -251,8 +253,8 @@ def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> No
         record=result.record,
         formats=formats,
         relaxed=None if result.outcomes is None else result.relaxed,
+        page=lambda unfinished: write_generation_report(unfinished, result.record, result, result.hull),
     )
-    write_generation_report(folder, result.record, result, result.hull)
 
 
 def _group(row: dict[str, Any]) -> int | None:

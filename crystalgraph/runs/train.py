@@ -89,7 +89,7 @@ class TrainingRun:
 
 def train(
     config: str | Path,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     resume: bool = False,
     device: str = "cpu",
@@ -117,6 +117,7 @@ def train(
     if out is None:
         with TemporaryDirectory(prefix="crystalgraph-") as folder:
             return replace(_run(parsed, text, Path(folder) / "run", device, progress), folder=None)
+    out = Path(out)
     if resume and not (out / CONFIG_FILE).is_file():
         raise InputError(f"nothing to resume in {out}: it holds no {CONFIG_FILE}; leave --resume out to start there")
     if resume and (out / CONFIG_FILE).read_text() != text:

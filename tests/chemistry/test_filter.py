@@ -62,6 +62,8 @@ def test_a_bad_range_is_refused(text):
 def test_impossible_rules_are_refused_at_once():
     with pytest.raises(InputError, match="empty or negative"):
         StoichiometricRange.parse("O/Nb=3:2")
+    with pytest.raises(InputError, match="a fraction is at most 1"):
+        StoichiometricRange.parse("O=2:3")
     with pytest.raises(InputError, match="unknown element 'Xx'"):
         StoichiometricRange.parse("O/Xx=1:2")
     with pytest.raises(InputError, match="outside Nb-O"):

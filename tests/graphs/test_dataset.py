@@ -229,6 +229,7 @@ def test_items_of_a_disk_dataset_can_be_edited(tmp_path):
         ("no-such-set", (), r"neither a dataset \(corpus, nbo\) nor a file or folder"),
         ("nbo", ["no_such"], "no numeric column 'no_such'; allowed are"),
         ("nbo", ["formula"], "no numeric column 'formula'; allowed are"),
+        ("nbo", "dft_formation_energy", r"give a list of columns, such as \['dft_formation_energy'\]"),
         ([CSCL], ["energy"], "the source has no columns of numbers"),
         ([CSCL], {"energy": [1, 2]}, "has 2 values for 1 crystals"),
     ],
@@ -236,6 +237,12 @@ def test_items_of_a_disk_dataset_can_be_edited(tmp_path):
 def test_bad_input_is_named(source, targets, message):
     with pytest.raises(InputError, match=message):
         CrystalGraphDataset(source, targets=targets)
+
+
+@pytest.mark.parametrize("cutoff", [0, -1, float("nan"), float("inf")])
+def test_a_cutoff_is_a_length(cutoff):
+    with pytest.raises(InputError, match="is no length"):
+        CrystalGraphDataset([CSCL], cutoff=cutoff)
 
 
 def test_a_list_of_targets_does_not_fit_files(tmp_path):

@@ -182,6 +182,9 @@ def test_what_gives_no_crystal_keeps_its_reason_and_its_place(tmp_path):
         "odd": "it is of type int, neither a pymatgen Structure nor ASE Atoms",
     }
     assert load([DISORDERED, ROCK_SALT]).order == ["0", "1"]
+    assert load([ROCK_SALT, "a.cif"]).failures == {
+        "1": "it is the text 'a.cif', neither a pymatgen Structure nor ASE Atoms"
+    }
     cifs = as_cifs(tmp_path)
     (cifs / "aa.cif").write_text("")
     read = load(cifs)
@@ -205,6 +208,8 @@ def test_what_holds_no_crystals_is_refused(nothing):
 def test_paths_that_lead_nowhere_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"'mp-2025' is neither a dataset \(corpus, nbo\) nor a file or folder"):
         load("mp-2025")
+    with pytest.raises(InputError, match="an empty text names no crystals"):
+        load("")
     with pytest.raises(InputError, match="holds no structure file"):
         load(tmp_path)
     (tmp_path / "a.txt").write_text("")

@@ -62,7 +62,7 @@ def test_each_input_is_questioned_converted_and_validated_once(cifs, count, out)
     to_tensors = count(conversion, "_crystals")
     back = count(conversion, "to_structures")
     validated = count(validity, "strict_validity")
-    evaluation = evaluate(cifs, reference=known, out=None if out is None else cifs.parent / out)
+    evaluation = evaluate(cifs, reference=known, out=None if out is None else str(cifs.parent / out))
     assert evaluation.record["counts"]["compared"] == 3
     assert sum(questions) == 3
     assert to_tensors == [3]

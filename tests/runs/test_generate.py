@@ -124,12 +124,13 @@ def test_a_notebook_shows_the_first_candidates(deal):
         (("Nb-Qq",), {}, "Qq"),
         (("Nb-O",), {"relax": 0}, "relax 0"),
         (("Nb-O",), {"relax": 3, "raw": True, "num": 5}, "cg-evaluate"),
-        (("Nb-O",), {"relax": 3, "workers": 0}, "workers 0"),
+        (("Nb-O",), {"workers": 0}, "workers 0"),
         (("Nb-O",), {"relax": 3, "calculator": "abacus"}, "abacus"),
         (("Nb-O",), {"formats": ["xsf"]}, "xsf"),
         (("Nb-O",), {"device": "abacus"}, "abacus"),
         (("Nb-O",), {"refine": 5}, "learned no energies"),
         (("Nb-O",), {"out": "/dev/null"}, "/dev/null"),
+        (("Nb-O",), {"out": "/proc/run"}, "not a folder one can write to"),
         ((GenerationRequest.parse(),), {"num": 5}, "put all into the request"),
     ],
     ids=str,
@@ -138,3 +139,19 @@ def test_what_cannot_be_is_refused_before_anything_is_drawn(deal, arguments, opt
     monkeypatch.setattr("crystalgraph.runs.generate.run", None)
     with pytest.raises(InputError, match=says):
         deal(*arguments, **options)
+
+
+def test_an_unknown_argument_is_named_with_those_that_are_known(deal):
+    with pytest.raises(TypeError, match=r"generate\(\) has no argument 'nope'; a request has .*space_group_number"):
+        deal("Nb-O", nope=1)
+
+
+def test_a_folder_without_its_page_never_appears(deal, tmp_path, monkeypatch):
+    def broken(folder, *_):
+        assert (folder / "run.json").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crystalgraph.runs.generate.write_generation_report", broken)
+    with pytest.raises(KeyboardInterrupt):
+        deal("Nb-O", num=2, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
