@@ -103,7 +103,7 @@ def row(name, *, strict=True, relaxed=True, msun=False, new=True, rmsd=None, ene
     return Row(
         name=name,
         strictly_valid=strict,
-        relaxation="converged" if relaxed else "",
+        relax_status="converged" if relaxed else "",
         msun=msun if relaxed else None,
         sun=False if relaxed else None,
         relaxed_new=new if relaxed else None,
@@ -115,10 +115,10 @@ def row(name, *, strict=True, relaxed=True, msun=False, new=True, rmsd=None, ene
 @pytest.fixture
 def sample_run():
     def made(rows):
-        relaxed = {r.name: Relaxation(status="converged", seconds=2.0, n_steps=10) for r in rows if r.relaxation}
+        relaxed = {r.name: Relaxation(status="converged", seconds=2.0, n_steps=10) for r in rows if r.relax_status}
         judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
         drawn = equal_samples.Drawn(structures=[], setup_seconds=1.0, seconds=0.5, remarks={})
-        orders = {"guess": [-r.e_above_hull for r in rows if r.relaxation]}
+        orders = {"guess": [-r.e_above_hull for r in rows if r.relax_status]}
         return equal_samples.SampleRun(rows=rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
 
     return made
