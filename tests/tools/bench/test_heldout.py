@@ -1,4 +1,4 @@
-"""No training crystal is recalled, the gap is that of the lowest valid draw, and rates are of their groups."""
+"""No training crystal is put in, the gap is that of the lowest valid draw, and rates are of their groups."""
 
 import pytest
 import torch
@@ -7,22 +7,23 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.evaluation.heldout import HeldoutResult
 from crystalgraph.relax.pool import Workers
+from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.training.config import DataConfig
 from tools.bench import heldout, tables
 from tools.bench.templates import of_held_out_systems
 
 
 @pytest.mark.usefixtures("quick_draws")
-def test_shipped_arms_recall_no_training_crystal(monkeypatch) -> None:
+def test_shipped_arms_put_in_no_training_crystal(monkeypatch) -> None:
     cases = of_held_out_systems(DataConfig(system="Nb-O"))
     templates = cases.templates[torch.arange(6)]
     model = heldout.load_model("nbo")
     monkeypatch.setattr(heldout, "N_DRAWS", 2)
     monkeypatch.setattr(heldout, "load_model", lambda _: model)
     asked: list[int] = []
-    recall = model.memory.recall
-    monkeypatch.setattr(model.memory, "recall", lambda *given: asked.append(1) or recall(*given))
-    assert recall(templates, model.generator.element_volume.cpu(), torch.Generator()).known.any()
+    draw = model.library.draw
+    monkeypatch.setattr(model.library, "draw", lambda *given: asked.append(1) or draw(*given))
+    assert draw(templates, element_volume_rule(model.generator.element_volume.cpu()), torch.Generator()).known.any()
     for arm in heldout.shipped_arms(templates):
         assert len(arm.draw(torch.Generator().manual_seed(1))) == len(templates)
     assert not asked
