@@ -76,6 +76,7 @@ def test_same_command_twice_gives_the_same_bytes(cg_generate, tmp_path):
     assert one == two
 
 
+@pytest.mark.slow
 def test_raw_selects_every_sample_in_draw_order(cg_generate, tmp_path):
     assert cg_generate("--raw", 10, "--out", "run", names=("rock salt", "crushed"))[0] == 0
     table = rows(tmp_path / "run")
@@ -91,6 +92,7 @@ def test_too_small_a_space_gives_what_there_is_and_says_so(cg_generate, tmp_path
     assert len(list((tmp_path / "run" / "structures").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_nothing_selected_is_a_failure_with_a_record(cg_generate, tmp_path):
     code, out, _ = cg_generate("-n", 5, "--out", "run", names=("crushed",))
     assert code == 1
@@ -98,16 +100,19 @@ def test_nothing_selected_is_a_failure_with_a_record(cg_generate, tmp_path):
     assert {row["status"] for row in rows(tmp_path / "run")} == {"strict"}
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_stdout(cg_generate, tmp_path):
     code, out, err = cg_generate("-n", 2, "--json", "--out", "run")
     assert (code, err) == (0, "")
     assert json.loads(out) == json.loads((tmp_path / "run" / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet(cg_generate):
     assert cg_generate("-n", 2, "--quiet") == (0, "", "")
 
 
+@pytest.mark.slow
 def test_default_folder_says_what_was_asked_and_is_never_in_the_way(cg_generate, tmp_path):
     for _ in range(2):
         assert cg_generate("--formula", "NbO", "-n", 1, "--quiet")[0] == 0

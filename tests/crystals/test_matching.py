@@ -95,6 +95,7 @@ def test_equality_is_a_greedy_pass_in_the_order_given():
     assert group_equal([middle, short, long]).tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_match_any_finds_the_first_reference():
     reference = [ANATASE, RUTILE, RUTILE * (1, 1, 2), ROCK_SALT]
     asked = [*copies_of(RUTILE, 4), CESIUM_CHLORIDE, QUARTZ, ROCK_SALT]

@@ -61,6 +61,7 @@ def test_the_folder_holds_the_result(deal, tmp_path):
     assert {path.stem for path in (tmp_path / "run" / "structures").iterdir()} == set(result.names)
 
 
+@pytest.mark.slow
 def test_a_relaxed_result_is_ranked_by_energy(deal, toy_calculator, flat_hull, monkeypatch):
     monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
     stages = []

@@ -223,6 +223,7 @@ def test_settings_can_be_recorded():
     assert settings().final.saddle_check
 
 
+@pytest.mark.slow
 def test_a_toy_potential_goes_all_the_way(toy_calculator, prototype, tmp_path):
     """A real calculator in real worker processes; the result is the same with one and with two, and from the cache."""
     given = [prototype(name) for name in ("rock salt", "CsCl", "rutile")]

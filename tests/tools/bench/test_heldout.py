@@ -13,6 +13,7 @@ from tools.bench import heldout, tables
 from tools.bench.templates import of_held_out_systems
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_draws")
 def test_shipped_arms_put_in_no_training_crystal(monkeypatch) -> None:
     cases = of_held_out_systems(DataConfig(system="Nb-O"))
@@ -29,6 +30,7 @@ def test_shipped_arms_put_in_no_training_crystal(monkeypatch) -> None:
     assert not asked
 
 
+@pytest.mark.slow
 def test_gap_is_that_of_the_lowest_valid_draw(monkeypatch, toy_calculator) -> None:
     monkeypatch.setattr(heldout, "CHGNET", toy_calculator)
     truth = of_held_out_systems(DataConfig(system="Nb-O")).truth[torch.arange(4)]

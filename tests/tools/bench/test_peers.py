@@ -42,6 +42,7 @@ def without_times(content):
     return [without_times(v) for v in content] if isinstance(content, list) else content
 
 
+@pytest.mark.slow
 def test_arms_of_an_earlier_run_stand_beside(bench, tmp_path):
     size = ("--samples", "4", "--relaxed", "1")
     first = bench("first.json", "--arms", "substitution,random", *size)
@@ -58,6 +59,7 @@ def test_arms_of_an_earlier_run_stand_beside(bench, tmp_path):
     assert not (tmp_path / "other.json").exists()
 
 
+@pytest.mark.slow
 def test_a_tiny_run_and_the_same_again(bench, tmp_path):
     options = ("--arms", "pyxtal,substitution,raw", "--samples", "6", "--relaxed", "2", "--minutes", "0.0001")
     first = bench("one.json", *options)
@@ -85,6 +87,7 @@ def test_a_tiny_run_and_the_same_again(bench, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json")} == finished
 
 
+@pytest.mark.slow
 def test_a_ternary_needs_no_special_case(bench):
     found = bench("out.json", "--system", "Mg-Mn-O", "--arms", "substitution", "--samples", "4", "--relaxed", "1")
     arm = found["arms"]["substitution"]

@@ -82,6 +82,7 @@ def test_figures_by_hand() -> None:
     assert found["rmse_20"] == pytest.approx((0.1 + 0.2) / 2)
 
 
+@pytest.mark.slow
 def test_our_samples_have_the_asked_atoms() -> None:
     found = prediction.our_samples(load_model("nbo"), case(rutile("Nb")), torch.Generator().manual_seed(0))
     assert len(found["drawn"]) == 20

@@ -65,6 +65,7 @@ def test_phases_of_a_run(run, tmp_path, monkeypatch, capsys):
     assert "2 of" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_only_what_a_model_was_trained_on_counts_as_learned():
     data = DataConfig(dataset="nbo", system="Ti-O", holdout=0.3, holdout_by="formula")
     learned = rediscovery.learned_from(Config(name="test", data=data))
