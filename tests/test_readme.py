@@ -1,6 +1,7 @@
 """What README and docs tell a reader to do works, and what they point at is there."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -70,6 +71,12 @@ def test_the_readme_is_read_in_a_minute() -> None:
     assert len(readme.split()) <= MAX_WORDS
     first = readme.split("\n\n")[1]
     assert len(re.findall(r"\.(\s|$)", first)) == 1, f"the first paragraph is one sentence, not {first!r}"
+
+
+def test_the_crystals_learned_from_are_those_of_the_shipped_weights() -> None:
+    record = json.loads((ROOT / "crystalgraph" / "weights" / "nbo" / "model.json").read_text())
+    for page in ("README.md", "docs/how-it-works.md"):
+        assert f"{record['n_training']:,} real crystals" in " ".join(PAGES[page].split())
 
 
 def test_every_command_is_shown() -> None:
