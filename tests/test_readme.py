@@ -75,8 +75,8 @@ def test_the_readme_is_read_in_a_minute() -> None:
 
 def test_the_crystals_learned_from_are_those_of_the_shipped_weights() -> None:
     record = json.loads((ROOT / "crystalgraph" / "weights" / "nbo" / "model.json").read_text())
-    for page in ("README.md", "docs/how-it-works.md"):
-        assert f"{record['n_training']:,} real crystals" in " ".join(PAGES[page].split())
+    for name in ("README.md", "docs/how-it-works.md"):
+        assert f"{record['n_training']:,} real crystals" in " ".join(PAGES[name].split())
 
 
 def test_every_command_is_shown() -> None:
