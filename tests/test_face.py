@@ -60,6 +60,7 @@ def test_an_unknown_name_is_an_attribute_error():
         from crystalgraph import no_such_name  # noqa: F401
 
 
+@pytest.mark.slow
 def test_names_are_listed_and_hide_no_room():
     assert set(crystalgraph.__all__) | {"__version__"} <= set(dir(crystalgraph))
     package = Path(crystalgraph.__file__).parent

@@ -10,6 +10,8 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.reading import read_structures
 from crystalgraph.screening.search import USUAL_SEARCH
 
+pytestmark = pytest.mark.usefixtures("quick_plausibility")
+
 HEAVY = ("torch", "torch_geometric", "chgnet", "matminer", "pymatgen", "sklearn", "pandas", "scipy")
 
 

@@ -119,9 +119,14 @@ def test_match_all_finds_every_reference():
     log = MatchLog()
     assert matching.match_all(asked, reference, log=log) == expected
     assert log.compared > 0
-    assert matching.match_all(asked, reference, n_jobs=2) == expected
     assert matching.match_all(asked, []) == [[]] * 9
     assert matching.match_all([], reference) == []
+
+
+@pytest.mark.slow
+def test_match_all_in_two_processes_finds_the_same():
+    asked, reference = copies_of(RUTILE, 4), [ANATASE, RUTILE]
+    assert matching.match_all(asked, reference, n_jobs=2) == matching.match_all(asked, reference)
 
 
 def test_displacements_are_those_that_were_made():

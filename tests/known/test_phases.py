@@ -39,6 +39,7 @@ def test_niobium_oxygen_is_the_dataset():
     assert known.columns["space_group_number"][oxide] == 221
 
 
+@pytest.mark.slow
 def test_other_systems():
     assert set(known_phases("Nb").ids) < set(known_phases("Nb-O").ids)
     titanium = known_phases("Ti-O")

@@ -76,6 +76,7 @@ def test_nothing_is_written_without_a_folder(cifs):
     assert sorted(cifs.parent.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_whatever_the_crystals_come_in_the_verdicts_are_the_same(cifs):
     expected = evaluate(cifs, reference=KNOWN)
     for source in (str(cifs), STRUCTURES, load(cifs)):

@@ -13,6 +13,8 @@ from crystalgraph.sampling.settings import SamplingSettings
 from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.search import SearchSettings
 
+pytestmark = pytest.mark.usefixtures("quick_plausibility")
+
 SHORT = SearchSettings(round_size=32, patience=3)
 
 

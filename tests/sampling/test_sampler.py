@@ -66,6 +66,7 @@ def test_same_seed_same_crystals_whatever_the_steps(model: Model) -> None:
     assert other.draw(20).template_names != one.template_names
 
 
+@pytest.mark.slow
 def test_the_best_valid_draw_is_kept(model: Model) -> None:
     templates = sampler(model).choices.templates
     groups = templates.space_group_number
@@ -227,6 +228,7 @@ def with_prototypes(model: Model) -> Model:
     return replace(model, library=PrototypeLibrary(found.parametrised))
 
 
+@pytest.mark.slow
 def test_a_prototype_wins_where_it_scores_higher(with_prototypes: Model, model: Model) -> None:
     templates = sampler(model, guided=False).choices.templates
     seed = torch.Generator().manual_seed
@@ -269,6 +271,7 @@ def test_only_a_formula_is_answered_from_prototypes(with_prototypes: Model) -> N
     assert not system.any()
 
 
+@pytest.mark.slow
 def test_for_a_system_templates_weigh_more_that_promise_something_new(with_prototypes: Model, model: Model) -> None:
     free = sampler(model).choices.templates.num_free.double()
     plain, asked = (sampler(one, guided=False).choices for one in (model, with_prototypes))
@@ -281,6 +284,7 @@ def test_for_a_system_templates_weigh_more_that_promise_something_new(with_proto
     assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_draws_are_judged_once_and_as_a_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = sampler(model, guided=False).draw(40)
     valid = strict_validity(draws.crystals).valid

@@ -42,6 +42,7 @@ def energy(model, sites: Sites, state: State) -> torch.Tensor:
     return learned_energy(model.discriminator, graph, sites.space_group_number).e_above_hull
 
 
+@pytest.mark.slow
 def test_lower_never_higher_and_no_step_no_change(model, drawn) -> None:
     sites, state = drawn
     before = energy(model, sites, state)
@@ -52,6 +53,7 @@ def test_lower_never_higher_and_no_step_no_change(model, drawn) -> None:
     assert all(getattr(same, field.name) is getattr(state, field.name) for field in fields(State))
 
 
+@pytest.mark.slow
 def test_space_group_holds(model, drawn) -> None:
     sites, state = drawn
     crystals = relax_on_surrogate(model.discriminator, sites, state, 10).crystals
@@ -76,6 +78,7 @@ def test_other_crystals_in_the_batch_change_nothing(model, drawn) -> None:
         assert torch.allclose(found.frac_coords, together[k].frac_coords, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_becomes_invalid_or_higher_is_left_as_it_was(model, drawn, monkeypatch) -> None:
     """Steps far too long lead nowhere good."""
     monkeypatch.setattr("crystalgraph.sampling.surrogate.STEP", 50.0)

@@ -15,7 +15,7 @@ NIOBIUM, OXYGEN, LITHIUM = 41, 8, 3
 
 @pytest.fixture(scope="module")
 def pool() -> Templates:
-    return extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 40)]).templates
+    return extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 80)]).templates
 
 
 @pytest.mark.parametrize("elements", [[NIOBIUM, OXYGEN], [LITHIUM, NIOBIUM, OXYGEN], [22, OXYGEN], [13, 28]])

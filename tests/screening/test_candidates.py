@@ -13,6 +13,8 @@ from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.screen import SELECTED, Sample, Screen
 from crystalgraph.screening.search import run
 
+pytestmark = pytest.mark.usefixtures("quick_plausibility")
+
 
 @pytest.fixture
 def candidates(dealer):

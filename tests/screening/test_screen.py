@@ -10,6 +10,8 @@ from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Screen
 
+pytestmark = pytest.mark.usefixtures("quick_plausibility")
+
 
 @pytest.fixture
 def screened(dealer):

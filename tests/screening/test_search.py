@@ -6,6 +6,8 @@ from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Screen
 from crystalgraph.screening.search import SearchSettings, run
 
+pytestmark = pytest.mark.usefixtures("quick_plausibility")
+
 ROUND, PATIENCE = 32, 3
 
 

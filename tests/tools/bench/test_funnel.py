@@ -55,6 +55,7 @@ def test_nothing_metastable_is_no_division_by_zero():
     assert funnel.figures([made(start=2.0, end=1.0, steps=3)]) == {"relaxed": 1, "metastable": 0}
 
 
+@pytest.mark.slow
 def test_every_step_of_a_real_relaxation_is_seen_once(toy_calculator, flat_hull, dealer, tmp_path):
     from crystalgraph.crystals.conversion import to_structures
     from crystalgraph.relax.relaxation import RelaxSettings

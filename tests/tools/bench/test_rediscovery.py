@@ -46,6 +46,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_phases_of_a_run(run, tmp_path, monkeypatch, capsys):
     corpus = load_dataset("corpus")
     of_rutile = np.array([name == "mp-2657" for name in corpus.ids])  # TiO2 has the template of rutile NbO2, not of NbO
