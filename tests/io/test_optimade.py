@@ -16,6 +16,8 @@ from crystalgraph.io import optimade
 from crystalgraph.io.entries import from_optimade
 from crystalgraph.io.optimade import FIELDS, Query, fetch
 
+pytestmark = pytest.mark.slow
+
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 

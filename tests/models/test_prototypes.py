@@ -123,7 +123,7 @@ def test_copies_are_kept_once(seen: Templates) -> None:
 
 @pytest.fixture(scope="module")
 def crystals() -> Crystals:
-    return load_dataset("corpus").crystals[torch.arange(0, 37_855, 120)]
+    return load_dataset("corpus").crystals[torch.arange(0, 37_855, 60)]
 
 
 @pytest.mark.slow

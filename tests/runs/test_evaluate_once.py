@@ -87,6 +87,7 @@ def test_whatever_the_crystals_come_in_the_verdicts_are_the_same(cifs):
     assert evaluate(STRUCTURES, reference=KNOWN).record["input"]["files"] == 0
 
 
+@pytest.mark.slow
 def test_the_result_shows_itself(cifs):
     evaluation = evaluate({**STRUCTURES, "<b>": "it was never made"}, reference=KNOWN, out=cifs.parent / "judged")
     assert repr(evaluation) == "Evaluation(4 inputs of Nb-O, 0 relaxed)"
