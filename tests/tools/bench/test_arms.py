@@ -14,9 +14,7 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
 from tools.bench import arms as bench
 
-pytestmark = pytest.mark.usefixtures("quick_draws")
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_draws")]
 
 NB_O, TI_O, MG_MN_O = (ChemicalSystem.parse(text) for text in ("Nb-O", "Ti-O", "Mg-Mn-O"))
 
