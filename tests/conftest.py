@@ -86,7 +86,7 @@ def toy_calculator(monkeypatch):
 def chgnet():
     """CHGNet as the package uses it; skips where it is not installed."""
     pytest.importorskip("chgnet")
-    from crystalgraph.relax.calculator import make_calculator
+    from crystalgraph.relax.potentials import make_calculator
 
     return make_calculator("chgnet")
 
@@ -96,7 +96,7 @@ def flat_hull():
     """Makes the hull of a system that lies at zero everywhere, so that an energy is its distance to the hull."""
     from crystalgraph.relax.hull import Hull, Phase
 
-    def made(system, **_):
+    def made(system, *_, **__):
         return Hull(system, [Phase(name=element, formula=element, energy=0.0) for element in system.elements])
 
     return made

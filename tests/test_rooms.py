@@ -56,7 +56,7 @@ ARROWS = {
         "training",
         "report",
     },
-    "cli": {"errors", "progress", "chemistry", "crystals", "io", "screening", "evaluation", "report", "runs"},
+    "cli": {"errors", "progress", "chemistry", "crystals", "io", "relax", "screening", "evaluation", "report", "runs"},
 }
 """Each room and the rooms that it imports from: no other, and none that it does not."""
 

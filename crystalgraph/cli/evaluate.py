@@ -36,7 +36,13 @@ def evaluate(
         typer.Option(help="Chemical system, for instance Nb-O.  [default: the run's, or all elements of the inputs]"),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Known phases: a dataset or structure files.  [default: the shipped ones]")
+        str | None,
+        typer.Option(
+            "--known",
+            "--reference",
+            help="Known phases: a dataset, structure files, or the address of an OPTIMADE server.  "
+            "[default: the shipped ones]",
+        ),
     ] = None,
     training: Annotated[
         str | None, typer.Option(help="What the generator learned from, for *new*: a dataset or structure files.")
@@ -47,9 +53,13 @@ def evaluate(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Also compute coverage of the known phases; 0.06 s an atom.")
     ] = False,
-    calculator: Annotated[
-        str, typer.Option(help="chgnet, or package.module:factory that makes an ASE calculator.")
-    ] = "chgnet",
+    potential: Annotated[
+        str,
+        typer.Option(
+            help="Relaxes: sevennet-0, sevennet-l3i5, chgnet, diep; mace-mp, orb, mattersim, upet, grace where "
+            "installed; or any ASE calculator as package.module:factory."
+        ),
+    ] = "sevennet-0",
     workers: Annotated[int, typer.Option(help="Processes; the results do not depend on it.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results.  [default: runs/evaluate- and the name of PATH]")
@@ -81,7 +91,7 @@ def evaluate(
             pick=pick,
             seed=seed,
             coverage=coverage,
-            calculator=calculator,
+            potential=potential,
             workers=workers,
             out=folder,
             resume=resume,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crystalgraph.cli.errors import run
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
-
-if TYPE_CHECKING:
-    from crystalgraph.runs.generate import GenerationResult
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -85,9 +82,27 @@ def generate(
             "single points and up to 100 relaxations. After a kill, the same command goes on from OUT.partial.",
         ),
     ] = None,
-    calculator: Annotated[
-        str, typer.Option(help="Of the energies: chgnet, or any ASE calculator as package.module:factory.")
-    ] = "chgnet",
+    potential: Annotated[
+        str,
+        typer.Option(
+            help="Relaxes: sevennet-0, sevennet-l3i5, chgnet, diep; mace-mp, orb, mattersim, upet, grace where "
+            "installed; or any ASE calculator as package.module:factory."
+        ),
+    ] = "sevennet-0",
+    confirm: Annotated[
+        str | None,
+        typer.Option(
+            help="Potentials that relax the finalists further, separated by commas, or none; the rank goes by the "
+            "first.  [default: with sevennet-0 sevennet-l3i5,diep, else none]"
+        ),
+    ] = None,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="Known phases: a dataset, structure files, or the address of an OPTIMADE server.  "
+            "[default: the shipped ones]"
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     fast: Annotated[
         bool,
@@ -136,6 +151,7 @@ def generate(
     )
     folder = out or free_name(Path("runs") / (request.slug if relax is None else f"{request.slug}-relax{relax}"))
     check_free(folder)  # before the libraries are loaded
+    from crystalgraph.cli.printing import print_run
     from crystalgraph.runs.generate import generate as generate_crystals
 
     with stage_bars(show=not (quiet or as_json)) as progress:
@@ -143,7 +159,9 @@ def generate(
             request,
             model=model,
             relax=relax,
-            calculator=calculator,
+            potential=potential,
+            confirm=None if confirm is None else [name for name in confirm.split(",") if name not in ("", "none")],
+            known=known,
             workers=workers,
             device=device,
             out=folder,
@@ -155,7 +173,7 @@ def generate(
 
         print(json.dumps(result.record))
     elif not quiet:
-        _print(result, folder)
+        print_run(result, folder)
     if not result.structures:
         # Something ran and its record is kept, but a script that waits for crystals must notice.
         raise typer.Exit(1)
@@ -164,23 +182,3 @@ def generate(
 def main() -> None:
     """Entry point of ``cg-generate``."""
     run(app)
-
-
-def _print(result: GenerationResult, folder: Path) -> None:
-    """The funnel as a table, and where the crystals are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from crystalgraph.report.funnel import funnel_lines
-
-    table = Table("", "samples", "")
-    table.columns[1].justify = "right"
-    for line in funnel_lines(result, result.record):
-        name, style = (f"lost: {line.name}", "") if line.is_loss else (line.name, "bold")
-        table.add_row(name, str(line.count), line.meaning, style=style)
-    console = Console()
-    console.print(str(result.request), markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
-    for remark in filter(None, (result.shortfall, *result.record["caveats"])):
-        console.print(remark, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written to {folder}", markup=False, soft_wrap=True)

@@ -168,7 +168,7 @@ class ReferenceIndex:
         if not directions:
             return False
         self.log.compared += 1
-        fit = _matcher().fit
+        fit = matcher().fit
         try:
             with cpu_limit(self._time_limit):
                 return any(fit(x.structure, y.structure, skip_structure_reduction=True) for x, y in directions)
@@ -230,7 +230,8 @@ def _lattice_may_map(a: _Reduced, b: _Reduced) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _matcher() -> StructureMatcher:
+def matcher() -> StructureMatcher:
+    """Pymatgen's, with the tolerances that equality has."""
     from pymatgen.core.structure_matcher import StructureMatcher
 
     return StructureMatcher(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -48,6 +49,10 @@ COLUMNS = {
     "funnel_reason": Column("", "why it was lost there, or what a relaxation has to say"),
     "e_above_hull_unrelaxed": Column("eV/atom", "above the hull of the known phases, before relaxation"),
     "e_above_hull": Column("eV/atom", "above the hull of the known phases, after relaxation; negative below it"),
+    "ranked_by": Column("", "the potential whose e_above_hull that is"),
+    "e_above_hull_POTENTIAL": Column("eV/atom", "e_above_hull by each potential that judged, on its own hull"),
+    "e_above_hull_spread": Column("eV/atom", "largest minus smallest e_above_hull of the potentials"),
+    "agreed_metastable": Column("", "whether every potential calls it metastable; empty where one has no answer"),
     "relax_status": Column("", "how its last relaxation ended; empty where it was not relaxed"),
     "n_steps": Column("", "optimiser steps of all its relaxations"),
     "energy_unrelaxed": Column("eV/atom", "potential energy before relaxation"),
@@ -56,6 +61,7 @@ COLUMNS = {
     "copy_of": Column("", "the input that it equals"),
     "novel": Column("", "whether it equals no known phase"),
     "known_phase": Column("", "the known phase that it equals"),
+    "known_rmsd": Column("Å", "root mean square distance of its atoms from those of known_phase, at equal volumes"),
     "new": Column("", "whether it is novel and equals no crystal that was learned from"),
     "training_crystal": Column("", "the crystal learned from that it equals"),
     "stable": Column("", "e_above_hull at most 0"),
@@ -67,12 +73,23 @@ COLUMNS = {
     "relaxed_copy_of": Column("", "the input that it equals after relaxation"),
     "relaxed_novel": Column("", "as novel, after relaxation"),
     "relaxed_known_phase": Column("", "as known_phase, after relaxation"),
+    "relaxed_known_rmsd": Column("Å", "as known_rmsd, after relaxation"),
     "relaxed_new": Column("", "as new, after relaxation"),
     "relaxed_training_crystal": Column("", "as training_crystal, after relaxation"),
     "sun": Column("", "stable, unique and novel, all after relaxation"),
     "msun": Column("", "metastable, unique and novel, all after relaxation"),
 }
 """Every column of both tables."""
+
+
+def column_of(potential: str) -> str:
+    """The column of the energies above the hull by a potential, ``e_above_hull_POTENTIAL``.
+
+    Args:
+        potential: its name; what no identifier has becomes an underscore.
+    """
+    return f"e_above_hull_{re.sub(r'[^0-9A-Za-z]+', '_', potential)}"
+
 
 FORMER_NAMES = {
     "remembered": "from_prototype",

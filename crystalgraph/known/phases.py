@@ -10,7 +10,9 @@ from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.load import CrystalSource, load
 
 NIOBIUM_OXIDES = ChemicalSystem(("Nb", "O"))
 
@@ -37,6 +39,22 @@ def known_phases(system: ChemicalSystem | str) -> CrystalTable:
         parts.append(corpus[~ours.numpy()])
     parts = [part for part in parts if len(part)] or parts[:1]
     return CrystalTable.concatenate(parts)
+
+
+def readable(source: CrystalSource) -> CrystalTable:
+    """A source of crystals that can be read, in part at least.
+
+    Args:
+        source: see `crystalgraph.io.load.load`.
+
+    Raises:
+        InputError: if it is none, or nothing in it can be read.
+    """
+    table = load(source)
+    if not len(table):
+        name, reason = next(iter(table.failures.items()), ("the source", "it is empty"))
+        raise InputError(f"nothing in {table.source.name!r} can be read; {name}: {reason}")
+    return table
 
 
 def union_of_elements(crystals: Crystals) -> ChemicalSystem:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from crystalgraph.geometry.neighbors import neighbor_list, searchable_cells
-from crystalgraph.relax.calculator import ENERGY_RANGE
+from crystalgraph.relax.potentials import energy_range
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,18 +55,18 @@ def cell_doubt(atoms: Atoms, start_volume: float | None) -> str | None:
     return None
 
 
-def energy_doubt(energy: float, calculator: str, floor: float | None) -> str | None:
+def energy_doubt(energy: float, potential: str, floor: float | None) -> str | None:
     """Say why no crystal has this energy.
 
     Args:
         energy: eV/atom.
-        calculator: name of the one that gave it.
+        potential: name of the one that gave it.
         floor: energy of the hull at the composition, eV/atom; None without a hull.
 
     Returns:
         One line, or None if there is no doubt.
     """
-    low, high = ENERGY_RANGE.get(calculator, (-np.inf, np.inf))
+    low, high = energy_range(potential)
     if not low <= energy <= high:
         return f"energy of {energy:.2f} eV/atom, outside {low:g} to {high:g}"
     if floor is not None and energy < floor - MAX_BELOW_HULL:

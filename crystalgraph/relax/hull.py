@@ -1,8 +1,7 @@
 """The convex hull of a chemical system: how far a crystal lies above its known phases, or below them.
 
-Energies are eV/atom on the scale of the calculator that made them. Over 31 niobium oxides CHGNet's e_above_hull is off
-by 0.070 eV/atom on average, mostly too low (bias −0.063; ``tools/results/hull_nbo.json``): a crystal that lies less
-than that below the hull is not shown to be stable.
+Energies are eV/atom on the scale of the potential that made them. How far each potential is from DFT is in
+``tools/results/judge.json``: a crystal that lies less than that below the hull is not shown to be stable.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Relax many crystals in worker processes, one thread each; a worker that dies costs only its crystal.
 
 Every crystal is relaxed in a worker, also with one worker only, so that the results do not depend on their number.
-Threads are limited before NumPy and SciPy load: with more than one, SciPy's make a step many times slower. CHGNet takes
-some seconds to start in each worker; `Workers` can be kept for several calls.
+Threads are limited before NumPy and SciPy load: with more than one, SciPy's make a step many times slower. A potential
+takes some seconds to start in each worker; `Workers` can be kept for several calls, and for several potentials.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import write_json
 from crystalgraph.progress import Progress, at_stage
-from crystalgraph.relax.calculator import calculator_identity
+from crystalgraph.relax.potentials import potential_identity
 from crystalgraph.relax.relaxation import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
 from crystalgraph.relax.worker import Task
 
@@ -93,8 +93,9 @@ def relax_many(
     report(len(results), len(structures))
     todo = {first: structures[first] for first in keys if first not in results}
     patience = _PATIENCE + 10 * settings.max_seconds
-    with _running(workers, settings.calculator) as running:
-        for first, record, death in running.answers(Task(settings=settings, hull=hull), todo, patience):
+    task = Task(potential=settings.potential, settings=settings, hull=hull)
+    with _running(workers) as running:
+        for first, record, death in running.answers(task, todo, patience):
             relaxation = Relaxation(status="failed", reason=death) if death else Relaxation.from_dict(record)
             if folder is not None and not death:
                 _write(folder / f"{keys[first]}.json", structures[first], settings, record)
@@ -105,7 +106,7 @@ def relax_many(
 
 def single_points(
     structures: Sequence[Structure],
-    calculator: str,
+    potential: str,
     *,
     workers: int | Workers = 1,
     progress: Progress | None = None,
@@ -114,7 +115,7 @@ def single_points(
 
     Args:
         structures: ordered structures.
-        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
+        potential: name, see `crystalgraph.relax.potentials.make_calculator`.
         workers: as for `relax_many`.
         progress: called as the work goes on.
 
@@ -124,13 +125,13 @@ def single_points(
     Raises:
         InputError: if the calculator cannot be made, or the number of workers is below 1.
     """
-    energies = _answers(structures, calculator, Task(), workers, at_stage(progress, "single points"))
+    energies = _answers(structures, Task(potential=potential), workers, at_stage(progress, "single points"))
     return [nan if energy is None else energy for energy in energies]
 
 
 def many_derivatives(
     structures: Sequence[Structure],
-    calculator: str,
+    potential: str,
     *,
     workers: int | Workers = 1,
     progress: Progress | None = None,
@@ -139,7 +140,7 @@ def many_derivatives(
 
     Args:
         structures: ordered structures.
-        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
+        potential: name, see `crystalgraph.relax.potentials.make_calculator`.
         workers: as for `relax_many`.
         progress: called as the work goes on.
 
@@ -149,12 +150,11 @@ def many_derivatives(
     Raises:
         InputError: if the calculator cannot be made, or the number of workers is below 1.
     """
-    return _answers(structures, calculator, Task(derivatives=True), workers, at_stage(progress, "derivatives"))
+    return _answers(structures, Task(potential=potential, derivatives=True), workers, at_stage(progress, "derivatives"))
 
 
 def _answers(
     structures: Sequence[Structure],
-    calculator: str,
     task: Task,
     workers: int | Workers,
     report: Callable[[int, int], None],
@@ -163,7 +163,7 @@ def _answers(
     answers: list[Any] = [None] * len(structures)
     todo = {k: structure for k, structure in enumerate(structures) if structure_fault(structure) is None}
     done = len(structures) - len(todo)
-    with _running(workers, calculator) as running:
+    with _running(workers) as running:
         for position, answer, _death in running.answers(task, todo, _PATIENCE):
             answers[position] = answer
             done += 1
@@ -172,22 +172,21 @@ def _answers(
 
 
 class Workers:
-    """Processes that hold a calculator each, for several calls of `relax_many` and `single_points`.
+    """Processes that make the calculators they need and keep them, for several calls of `relax_many` and others.
 
     A context manager: they start when there is work and end on leaving, also on Ctrl-C.
 
     Args:
-        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
         number: how many processes at most, at least 1.
 
     Raises:
         InputError: if the number is below 1.
     """
 
-    def __init__(self, calculator: str, number: int = 1) -> None:
+    def __init__(self, number: int = 1) -> None:
         if number < 1:
             raise InputError(f"{number} workers cannot work; ask for at least 1")
-        self.calculator, self.number = calculator, number
+        self.number = number
         self._workers: list[_Worker] = []
         self._folder = tempfile.TemporaryDirectory(prefix="crystalgraph-")
 
@@ -221,7 +220,7 @@ class Workers:
         """
         waiting = list(reversed(structures))
         while len(self._workers) < min(self.number, len(waiting)):
-            self._workers.append(_Worker(self.calculator, Path(self._folder.name)))
+            self._workers.append(_Worker(Path(self._folder.name)))
         for worker in self._workers:
             worker.task = task
         try:
@@ -237,7 +236,7 @@ class Workers:
                     job, result, death = answer
                     if death is not None:
                         worker.end()
-                        self._workers[position] = _Worker(self.calculator, Path(self._folder.name), task)
+                        self._workers[position] = _Worker(Path(self._folder.name), task)
                     if job is not None:
                         yield job, result, death
         finally:  # a call that was broken off leaves no worker behind with its answer
@@ -249,12 +248,12 @@ class Workers:
 class _Worker:
     """One process, the socket to it, and the crystal it is at."""
 
-    def __init__(self, calculator: str, folder: Path, task: Task | None = None) -> None:
+    def __init__(self, folder: Path, task: Task | None = None) -> None:
         here, there = socket.socketpair()
         with there, tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as log:
             self._log = Path(log.name)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(there.fileno()), calculator],
+                [sys.executable, "-c", _START, str(there.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -326,14 +325,12 @@ class _Worker:
 
 
 @contextmanager
-def _running(workers: int | Workers, calculator: str) -> Iterator[Workers]:
+def _running(workers: int | Workers) -> Iterator[Workers]:
     """The workers that were given, or new ones that end with the block."""
     if isinstance(workers, Workers):
-        if workers.calculator != calculator:
-            raise ValueError(f"the workers hold {workers.calculator!r}, but {calculator!r} is needed")
         yield workers
         return
-    with Workers(calculator, workers) as new:
+    with Workers(workers) as new:
         yield new
 
 
@@ -351,7 +348,7 @@ def _write(path: Path, structure: Structure, settings: RelaxSettings, record: di
         path,
         {
             "formula": str(Formula.from_atomic_numbers(structure.atomic_numbers)),
-            "calculator": calculator_identity(settings.calculator),
+            "potential": potential_identity(settings.potential),
             "settings": asdict(settings),
             "relaxation": record,
         },

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.errors import InputError
-from crystalgraph.relax.calculator import CHGNET, calculator_identity
+from crystalgraph.relax.potentials import DEFAULT, potential_identity
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
 
 Status = Literal["converged", "step limit", "time limit", "aborted", "failed", "unbelievable"]
 
-_METHOD = 2  # raised when the same settings would give another result, so that caches forget
+_METHOD = 3  # raised when the same settings would give another result, so that caches forget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +31,20 @@ class RelaxSettings:
     """How crystals are relaxed.
 
     Attributes:
-        calculator: name, see `crystalgraph.relax.calculator.make_calculator`.
+        potential: name, see `crystalgraph.relax.potentials.make_calculator`.
         fmax: converged when no force, the cell's included, is larger, eV/Å.
         fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; if 0, FIRE alone.
         max_steps: optimiser steps.
         max_seconds: CPU seconds of the relaxing process. A guard against the rare crystal that takes forever: unlike
             the number of steps it depends on the machine, so it should not be what ends ordinary relaxations.
         abort: (step, eV/atom above the hull): give up when the crystal is still higher after that step.
-        saddle_check: perturb what ends metastable or better, relax again, and keep the result if it is lower.
+        saddle_check: perturb what ends low above the hull, relax again, and keep the result if it is lower.
 
     Raises:
         InputError: if ``fmax`` is not positive, a limit is negative, or ``fire_above`` is negative or not finite.
     """
 
-    calculator: str = CHGNET
+    potential: str = DEFAULT
     fmax: float = 0.1
     fire_above: float = 1.0
     max_steps: int = 150
@@ -124,12 +124,12 @@ class Derivatives:
 
 
 def relaxation_key(structure: Structure, settings: RelaxSettings, hull: Hull | None = None) -> str:
-    """SHA-256 over all that a relaxation depends on: structure, settings, calculator identity, hull."""
+    """SHA-256 over all that a relaxation depends on: structure, settings, identity of the potential, hull."""
     content = {
         "method": _METHOD,
         "structure": structure_key(structure),
         "settings": asdict(settings),
-        "calculator": calculator_identity(settings.calculator),
+        "potential": potential_identity(settings.potential),
         "hull": None if hull is None else hull.identity(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

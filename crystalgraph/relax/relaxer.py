@@ -24,8 +24,7 @@ from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.relax.atoms import EXPECTED_ERRORS, quiet, to_atoms, to_structure
 from crystalgraph.relax.belief import cell_doubt, energy_doubt
-from crystalgraph.relax.calculator import make_calculator
-from crystalgraph.relax.hull import METASTABLE
+from crystalgraph.relax.potentials import make_calculator
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, Status, structure_key
 
 if TYPE_CHECKING:
@@ -38,6 +37,9 @@ CLIMB = 0.02
 
 SADDLE_DROP = 0.005
 """eV/atom; a smaller drop after the rattling is noise."""
+
+SADDLE_CHECK_BELOW = 0.2
+"""eV/atom above the hull; what ends higher is not rattled. Real crystals were seen to fall by more than METASTABLE."""
 
 _RATTLE, _STRAIN = 0.05, 0.01  # Å for each atom; standard deviation of each component of the strain
 
@@ -64,7 +66,7 @@ def relax(
     if hull is None and (settings.abort or settings.saddle_check):
         raise ValueError("abort thresholds and the saddle check need a hull")
     started = time.process_time()
-    calculator = make_calculator(settings.calculator) if calculator is None else calculator
+    calculator = make_calculator(settings.potential) if calculator is None else calculator
     with threadpool_limits(1):  # for small systems, more threads are many times slower
         relaxation = _descend(structure, settings, hull, calculator, started)
         if settings.saddle_check and hull is not None and _worth_a_check(relaxation, hull):
@@ -75,7 +77,7 @@ def relax(
 def _worth_a_check(relaxation: Relaxation, hull: Hull) -> bool:
     if not relaxation.usable or relaxation.structure is None:
         return False
-    return hull.e_above_hull(relaxation.structure.composition, relaxation.energy) <= METASTABLE
+    return hull.e_above_hull(relaxation.structure.composition, relaxation.energy) <= SADDLE_CHECK_BELOW
 
 
 def _check_saddle(
@@ -153,7 +155,7 @@ def _descend(
                         return end("unbelievable", f"the energy is {now} after {n_steps} steps")
                     energy, last = now, to_structure(atoms)
                     initial = energy if n_steps == 0 else initial
-                    if doubt := energy_doubt(energy, settings.calculator, floor):
+                    if doubt := energy_doubt(energy, settings.potential, floor):
                         return end("unbelievable", doubt)
                     if converged and fmax == settings.fmax:
                         return end("converged")

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.errors import InputError
-from crystalgraph.relax.calculator import make_calculator
+from crystalgraph.relax.potentials import make_calculator
 from crystalgraph.relax.relaxation import RelaxSettings, structure_from_record
 from crystalgraph.relax.relaxer import relax
 from crystalgraph.relax.single_point import derivatives, single_point
@@ -34,11 +34,13 @@ class Task:
     """What is to be done with each crystal.
 
     Attributes:
+        potential: its name, see `crystalgraph.relax.potentials.make_calculator`.
         settings: how to relax; None asks for the energy of the crystal as it is.
         hull: see `crystalgraph.relax.relaxer.relax`.
         derivatives: with the energy of the crystal as it is, ask for forces and stress.
     """
 
+    potential: str
     settings: RelaxSettings | None = None
     hull: Hull | None = None
     derivatives: bool = False
@@ -54,9 +56,9 @@ class Task:
 
 
 def main() -> None:
-    """Make the calculator and answer until the other side is gone.
+    """Answer until the other side is gone; a calculator is made when it is first needed, and kept.
 
-    The arguments of the process are the descriptor of the socket and the name of the calculator.
+    The argument of the process is the descriptor of the socket.
     """
     import torch
 
@@ -64,19 +66,20 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     messages: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, messages.put), daemon=True).start()
-    try:
-        calculator = make_calculator(sys.argv[2])
-    except InputError as error:
-        connection.send(("input error", str(error)))
-        return
     connection.send(("ready", None))
-    task = Task()
+    calculators: dict[str, Calculator] = {}
     while True:
         message = messages.get()
         if isinstance(message, Task):
             task = message
-        else:
-            connection.send(("done", task.carry_out(structure_from_record(message), calculator)))
+            continue
+        try:
+            if task.potential not in calculators:
+                calculators[task.potential] = make_calculator(task.potential)
+        except InputError as error:
+            connection.send(("input error", str(error)))
+            return
+        connection.send(("done", task.carry_out(structure_from_record(message), calculators[task.potential])))
 
 
 def _receive(connection: Connection, put: Callable[[Any], None]) -> None:

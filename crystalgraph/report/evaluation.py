@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crystalgraph.evaluation.rates import Absent, Metric, Number
 from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
 from crystalgraph.relax.hull import METASTABLE
+from crystalgraph.relax.potentials import potential_label
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.generation import WIDEST_E_HULL
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
@@ -323,15 +324,14 @@ def _record(record: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
     made = [("inputs SHA-256", record["input"]["sha256"]), ("known phases SHA-256", known["sha256"])]
     if training is not None:
         made.append(("learned from SHA-256", training["sha256"]))
-    if calculator := record["calculator"]:
-        weights = f", weights {calculator['weights']}" if calculator["weights"] else ""
-        made.append(("calculator", f"{calculator['name']} {calculator['version']}{weights}"))
-        made.append(("calculator SHA-256", calculator["sha256"]))
+    if potential := record["potential"]:
+        made.append(("potential", f"{potential_label(potential['name'])} {potential['version']}"))
+        made.append(("potential SHA-256", potential["sha256"]))
         made.append(("hull SHA-256", record["hull"]["sha256"]))
     return [("Asked for", asked), ("Made with", made), ("Versions", list(record["versions"].items()))]
 
 
 def _caveats(record: Mapping[str, Any]) -> list[str]:
-    calculator = record["calculator"]
-    first = energy_caveats(calculator["name"], record["system"]) if calculator else []
+    potential = record["potential"]
+    first = energy_caveats([potential["name"]], record["system"]) if potential else []
     return [*first, *map(sentence, record["caveats"]), MADE_CAVEAT, SCOPE_CAVEAT, PICTURE_CAVEAT, PATTERN_CAVEAT]

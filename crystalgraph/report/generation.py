@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.io.run_layout import CANDIDATES, EXTENSION, RELAXED_FOLDER, STRUCTURES_FOLDER
 from crystalgraph.relax.hull import METASTABLE
+from crystalgraph.relax.potentials import potential_label
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.funnel import funnel_lines
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
@@ -28,6 +29,7 @@ from crystalgraph.report.words import (
 from crystalgraph.screening.outcome import RELAXED
 
 if TYPE_CHECKING:
+    from crystalgraph.known.likeness import Likeness
     from crystalgraph.relax.hull import Hull
     from crystalgraph.screening.candidates import Candidates
     from crystalgraph.screening.outcome import Outcome
@@ -45,6 +47,8 @@ COLUMNS = (
         key="group", label="group", meaning="space group found with 0.1 Å, after relaxation where relaxed", kind="group"
     ),
     Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
+    Column(key="agreed", label="agreed", meaning="every potential calls it metastable", kind="bool"),
+    Column(key="known_phase", label="known as", meaning="known phase that it equals", kind="text"),
     Column(
         key="e_above_hull_unrelaxed", label="e_hull drawn", meaning="energy above the hull as drawn, eV/atom", digits=3
     ),
@@ -117,6 +121,7 @@ def generation_page(folder: Path, record: Mapping[str, Any], candidates: Candida
 
 def _row(place: int, sample: Sample, candidates: Candidates) -> dict[str, Any]:
     outcome = (candidates.outcomes or {}).get(sample.draw)
+    likeness = (candidates.likenesses or {}).get(sample.draw)
     is_relaxed = place < len(candidates.relaxed)
     volume = sample.volume_per_atom
     if is_relaxed:
@@ -126,6 +131,8 @@ def _row(place: int, sample: Sample, candidates: Candidates) -> dict[str, Any]:
         "formula": sample.formula,
         "group": (outcome.relaxed_space_group if outcome and is_relaxed else None) or sample.space_group,
         "e_above_hull": outcome.e_above_hull if outcome and is_relaxed else nan,
+        "agreed": outcome.agreed_metastable if outcome and is_relaxed else None,
+        "known_phase": (likeness.relaxed_known_phase if is_relaxed else likeness.known_phase) if likeness else "",
         "e_above_hull_unrelaxed": outcome.e_above_hull_unrelaxed if outcome else nan,
         "atoms": sample.num_atoms,
         "volume": volume,
@@ -188,19 +195,31 @@ def _crystal(folder: Path, place: int, sample: Sample, candidates: Candidates, h
         )
     drawn = candidates.structures[place] if sample.strictly_valid else None
     versions.append(_version(folder / STRUCTURES_FOLDER, "as drawn", drawn, candidates.names[place]))
-    facts = _facts(sample, (candidates.outcomes or {}).get(sample.draw))
+    facts = _facts(sample, (candidates.outcomes or {}).get(sample.draw), candidates.judges)
+    facts += _likeness_facts((candidates.likenesses or {}).get(sample.draw))
     if hull is not None:
         facts += neighbours(hull, sample.formula)
     return Crystal(name=candidates.names[place], formula=sample.formula, facts=facts, versions=versions)
 
 
-def _facts(sample: Sample, outcome: Outcome | None) -> list[tuple[str, str]]:
+def _likeness_facts(likeness: Likeness | None) -> list[tuple[str, str]]:
+    if likeness is None:
+        return []
+    drawn = (likeness.known_phase, likeness.known_rmsd)
+    relaxed = (likeness.relaxed_known_phase, likeness.relaxed_known_rmsd)
+    labelled = (("known as, relaxed", relaxed), ("known as, as drawn", drawn))
+    return [(title, f"{name}, atoms {distance:.2f} Å apart") for title, (name, distance) in labelled if name]
+
+
+def _facts(sample: Sample, outcome: Outcome | None, judges: Sequence[str]) -> list[tuple[str, str]]:
     facts = []
     if outcome is not None:
         relaxed = outcome.relaxed_space_group if outcome.funnel_status == RELAXED else None
         after, before = outcome.e_above_hull, outcome.e_above_hull_unrelaxed
+        opinions = {judge: outcome.e_above_hull_by.get(judge, nan) for judge in judges}
         facts += [
             ("above the hull", energy_text(after) if outcome.funnel_status == RELAXED else "not known"),
+            *[(f"by {potential_label(judge)}", energy_text(energy)) for judge, energy in opinions.items()],
             ("as drawn", energy_text(before)),
             ("relaxation", f"{outcome.relax_status}, {outcome.n_steps} steps" if outcome.relax_status else "none"),
             ("group relaxed", group_text(relaxed)),
@@ -262,7 +281,8 @@ def _missing(record: Mapping[str, Any], hull: Hull | None) -> list[str]:
         lines.append(
             f"No picture of the hull: {hull.system} has {len(hull.system)} elements; energies are in the table."
         )
-    lines.append("Not compared with known phases one by one: cg-evaluate RUN does that.")
+    if record["request"]["raw"]:
+        lines.append("Not compared with known phases one by one: cg-evaluate RUN does that.")
     return lines
 
 
@@ -291,16 +311,13 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
         )
     sections = [("Requested", requested), ("Made with", means)]
     if relaxation := record.get("relaxation"):
-        calculator, settings = relaxation["calculator"], relaxation["settings"]
-        weights = f", weights {calculator['weights']}" if calculator["weights"] else ""
+        settings, judges = relaxation["settings"], relaxation["potentials"]
         sections.append(
             (
                 "Relaxed with",
                 [
-                    ("calculator", f"{calculator['name']} {calculator['version']}{weights}"),
-                    ("calculator SHA-256", calculator["sha256"]),
-                    ("known phases", str(relaxation["hull"]["phases"])),
-                    ("hull SHA-256", relaxation["hull"]["sha256"]),
+                    *[line for judge in judges for line in _judge_lines(judge)],
+                    ("ranked by", potential_label(relaxation["ranked_by"])),
                     ("most relaxations", str(settings["limit"])),
                     ("largest force", f"{settings['fmax']:g} eV/Å, finalists {settings['finalists_fmax']:g}"),
                     ("most steps", str(settings["max_steps"])),
@@ -310,10 +327,19 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
     return [*sections, ("Versions", list(record["versions"].items()))]
 
 
+def _judge_lines(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A potential, its weights, and the hull that it gave."""
+    hull = judge["hull"]
+    return [
+        (judge["label"], f"version {judge['version'] or 'unknown'}, SHA-256 {judge['sha256'] or 'unknown'}"),
+        (f"hull by {judge['label']}", f"{hull['phases']} known phases, SHA-256 {hull['sha256']}"),
+    ]
+
+
 def _caveats(record: Mapping[str, Any], candidates: Candidates) -> list[str]:
     relaxation = record.get("relaxation")
     first = (
-        energy_caveats(relaxation["calculator"]["name"], str(candidates.request.system))
+        energy_caveats([judge["name"] for judge in relaxation["potentials"]], str(candidates.request.system))
         if relaxation
         else [SCORE_CAVEAT]
     )

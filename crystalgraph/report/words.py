@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from crystalgraph.relax.potentials import potential_label
+
 FILTER_MEANING = {
     "strict": "atoms too close, or a density no solid has",
     "composition": "not what was requested, or unsound chemistry",
@@ -15,6 +22,7 @@ STAGE_MEANING = {
     "choice": "neither low enough for its composition nor drawn",
     "relaxation": "given up far above the hull, or failed",
     "finalists": "relaxed tighter, perturbed, relaxed again",
+    "confirmation": "relaxed further by other potentials",
     "copies": "became equal to a lower one",
 }
 
@@ -29,27 +37,41 @@ METRIC_MEANING = {
     "cdvae": "as CDVAE defines",
 }
 
-FORMATION_MAE, FORMATION_BIAS, HULL_MAE, HULL_BIAS, COMPARED_OXIDES = 0.086, -0.083, 0.070, -0.063, 31
-"""CHGNet against DFT, eV/atom, and over how many niobium oxides: ``tools/results/hull_nbo.json``."""
+JUDGE_ERRORS = Path(__file__).parent / "judge_errors.json"
+"""How far each potential is from DFT, by chemical system; written by ``python -m tools.bench judge``."""
 
 
-def energy_caveats(calculator: str, system: str) -> list[str]:
+def energy_caveats(judges: Sequence[str], system: str) -> list[str]:
     """What a reader of energies must know.
 
     Args:
-        calculator: that made them, such as "chgnet".
+        judges: the potentials that made them, in the order in which they relaxed; the rank goes by the second, if
+            there is one.
         system: the chemical system, such as "Nb-O".
     """
-    if calculator != "chgnet":
-        return [f"Energies are those of {calculator}, relative to the hull of the known phases relaxed with it."]
-    where = "" if system == "Nb-O" else f" For {system} the error was not measured."
-    error = (
-        "Energies are CHGNet's, not DFT's, relative to the hull of the known phases relaxed with CHGNet. Over the "
-        f"{COMPARED_OXIDES} niobium oxides with DFT energies the formation energy is off by {FORMATION_MAE:.3f} "
-        f"eV/atom on average (bias {_signed(FORMATION_BIAS)}) and the energy above the hull by {HULL_MAE:.3f} "
-        f"(bias {_signed(HULL_BIAS)}).{where}"
+    ranked_by = judges[:2][-1]
+    others = [potential_label(judge) for judge in judges if judge != ranked_by]
+    beside = f"; {' and '.join(others)} judged beside it" if others else ""
+    first = (
+        f"Energies are those of {potential_label(ranked_by)}, not DFT's, relative to the hull of the known phases "
+        f"relaxed with it{beside}."
     )
-    return [error, "A crystal that lies less than that below the hull is not shown to be stable."]
+    measured = judge_errors().get(ranked_by, {}).get(system)
+    if measured is None:
+        return [first, f"For {system} its error was not measured against DFT."]
+    error = (
+        f"Over the {measured['n']} compounds of {system} with DFT energies in the reference its energy above the hull "
+        f"is off by {measured['e_above_hull_mae']:.3f} eV/atom on average (bias "
+        f"{_signed(measured['e_above_hull_bias'])}), at DFT's geometry; it may have learned from some of them."
+    )
+    return [first, error, "A crystal that lies less than that below the hull is not shown to be stable."]
+
+
+@lru_cache(maxsize=1)
+def judge_errors() -> dict[str, dict[str, dict[str, float]]]:
+    """Potential -> chemical system -> number of compounds and mean errors against DFT, eV/atom."""
+    content: dict[str, dict[str, dict[str, float]]] = json.loads(JUDGE_ERRORS.read_bytes())["errors"]
+    return content
 
 
 RANK_CORRELATION, SELECTED_RANK_CORRELATION, SINGLE_POINT_CORRELATION, RANKED_CRYSTALS = 0.38, 0.23, 0.67, 300

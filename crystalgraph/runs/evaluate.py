@@ -19,11 +19,11 @@ from crystalgraph.evaluation.rows import COLUMNS, Verdicts, first_verdicts, pick
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.load import CrystalSource, load
 from crystalgraph.io.run_layout import RELAXATIONS
-from crystalgraph.known.phases import known_phases, union_of_elements
+from crystalgraph.known.phases import readable, union_of_elements
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
-from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import relax_many
+from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.runs.evaluation_folder import (
     check_folder,
@@ -34,6 +34,7 @@ from crystalgraph.runs.evaluation_folder import (
     write_request,
 )
 from crystalgraph.runs.evaluation_record import request_record, results_record, timings_record
+from crystalgraph.runs.reference import reference_phases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class EvaluationRequest:
     pick: str = "random"
     seed: int = 0
     coverage: bool = False
-    calculator: str = CHGNET
+    potential: str = DEFAULT
 
     def __post_init__(self) -> None:
         if self.relax < 0:
@@ -150,7 +151,7 @@ def evaluate(
     pick: str = "random",
     seed: int = 0,
     coverage: bool = False,
-    calculator: str = CHGNET,
+    potential: str = DEFAULT,
     workers: int = 1,
     out: str | Path | None = None,
     resume: bool = False,
@@ -168,7 +169,7 @@ def evaluate(
         pick: which of them, "random" or "first".
         seed: of the random pick.
         coverage: whether fingerprints are computed, 0.06 s an atom.
-        calculator: see `crystalgraph.relax.calculator.make_calculator`.
+        potential: see `crystalgraph.relax.potentials.make_calculator`.
         workers: processes; nothing but the timings depends on it.
         out: folder of the results, with a page to look at; None writes nothing. It must not exist, unless an earlier
             run of the same request is resumed.
@@ -191,7 +192,7 @@ def evaluate(
         pick=pick,
         seed=seed,
         coverage=coverage,
-        calculator=calculator,
+        potential=potential,
     )
     if workers < 1:
         raise InputError(f"--workers {workers} is too few; give at least 1")
@@ -203,8 +204,8 @@ def evaluate(
         inputs = _inputs(source)
     asked = _system(request, inputs)
     with clock.timed("references"):
-        known = known_phases(asked) if reference is None else _phases(reference, asked)
-        learned = None if training is None else _reference(training)
+        known = reference_phases(reference, asked, progress=progress)
+        learned = None if training is None else readable(training)
     head = request_record(request, asked, inputs, known, learned)
     if resume and out is not None:
         check_same(out, head)
@@ -216,7 +217,7 @@ def evaluate(
             hull = reference_hull(
                 asked,
                 None if reference is None else known,
-                settings=replace(REFERENCE_SETTINGS, calculator=calculator),
+                settings=replace(REFERENCE_SETTINGS, potential=potential),
                 workers=workers,
                 progress=relabelled(progress, "known phases relaxed"),
             )
@@ -270,20 +271,6 @@ def _inputs(source: CrystalSource) -> CrystalTable:
     return table
 
 
-def _reference(source: CrystalSource) -> CrystalTable:
-    table = load(source)
-    if not len(table):
-        name, reason = next(iter(table.failures.items()), ("the source", "it is empty"))
-        raise InputError(f"nothing in {table.source.name!r} can be read; {name}: {reason}")
-    return table
-
-
-def _phases(source: CrystalSource, system: ChemicalSystem) -> CrystalTable:
-    """Those of a reference that lie within the system, and all that could not be read."""
-    table = _reference(source)
-    return table.within(system).revised(failures=table.failures)
-
-
 def _system(request: EvaluationRequest, inputs: CrystalTable) -> ChemicalSystem:
     if request.system is not None:
         return ChemicalSystem.parse(request.system)
@@ -309,7 +296,7 @@ def _relax(
     chosen = pick(verdicts.eligible, request.relax, request.pick, request.seed)
     relaxations = relax_many(
         [verdicts.structures[name] for name in chosen],
-        RelaxSettings(calculator=request.calculator, saddle_check=True),
+        RelaxSettings(potential=request.potential, saddle_check=True),
         workers=workers,
         hull=hull,
         folder=None if out is None else out / RELAXATIONS,

@@ -10,7 +10,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.io.provenance import versions
-from crystalgraph.relax.calculator import CHGNET, calculator_identity
+from crystalgraph.relax.potentials import CHGNET, potential_identity
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
@@ -41,7 +41,7 @@ def request_record(
         },
         "reference": known.record(),
         "training": None if training is None else training.record(),
-        "calculator": calculator_identity(request.calculator) if request.relax else None,
+        "potential": potential_identity(request.potential) if request.relax else None,
         "versions": versions(*LIBRARIES),
     }
 
@@ -74,7 +74,7 @@ def results_record(
 def _caveats(judgement: Judgement, request: EvaluationRequest, known: CrystalTable) -> list[str]:
     """What a reader of the metrics must know."""
     caveats = []
-    if request.relax and request.calculator == CHGNET:
+    if request.relax and request.potential == CHGNET:
         caveats.append("energies are CHGNet's: e_above_hull within 0.06 eV/atom of zero is inside its error")
     n_relaxed = sum(bool(row.relax_status) for row in judgement.rows)
     if request.relax and n_relaxed < 100:

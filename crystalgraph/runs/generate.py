@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
 from crystalgraph.io.provenance import versions
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress
-from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.runs.folder import check_formats, write_run
+from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
-from crystalgraph.screening.candidates import Candidates, ranked_by_energy
+from crystalgraph.screening.candidates import Candidates, named, ranked_by_energy
 from crystalgraph.screening.composition import as_record, composition_filter
 from crystalgraph.screening.funnel import Funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
@@ -33,6 +35,8 @@ from crystalgraph.screening.search import USUAL_SEARCH, SearchSettings, run
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from crystalgraph.crystals.table import CrystalTable
+    from crystalgraph.io.load import CrystalSource
     from crystalgraph.relax.hull import Hull
 
 SHOWN = 10
@@ -99,7 +103,9 @@ def generate(
     *,
     model: Model | str | Path = "nbo",
     relax: int | None = None,
-    calculator: str = CHGNET,
+    potential: str = DEFAULT,
+    confirm: Sequence[str] | None = None,
+    known: CrystalSource | None = None,
     workers: int = 1,
     device: str = "cpu",
     out: str | Path | None = None,
@@ -115,7 +121,11 @@ def generate(
         request: what is wanted, or a chemical system such as "Nb-O".
         model: name of a shipped model, folder of one, or a model; a model is moved to the device.
         relax: most of the selected crystals to relax, which ranks by energy above the hull; None relaxes none.
-        calculator: of the energies: chgnet, or any ASE calculator as ``package.module:factory``.
+        potential: relaxes: of `crystalgraph.relax.potentials.POTENTIALS`, or any ASE calculator as
+            ``package.module:factory``.
+        confirm: potentials that relax the finalists further; the rank goes by the first. None means
+            `crystalgraph.relax.potentials.usual_confirmation`.
+        known: known phases, see `crystalgraph.runs.reference.reference_phases`; None means the shipped ones.
         workers: processes that relax; the result does not depend on it.
         device: where the networks run: cpu, cuda, cuda:1, ...
         out: folder of the run, which must not exist; None writes nothing. With ``relax``, finished relaxations are
@@ -142,13 +152,20 @@ def generate(
     if folder is not None:
         check_free(folder)
     loaded = (model if isinstance(model, Model) else load_model(model)).to(usable_device(device))
+    phases = reference_phases(known, request.system, progress=progress)
     surrogate_steps = resolve_surrogate_steps(loaded, request.refine, fast=request.fast, settings=sampling)
     seconds = {"load": perf_counter() - start}
     funnel = None
     if relax is not None:
         funnel = Funnel.prepare(
             request.system,
-            FunnelSettings(calculator=calculator, limit=relax, seed=request.seed),
+            FunnelSettings(
+                potential=potential,
+                confirm=usual_confirmation(potential) if confirm is None else tuple(confirm),
+                limit=relax,
+                seed=request.seed,
+            ),
+            known=None if known is None else phases,
             workers=workers,
             partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),
             progress=progress,
@@ -165,17 +182,22 @@ def generate(
         candidates = ranked_by_energy(candidates, outcome)
         relaxation = {"relaxation": funnel.as_record(outcome)}
         seconds |= {"hull": funnel.hull_seconds, **{stage.name: stage.seconds for stage in outcome.stages}}
+    if not request.raw:
+        before = perf_counter()
+        candidates = named(candidates, phases, progress)
+        seconds["known phases"] = perf_counter() - before
     record = {
         "request": request.as_record(),
         "surrogate_steps": surrogate_steps,
         "model": {"name": loaded.name, "sha256": loaded.checksum, "record": loaded.record},
         "composition": as_record(screen.composition),
+        "known": reference_record(phases, request.system) | {"of_formula": _phases_of_formulas(phases, candidates)},
         "versions": versions(),
         "device": device,
         "formats": formats,
         "counts": candidates.counts,
         "shortfall": candidates.shortfall,
-        "caveats": _caveats(request, loaded),
+        "caveats": [*_caveats(request, loaded), reference_caveat(phases, request.system)],
         **relaxation,
         "seconds": {stage: round(spent, 3) for stage, spent in (seconds | {"total": perf_counter() - start}).items()},
     }
@@ -241,6 +263,12 @@ def _caveats(request: GenerationRequest, model: Model) -> list[str]:
         "crystals it proposes here may be ones it has seen"
     )
     return [caveat]
+
+
+def _phases_of_formulas(phases: CrystalTable, candidates: Candidates) -> dict[str, int]:
+    """How many known phases each selected formula has."""
+    counted = Counter(str(Formula.from_atomic_numbers(s.atomic_numbers)) for s in phases.structures)
+    return {formula: counted[formula] for formula in sorted({sample.formula for sample in candidates.selected})}
 
 
 def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> None:

@@ -35,8 +35,8 @@ from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.models.sites import Sites
 from crystalgraph.progress import Progress
-from crystalgraph.relax.calculator import calculator_identity
 from crystalgraph.relax.pool import Workers
+from crystalgraph.relax.potentials import potential_identity
 from crystalgraph.report.curves import draw_curves
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
@@ -129,7 +129,7 @@ def train(
 
 def _run(config: Config, text: str, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     if config.energies.systems:
-        calculator_identity(config.energies.calculator)
+        potential_identity(config.energies.calculator)
     dataset = load_dataset(config.data.dataset)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CONFIG_FILE, text)
@@ -196,7 +196,7 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progre
     def bundle(*, knows_energies: bool = False) -> Model:
         made = _bundle(config, dataset, corpus, pool, library, generator, discriminator, prior, runner.seconds)
         if knows_energies:
-            made.record["calculator"] = calculator_identity(config.energies.calculator)
+            made.record["calculator"] = potential_identity(config.energies.calculator)
         return made
 
     def save(name: str, folder: Path, model: Model) -> None:
@@ -218,7 +218,7 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progre
         left_out = systems_left_out(config.data)
         held_out = corpus.heldout if config.data.holdout_by == "formula" else None
         labels, settings = None, config.energies
-        with Workers(settings.calculator, config.threads) as workers:
+        with Workers(config.threads) as workers:
             for number in range(settings.rounds):
                 model = bundle(knows_energies=number > 0)
                 labels = Labels(

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import nan
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.io.columns import column_of
+from crystalgraph.known.likeness import AS_DRAWN, AS_RELAXED, Likeness, nearest_phases
+from crystalgraph.progress import Progress
 from crystalgraph.screening.outcome import FunnelResult, Outcome
 from crystalgraph.screening.rank import rank
 from crystalgraph.screening.request import GenerationRequest
@@ -14,6 +19,10 @@ from crystalgraph.screening.screen import FILTERS, SELECTED, Sample, Screen
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+
+OF_SEVERAL_JUDGES = {"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"}
+"""Fields of outcomes that say nothing where one potential judged alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,8 @@ class Candidates:
         shortfall: why fewer crystals than requested were selected; empty if enough were.
         relaxed: the crystals that passed the funnel, as relaxed; they are the first of ``structures``.
         outcomes: draw -> what became of each selected crystal in the funnel; None without one.
+        judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
+        likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
     """
 
     request: GenerationRequest
@@ -37,6 +48,8 @@ class Candidates:
     shortfall: str = ""
     relaxed: list[Structure] = field(default_factory=list)
     outcomes: dict[int, Outcome] | None = None
+    judges: tuple[str, ...] = ()
+    likenesses: dict[int, Likeness] | None = None
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -55,14 +68,25 @@ class Candidates:
     @property
     def columns(self) -> list[str]:
         """Names of the columns of ``candidates.csv``, see `crystalgraph.io.columns`."""
-        types = (Sample,) if self.outcomes is None else (Sample, Outcome)
-        return [column.name for row_type in types for column in fields(row_type)]
+        names = [column.name for column in fields(Sample)]
+        if self.likenesses is not None:
+            names += AS_DRAWN if self.outcomes is None else (*AS_DRAWN, *AS_RELAXED)
+        if self.outcomes is None:
+            return names
+        single = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
+        names += [column.name for column in fields(Outcome) if column.name not in single]
+        return names + ([column_of(judge) for judge in self.judges] if len(self.judges) > 1 else [])
 
     def rows(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Column -> value for each of some samples."""
-        if self.outcomes is None:
-            return [asdict(sample) for sample in samples]
-        return [asdict(sample) | asdict(self.outcomes.get(sample.draw, Outcome())) for sample in samples]
+        columns = self.columns
+        return [{column: row[column] for column in columns} for row in map(self._everything, samples)]
+
+    def _everything(self, sample: Sample) -> dict[str, Any]:
+        outcome = (self.outcomes or {}).get(sample.draw, Outcome())
+        likeness = (self.likenesses or {}).get(sample.draw, Likeness())
+        energies = {column_of(judge): outcome.e_above_hull_by.get(judge, nan) for judge in self.judges}
+        return asdict(sample) | asdict(likeness) | asdict(outcome) | energies
 
 
 def counts(samples: Sequence[Sample]) -> dict[str, int]:
@@ -128,7 +152,29 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
         names=names,
         relaxed=[structure for i in result.order if (structure := result.structures[i]) is not None],
         outcomes=outcomes,
+        judges=result.judges,
     )
+
+
+def named(candidates: Candidates, known: CrystalTable, progress: Progress | None = None) -> Candidates:
+    """Look for the known phase that each selected crystal is, as drawn and as relaxed.
+
+    Args:
+        candidates: of a run that is not raw.
+        known: known phases.
+        progress: called as the work goes on.
+    """
+    draws = [sample.draw for sample in candidates.selected]
+    likenesses = {
+        draw: Likeness(known_phase=phase, known_rmsd=distance)
+        for draw, (phase, distance) in zip(
+            draws, nearest_phases(candidates.structures, known, progress=progress), strict=True
+        )
+    }
+    relaxed = nearest_phases(candidates.relaxed, known, progress=progress)
+    for draw, (phase, distance) in zip(draws, relaxed, strict=False):  # the relaxed ones are the first
+        likenesses[draw] = replace(likenesses[draw], relaxed_known_phase=phase, relaxed_known_rmsd=distance)
+    return replace(candidates, likenesses=likenesses)
 
 
 def _name(place: int, n_selected: int, sample: Sample, group: int | None) -> str:

@@ -3,14 +3,16 @@
 The stages, in order: *single point* (the energy as drawn, one evaluation), *choice* (per composition the best third,
 and a tenth of the rest at random, so that what the single point misjudges has a chance), *relaxation* (given up early
 while far above the hull), *finalists* (what may be metastable is relaxed tighter, then perturbed and relaxed again),
+*confirmation* (other potentials relax these on from there, each on the hull that it gives the known phases itself),
 *copies* (what relaxed into a crystal that another, lower one became). What is left is ranked by its energy above the
-hull. Every crystal keeps the stage that it was lost at, and why.
+hull, for the finalists that of the first potential that confirms. Every crystal keeps the stage that it was lost at,
+and why.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, nan
 from pathlib import Path
@@ -23,13 +25,15 @@ from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
-from crystalgraph.relax.calculator import calculator_identity
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.pool import Workers, relax_many, single_points
+from crystalgraph.relax.potentials import check_judges, potential_identity, potential_label
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.screening.choice import choose
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.outcome import (
     CHOICE,
+    CONFIRMATION,
     COPIES,
     FINALISTS,
     RELAXATION,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.chemistry.system import ChemicalSystem
+    from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.relax.hull import Hull
 
 KNOWN_PHASES = "known phases"
@@ -53,7 +58,7 @@ KNOWN_PHASES = "known phases"
 
 def run_funnel(
     structures: Sequence[Structure],
-    hull: Hull,
+    hulls: Mapping[str, Hull],
     settings: FunnelSettings,
     *,
     workers: int | Workers = 1,
@@ -63,8 +68,8 @@ def run_funnel(
     """Take crystals through all stages.
 
     Args:
-        structures: strictly valid crystals of the hull's system, none equal to another.
-        hull: of the known phases.
+        structures: strictly valid crystals of the hulls' system, none equal to another.
+        hulls: of the known phases, by each potential of the settings.
         settings: how.
         workers: processes, or such as run already; the result does not depend on them.
         folder: where finished relaxations are kept, so that a run that was killed repeats none.
@@ -74,9 +79,9 @@ def run_funnel(
         What became of every crystal, and the relaxed ones.
     """
     if isinstance(workers, Workers):
-        return _Work(list(structures), hull, settings, workers, folder, progress).run()
-    with Workers(settings.calculator, workers) as running:
-        return _Work(list(structures), hull, settings, running, folder, progress).run()
+        return _Work(list(structures), hulls, settings, workers, folder, progress).run()
+    with Workers(workers) as running:
+        return _Work(list(structures), hulls, settings, running, folder, progress).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +90,15 @@ class Funnel:
 
     Attributes:
         settings: how it works.
-        hull: of the known phases.
-        hull_seconds: wall clock spent on the hull.
+        hulls: of the known phases, by each potential.
+        hull_seconds: wall clock spent on them.
         workers: processes.
         partial: folder in which finished relaxations are kept until the run's own folder holds them; None where nothing
             is written.
     """
 
     settings: FunnelSettings
-    hull: Hull
+    hulls: dict[str, Hull]
     hull_seconds: float
     workers: int
     partial: Path | None
@@ -104,37 +109,49 @@ class Funnel:
         system: ChemicalSystem,
         settings: FunnelSettings,
         *,
+        known: CrystalTable | None = None,
         workers: int,
         partial: Path | None,
         progress: Progress | None = None,
     ) -> Funnel:
-        """Get the hull of a system, whose known phases are relaxed if they never were.
+        """Get the hulls of a system, whose known phases are relaxed if they never were.
 
         Args:
             system: of the crystals to come.
             settings: how the funnel works.
+            known: known phases; None means the shipped ones.
             workers: processes.
             partial: see the class.
             progress: called as known phases are relaxed.
 
         Raises:
-            InputError: if an element has no reference, or the calculator cannot be made.
+            InputError: if an element has no reference, or a potential cannot be made.
         """
         start = perf_counter()
-        hull = reference_hull(
-            system,
-            settings=replace(REFERENCE_SETTINGS, calculator=settings.calculator),
-            workers=workers,
-            progress=relabelled(progress, KNOWN_PHASES),
-        )
+        with Workers(workers) as running:
+            hulls = {
+                judge: reference_hull(
+                    system,
+                    known,
+                    settings=replace(REFERENCE_SETTINGS, potential=judge),
+                    workers=running,
+                    progress=relabelled(progress, f"{KNOWN_PHASES}, {potential_label(judge)}"),
+                )
+                for judge in check_judges(settings.potential, settings.confirm)
+            }
         seconds = perf_counter() - start
-        return cls(settings=settings, hull=hull, hull_seconds=seconds, workers=workers, partial=partial)
+        return cls(settings=settings, hulls=hulls, hull_seconds=seconds, workers=workers, partial=partial)
+
+    @property
+    def hull(self) -> Hull:
+        """That of the potential which the rank goes by."""
+        return self.hulls[self.settings.ranked_by]
 
     def run(self, structures: Sequence[Structure], progress: Progress | None = None) -> FunnelResult:
         """See `run_funnel`."""
         return run_funnel(
             structures,
-            self.hull,
+            self.hulls,
             self.settings,
             workers=self.workers,
             folder=None if self.partial is None else self.partial / RELAXATIONS,
@@ -145,8 +162,11 @@ class Funnel:
         """What was done, in JSON's types."""
         return {
             "settings": self.settings.as_record(),
-            "calculator": calculator_identity(self.settings.calculator),
-            "hull": {"sha256": self.hull.identity(), "phases": len(self.hull.phases)},
+            "potentials": [
+                potential_identity(judge) | {"label": potential_label(judge), "hull": _hull_record(hull)}
+                for judge, hull in self.hulls.items()
+            ],
+            "ranked_by": self.settings.ranked_by,
             "workers": self.workers,
             "stages": [asdict(stage) | {"seconds": round(stage.seconds, 3)} for stage in result.stages],
             "relaxed": len(result.order),
@@ -161,12 +181,16 @@ class Funnel:
             self.partial.rmdir()
 
 
+def _hull_record(hull: Hull) -> dict[str, Any]:
+    return {"sha256": hull.identity(), "phases": len(hull.phases), "left_out": hull.left_out}
+
+
 @dataclass
 class _Work:
     """A funnel at work."""
 
     drawn: list[Structure]
-    hull: Hull
+    hulls: Mapping[str, Hull]
     settings: FunnelSettings
     workers: Workers
     folder: Path | None
@@ -184,6 +208,7 @@ class _Work:
             CHOICE: self._choose,
             RELAXATION: self._relax,
             FINALISTS: self._refine,
+            CONFIRMATION: self._confirm,
             COPIES: self._drop_copies,
         }
         left = list(range(len(self.drawn)))
@@ -199,6 +224,7 @@ class _Work:
             structures=self.structures,
             copy_of=self.copy_of,
             seconds=self.seconds,
+            judges=self.settings.judges,
             order=self._ranked(left),
             stages=self.stages,
         )
@@ -213,15 +239,16 @@ class _Work:
         structures = [self.drawn[k] for k in left]
         energies = single_points(
             structures,
-            self.settings.calculator,
+            self.settings.potential,
             workers=self.workers,
             progress=relabelled(self.progress, SINGLE_POINT),
         )
+        no_energy = f"{potential_label(self.settings.potential)} gives no energy"
         for k, structure, energy in zip(left, structures, energies, strict=True):
             if isfinite(energy):
-                self._set(k, e_above_hull_unrelaxed=self.hull.e_above_hull(structure.composition, energy))
+                self._set(k, e_above_hull_unrelaxed=self._above(self.settings.potential, structure, energy))
             else:
-                self._set(k, funnel_status=SINGLE_POINT, funnel_reason="the calculator gives no energy")
+                self._set(k, funnel_status=SINGLE_POINT, funnel_reason=no_energy)
 
     def _choose(self, left: list[int]) -> None:
         chosen = choose(
@@ -243,42 +270,82 @@ class _Work:
                 self._set(k, funnel_status=RELAXATION)
 
     def _refine(self, left: list[int]) -> None:
-        finalists = [k for k in left if self.outcomes[k].e_above_hull <= self.settings.finalists_below]
-        structures = [structure for k in finalists if (structure := self.structures[k]) is not None]
-        relaxations = self._relax_many(structures, self.settings.final, FINALISTS)
+        finalists = self._finalists(left)
+        relaxations = self._relax_many([self._relaxed(k) for k in finalists], self.settings.final, FINALISTS)
         for k, relaxation in zip(finalists, relaxations, strict=True):
             if relaxation.usable:
                 self._note(k, relaxation)
             else:
-                reason = f"not refined: {relaxation.reason or relaxation.status}"
-                self._set(k, funnel_reason=reason, n_steps=(self.outcomes[k].n_steps or 0) + relaxation.n_steps)
-                self.seconds[k] += relaxation.seconds
+                self._count(k, relaxation)
+                self._remark(k, f"not refined: {relaxation.reason or relaxation.status}")
+
+    def _confirm(self, left: list[int]) -> None:
+        """Each other potential relaxes the finalists on from where they are, and says how high they lie by its hull."""
+        finalists = self._finalists(left)
+        for judge in self.settings.confirm:
+            settings = self.settings.confirmation(judge)
+            stage = f"{CONFIRMATION}, {potential_label(judge)}"
+            relaxations = self._relax_many([self._relaxed(k) for k in finalists], settings, stage)
+            for k, relaxation in zip(finalists, relaxations, strict=True):
+                self._count(k, relaxation)
+                if not relaxation.usable or relaxation.structure is None:
+                    self._remark(k, f"{potential_label(judge)}: {relaxation.reason or relaxation.status}")
+                    self._opinion(k, judge, nan)
+                    continue
+                self._opinion(k, judge, self._above(judge, relaxation.structure, relaxation.energy))
+                if judge == self.settings.ranked_by:
+                    self.structures[k] = relaxation.structure
+                    self._set(k, relax_status=relaxation.status, ranked_by=judge)
+                    self._set(k, e_above_hull=self.outcomes[k].e_above_hull_by[judge])
+        for k in left if self.settings.confirm else []:
+            energies = [energy for energy in self.outcomes[k].e_above_hull_by.values() if isfinite(energy)]
+            spread = max(energies) - min(energies) if len(energies) > 1 else nan
+            agreed = _agreed(energies, len(self.settings.judges))
+            self._set(k, e_above_hull_spread=spread, agreed_metastable=agreed)
+
+    def _finalists(self, left: list[int]) -> list[int]:
+        return [k for k in left if self.outcomes[k].e_above_hull <= self.settings.finalists_below]
+
+    def _relaxed(self, k: int) -> Structure:
+        structure = self.structures[k]
+        assert structure is not None
+        return structure
+
+    def _above(self, judge: str, structure: Structure, energy: float) -> float:
+        return self.hulls[judge].e_above_hull(structure.composition, energy)
 
     def _relax_many(self, structures: list[Structure], settings: RelaxSettings, stage: str) -> list[Relaxation]:
         return relax_many(
             structures,
             settings,
             workers=self.workers,
-            hull=self.hull,
+            hull=self.hulls[settings.potential],
             folder=self.folder,
             progress=relabelled(self.progress, stage),
         )
 
     def _note(self, k: int, relaxation: Relaxation) -> None:
-        """Take over what a relaxation gave."""
-        self.seconds[k] += relaxation.seconds
-        energy = nan
+        """Take over what a relaxation by the first potential gave."""
+        self._count(k, relaxation)
+        judge, energy = self.settings.potential, nan
         if relaxation.structure is not None and isfinite(relaxation.energy):
-            energy = self.hull.e_above_hull(relaxation.structure.composition, relaxation.energy)
+            energy = self._above(judge, relaxation.structure, relaxation.energy)
         self._set(
-            k,
-            relax_status=relaxation.status,
-            funnel_reason=relaxation.reason,
-            n_steps=(self.outcomes[k].n_steps or 0) + relaxation.n_steps,
-            e_above_hull=energy,
+            k, relax_status=relaxation.status, funnel_reason=relaxation.reason, e_above_hull=energy, ranked_by=judge
         )
+        self._opinion(k, judge, energy)
         if relaxation.usable:
             self.structures[k] = relaxation.structure
+
+    def _count(self, k: int, relaxation: Relaxation) -> None:
+        self.seconds[k] += relaxation.seconds
+        self._set(k, n_steps=(self.outcomes[k].n_steps or 0) + relaxation.n_steps)
+
+    def _remark(self, k: int, remark: str) -> None:
+        self._set(k, funnel_reason="; ".join(filter(None, (self.outcomes[k].funnel_reason, remark))))
+
+    def _opinion(self, k: int, judge: str, energy: float) -> None:
+        self._set(k, e_above_hull_by=self.outcomes[k].e_above_hull_by | {judge: energy})
 
     def _drop_copies(self, left: list[int]) -> None:
         ordered = self._ranked(left)
@@ -289,3 +356,10 @@ class _Work:
             if first != i:
                 self.copy_of[k] = ordered[first]
                 self._set(k, funnel_status=COPIES)
+
+
+def _agreed(energies: Sequence[float], n_judges: int) -> bool | None:
+    """Whether all judges call a crystal metastable, by the answers that there are; None where that cannot be said."""
+    if any(energy > METASTABLE for energy in energies):
+        return False
+    return True if len(energies) == n_judges else None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.screening.choice import BEST_SHARE, RANDOM_SHARE
 
-ABORT = ((10, 0.5), (20, 0.25), (50, 0.15))
+FINALISTS_BELOW = 0.2
+"""eV/atom above the hull: what ends higher is not relaxed further."""
+
+ABORT = ((10, 0.5), (20, 0.3), (50, FINALISTS_BELOW))
 """(step, eV/atom): a relaxation ends when it is further above the hull than this at that step."""
 
 
@@ -18,7 +21,9 @@ class FunnelSettings:
     """How a funnel works.
 
     Attributes:
-        calculator: as `crystalgraph.relax.calculator.make_calculator` takes it.
+        potential: relaxes; as `crystalgraph.relax.potentials.make_calculator` takes it.
+        confirm: potentials that relax the finalists further, each on the hull that it gives itself; the rank goes by
+            the first.
         limit: most relaxations, >= 1; None leaves it to the shares.
         seed: of the random choice.
         best_share: share of each composition chosen by its energies as drawn.
@@ -29,25 +34,40 @@ class FunnelSettings:
         final_fmax: the same for the finalists.
     """
 
-    calculator: str = CHGNET
+    potential: str = DEFAULT
+    confirm: tuple[str, ...] = ()
     limit: int | None = None
     seed: int = 0
     best_share: float = BEST_SHARE
     random_share: float = RANDOM_SHARE
     abort: tuple[tuple[int, float], ...] = ABORT
-    finalists_below: float = ABORT[-1][1]
+    finalists_below: float = FINALISTS_BELOW
     fmax: float = 0.1
     final_fmax: float = 0.05
 
     @property
     def relaxation(self) -> RelaxSettings:
         """Of what is chosen."""
-        return RelaxSettings(calculator=self.calculator, fmax=self.fmax, abort=self.abort)
+        return RelaxSettings(potential=self.potential, fmax=self.fmax, abort=self.abort)
 
     @property
     def final(self) -> RelaxSettings:
         """Of the finalists."""
-        return RelaxSettings(calculator=self.calculator, fmax=self.final_fmax, saddle_check=True)
+        return RelaxSettings(potential=self.potential, fmax=self.final_fmax, saddle_check=True)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """All potentials, in the order in which they relax."""
+        return (self.potential, *self.confirm)
+
+    @property
+    def ranked_by(self) -> str:
+        """The potential that the rank of the finalists goes by."""
+        return self.judges[:2][-1]
+
+    def confirmation(self, potential: str) -> RelaxSettings:
+        """Of the finalists by a potential that confirms."""
+        return RelaxSettings(potential=potential, fmax=self.final_fmax)
 
     def as_record(self) -> dict[str, Any]:
         """The settings in JSON's types."""

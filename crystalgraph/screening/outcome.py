@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-SINGLE_POINT, CHOICE, RELAXATION, FINALISTS, COPIES = "single point", "choice", "relaxation", "finalists", "copies"
+SINGLE_POINT, CHOICE, RELAXATION = "single point", "choice", "relaxation"
+FINALISTS, CONFIRMATION, COPIES = "finalists", "confirmation", "copies"
 
-STAGES = (SINGLE_POINT, CHOICE, RELAXATION, FINALISTS, COPIES)
-"""In order; crystals are lost in all but the finalists' stage, which can only lower an energy."""
+STAGES = (SINGLE_POINT, CHOICE, RELAXATION, FINALISTS, CONFIRMATION, COPIES)
+"""In order; no crystal is lost at the finalists' stage and at the confirmation, which say more about it."""
 
 RELAXED = "relaxed"
 """The status of a crystal that passed all stages."""
@@ -26,7 +27,13 @@ class Outcome:
         funnel_status: "relaxed", or the stage where the crystal was lost; empty if it never entered the funnel.
         funnel_reason: why it was lost, or what a relaxation that succeeded has to say.
         e_above_hull_unrelaxed: energy above the hull as drawn; NaN where there is none.
-        e_above_hull: energy above the hull after relaxation, negative below it; NaN where not relaxed.
+        e_above_hull: energy above the hull after relaxation, negative below it; NaN where not relaxed. It is that of
+            ``ranked_by``.
+        ranked_by: the potential that the rank goes by; empty where not relaxed.
+        e_above_hull_by: the same for each potential that relaxed the crystal, with its own hull; for each a column.
+        e_above_hull_spread: largest minus smallest of them; NaN where fewer than two have an answer.
+        agreed_metastable: whether all of them call the crystal metastable; None where one has no answer, or there is
+            only one.
         relax_status: of the last relaxation, see `crystalgraph.relax.relaxer.Relaxation`; empty where not relaxed.
         n_steps: of all relaxations; None where not relaxed.
         relaxed_space_group: by spglib with symprec 0.1 Å; None where not relaxed or not found.
@@ -36,6 +43,10 @@ class Outcome:
     funnel_reason: str = ""
     e_above_hull_unrelaxed: float = nan
     e_above_hull: float = nan
+    ranked_by: str = ""
+    e_above_hull_by: dict[str, float] = field(default_factory=dict)
+    e_above_hull_spread: float = nan
+    agreed_metastable: bool | None = None
     relax_status: str = ""
     n_steps: int | None = None
     relaxed_space_group: int | None = None
@@ -67,6 +78,7 @@ class FunnelResult:
         structures: as relaxed; None where no relaxation gave a crystal that can be used.
         copy_of: for what was lost as a copy, the position of the crystal it became equal to; else None.
         seconds: CPU seconds spent in the relaxations of each crystal.
+        judges: the potentials, in the order in which they relaxed.
         order: positions of the crystals that passed all stages, lowest above the hull first.
         stages: in order.
     """
@@ -75,5 +87,6 @@ class FunnelResult:
     structures: list[Structure | None]
     copy_of: list[int | None]
     seconds: list[float]
+    judges: tuple[str, ...]
     order: list[int]
     stages: list[Stage]

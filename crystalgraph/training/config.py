@@ -131,7 +131,7 @@ class EnergiesConfig(_Section):
         rounds: of labels and learning from them; from the second on, crystals are labelled that have been refined by
             what was learned before, so that what it has wrong is set right.
         samples: crystals drawn in each system, of which the calculator gives energy, forces and stress.
-        calculator: see `crystalgraph.relax.calculator.make_calculator`.
+        calculator: see `crystalgraph.relax.potentials.make_calculator`.
         width: of the discriminator that learns them.
         n_layers: of that discriminator.
         cutoff: of its edges, Å.

@@ -25,11 +25,10 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
 from crystalgraph.known.phases import known_phases
-from crystalgraph.known.reference_hull import ELEMENT_ENERGY
 from crystalgraph.models.bundle import Model
-from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, single_points
+from crystalgraph.relax.potentials import element_energy
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
@@ -176,7 +175,7 @@ class Labels:
         self._surrogate_steps = 0 if earlier is None else USUAL_SAMPLING.surrogate_steps
         self._parts: list[Labelled] = [] if earlier is None else list(earlier._parts)
         self._real: dict[int, Derivatives | None] = {}  # of training crystals
-        self._element_energy = dict(ELEMENT_ENERGY) if config.calculator == CHGNET else {}
+        self._element_energy = dict(element_energy(config.calculator))
 
     @property
     def labelled(self) -> Labelled:

@@ -71,7 +71,7 @@ def test_one_file_of_any_kind(cg_evaluate, tmp_path):
 def test_relaxes_and_says_what_it_cost(cg_evaluate, tmp_path):
     write_structures([COPPER], ["cu"], tmp_path / "copper", "cif")
     code, out, err = cg_evaluate(
-        "copper", "--reference", "copper", "--relax", 1, "--calculator", "ase.calculators.emt:EMT", "--out", "out"
+        "copper", "--reference", "copper", "--relax", 1, "--potential", "ase.calculators.emt:EMT", "--out", "out"
     )
     assert code == 0
     assert "msun_per_cpu_hour" in out
@@ -105,7 +105,7 @@ def test_quiet_is_quiet_and_the_default_folder_is_never_in_the_way(cg_evaluate, 
         (["cifs", "--training", "nowhere"], "nowhere"),
         (["cifs", "--relax", "-1"], "-1"),
         (["cifs", "--relax", "few"], "--relax"),
-        (["cifs", "--relax", "1", "--calculator", "abacus"], "abacus"),
+        (["cifs", "--relax", "1", "--potential", "abacus"], "abacus"),
         (["cifs", "--pick", "best"], "best"),
         (["cifs", "--seed", "-1"], "-1"),
         (["cifs", "--workers", "0"], "--workers 0"),
@@ -135,7 +135,7 @@ def test_help_shows_every_option(cg_evaluate):
     assert code == 0
     for option in ("--system", "--reference", "--training", "--relax", "--pick", "--seed", "--workers", "--out"):
         assert option in out
-    for option in ("--resume", "--coverage", "--calculator", "--quiet", "--json"):
+    for option in ("--resume", "--coverage", "--potential", "--quiet", "--json"):
         assert option in out
 
 

@@ -237,7 +237,7 @@ def test_interrupted_command_leaves_nothing(cg_generate, monkeypatch, tmp_path):
 def relaxing(cg_generate, toy_calculator, flat_hull, monkeypatch):
     """Run the command with a pair potential, in worker processes, and a hull that lies at zero everywhere."""
     monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
-    return lambda *arguments, **options: cg_generate("--calculator", toy_calculator, *arguments, **options)
+    return lambda *arguments, **options: cg_generate("--potential", toy_calculator, *arguments, **options)
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     folder = tmp_path / "run"
     table, record = rows(folder), json.loads((folder / "run.json").read_text())
     stages = {stage["name"]: stage for stage in record["relaxation"]["stages"]}
-    assert list(stages) == ["single point", "choice", "relaxation", "finalists", "copies"]
+    assert list(stages) == ["single point", "choice", "relaxation", "finalists", "confirmation", "copies"]
     assert stages["single point"]["entered"] == 6
     assert 1 <= stages["relaxation"]["entered"] <= 3
     assert all(stage["seconds"] >= 0 for stage in stages.values())
@@ -268,7 +268,7 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     frames = read_structures(folder / "relaxed.extxyz").ids
     assert [name.split("#")[1] for name in frames] == names
     assert sorted(path.stem for path in (folder / "structures").glob("*.cif")) == [row["file"] for row in selected]
-    assert record["relaxation"]["calculator"]["name"] == "toy_potential:make"
+    assert record["relaxation"]["potentials"][0]["name"] == "toy_potential:make"
     assert "relaxed" in out
     assert "single point" in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -322,7 +322,7 @@ def test_three_are_selected_for_each_relaxation(relaxing, tmp_path):
         (["--relax", "-1"], "relax -1"),
         (["--relax", "3", "--raw", "5"], "cg-evaluate"),
         (["--relax", "3", "--workers", "0"], "workers 0"),
-        (["--relax", "3", "--calculator", "abacus"], "abacus"),
+        (["--relax", "3", "--potential", "abacus"], "abacus"),
     ],
     ids=" ".join,
 )

@@ -52,7 +52,7 @@ def test_examples_of_generation_and_evaluation_run(cg, tmp_path, toy_calculator)
 
     def call(line):
         words = shlex.split(line)
-        code, _, err = cg(*words, *(["--calculator", toy_calculator] if "--relax" in words else []))
+        code, _, err = cg(*words, *(["--potential", toy_calculator] if "--relax" in words else []))
         assert code == 0, f"{line}: {err}"
 
     call("cg-data export nbo --ids mp-2311,mp-1470 --format cif --out known")

@@ -83,7 +83,7 @@ def test_a_pair_that_takes_too_long_is_different_and_counted(monkeypatch):
             while True:
                 pass
 
-    monkeypatch.setattr(reference_index, "_matcher", Endless)
+    monkeypatch.setattr(reference_index, "matcher", Endless)
     index = ReferenceIndex([ROCK_SALT], time_limit=0.2)
     assert index.find(ROCK_SALT) == -1
     assert (index.log.compared, index.log.timed_out) == (1, 1)

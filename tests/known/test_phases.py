@@ -87,7 +87,8 @@ def reference_of_evaluation(monkeypatch):
 
 def candidates_of_hull(monkeypatch, known):
     """What `reference_hull` relaxes, if nothing is known by its energy alone; DFT's energies of the phases it makes."""
-    monkeypatch.setattr("crystalgraph.known.reference_hull.ELEMENT_ENERGY", {})
+    monkeypatch.setattr("crystalgraph.known.reference_hull.element_energy", lambda _: {})
+    monkeypatch.setattr("crystalgraph.known.reference_hull.read_shipped", dict)
     monkeypatch.setattr(
         "crystalgraph.known.reference_hull.relax_many",
         lambda structures, *_, **__: [

@@ -4,7 +4,7 @@ import pytest
 
 from crystalgraph.relax.atoms import to_atoms
 from crystalgraph.relax.belief import MAX_BELOW_HULL, MAX_VOLUME_CHANGE, cell_doubt, energy_doubt
-from crystalgraph.relax.calculator import CHGNET
+from crystalgraph.relax.potentials import CHGNET
 
 
 def test_a_cell_may_change_its_volume_by_the_factor_only(fcc):
@@ -17,7 +17,7 @@ def test_a_cell_may_change_its_volume_by_the_factor_only(fcc):
 
 
 @pytest.mark.parametrize(
-    ("energy", "calculator", "floor", "doubt"),
+    ("energy", "potential", "floor", "doubt"),
     [
         (-9.0, CHGNET, None, None),
         (-9.0, CHGNET, -9.0 + 0.99 * MAX_BELOW_HULL, None),
@@ -27,6 +27,6 @@ def test_a_cell_may_change_its_volume_by_the_factor_only(fcc):
         (inf, CHGNET, None, "energy of inf"),
     ],
 )
-def test_an_energy_has_a_range_and_a_floor(energy, calculator, floor, doubt):
-    answer = energy_doubt(energy, calculator, floor)
+def test_an_energy_has_a_range_and_a_floor(energy, potential, floor, doubt):
+    answer = energy_doubt(energy, potential, floor)
     assert answer is None if doubt is None else doubt in answer

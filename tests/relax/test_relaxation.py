@@ -12,7 +12,7 @@ from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, relaxation_key, structure_key
 from crystalgraph.relax.relaxer import relax
 
-SETTINGS = RelaxSettings(calculator="ase.calculators.emt:EMT", fmax=0.005)
+SETTINGS = RelaxSettings(potential="ase.calculators.emt:EMT", fmax=0.005)
 
 
 def copper_hull(energy):
@@ -46,7 +46,7 @@ def test_the_key_changes_with_everything_that_matters(fcc):
         replace(SETTINGS, max_steps=3),
         replace(SETTINGS, abort=((10, 0.5),)),
         replace(SETTINGS, saddle_check=True),
-        replace(SETTINGS, calculator="stand_ins:Counting"),
+        replace(SETTINGS, potential="stand_ins:Counting"),
     ]
     keys = {relaxation_key(structure, SETTINGS) for structure in (moved, stretched, fcc("Au"))}
     keys |= {relaxation_key(fcc(), one) for one in settings}

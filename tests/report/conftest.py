@@ -115,8 +115,16 @@ def finished_run(crystals, tmp_path_factory):
         "caveats": [],
         "relaxation": {
             "settings": {"limit": 4, "fmax": 0.1, "finalists_fmax": 0.05, "max_steps": 150},
-            "calculator": {"name": "chgnet", "version": "0.4.2", "weights": "0.3.0", "sha256": "1" * 64},
-            "hull": {"sha256": hull.identity(), "phases": len(hull.phases)},
+            "potentials": [
+                {
+                    "name": "sevennet-0",
+                    "label": "SevenNet-0",
+                    "version": "0.13.0",
+                    "sha256": "1" * 64,
+                    "hull": {"sha256": hull.identity(), "phases": len(hull.phases), "left_out": {}},
+                }
+            ],
+            "ranked_by": "sevennet-0",
             "stages": [{"name": name, "entered": n, "lost": lost, "seconds": 1.0} for name, n, lost in stages],
             "relaxed": 4,
         },

@@ -67,7 +67,7 @@ def test_relaxed_crystals_have_their_files_and_energies(tmp_path):
     write_structures([metals[0], gold], ["Cu", "Au"], tmp_path / "known", "cif")
     folder = tmp_path / "out"
     evaluation = evaluate(
-        tmp_path / "in", reference=tmp_path / "known", relax=3, calculator="ase.calculators.emt:EMT", out=folder
+        tmp_path / "in", reference=tmp_path / "known", relax=3, potential="ase.calculators.emt:EMT", out=folder
     )
     page = evaluation_page(folder, evaluation)
     assert page.hull["elements"] == ["Cu", "Au"]

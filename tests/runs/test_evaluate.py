@@ -82,7 +82,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def request_(place):
     known, inputs = str(place / "known"), str(place / "inputs")
-    return {"source": inputs, "reference": known, "training": known, "relax": 10, "calculator": EMT}
+    return {"source": inputs, "reference": known, "training": known, "relax": 10, "potential": EMT}
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_folder_holds_everything(evaluation, place):
     assert len(record["input"]["sha256"]) == len(record["reference"]["sha256"]) == 64
     assert record["request"]["seed"] == 0
     assert set(record["versions"]) >= {"crystalgraph", "python", "pymatgen", "scipy", "matminer"}
-    assert record["calculator"]["name"] == EMT
+    assert record["potential"]["name"] == EMT
     assert record["metrics"]["validity"]["strictly_valid"]["numerator"] == 6
     assert record["metrics"]["validity"]["strictly_valid"]["denominator"] == 8
     assert [row["name"] for row in rows_of(folder)] == list("abcdefgh")
@@ -203,7 +203,7 @@ def test_killed_while_relaxing_and_resumed(place, tmp_path):
     inputs, known = str(place / "inputs"), str(place / "known")
 
     def command(out, *more):
-        arguments = ["--reference", known, "--relax", "6", "--calculator", "stand_ins:Slow", "--quiet"]
+        arguments = ["--reference", known, "--relax", "6", "--potential", "stand_ins:Slow", "--quiet"]
         program = [sys.executable, "-c", "from crystalgraph.cli.evaluate import main; main()"]
         return [*program, inputs, *arguments, "--out", str(out), *more]
 
@@ -257,7 +257,7 @@ def test_mixed_chemistries_are_judged_but_not_put_on_one_hull(tmp_path):
     assert rows["Mg"].novel is False
     assert rows["Cu"].novel is False
     with pytest.raises(InputError, match="too many for one hull"):
-        evaluate(path, relax=1, calculator=EMT, out=tmp_path / "relaxed")
+        evaluate(path, relax=1, potential=EMT, out=tmp_path / "relaxed")
     assert not (tmp_path / "relaxed").exists()
 
 
@@ -265,7 +265,7 @@ def test_mixed_chemistries_are_judged_but_not_put_on_one_hull(tmp_path):
 def test_an_element_without_a_reference_stops_at_once(tmp_path):
     path = files(tmp_path / "in", {"a": cubic(225, 5, ["Og", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]])})
     with pytest.raises(InputError, match="Og"):
-        evaluate(path, relax=1, calculator=EMT, out=tmp_path / "out")
+        evaluate(path, relax=1, potential=EMT, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     found = evaluate(path, system="Og", out=tmp_path / "out")
     assert "no known phase of Og" in found.judgement.metrics["as given"]["novel"].reason
@@ -287,7 +287,7 @@ def test_bad_crystals_each_have_their_reason(tmp_path):
     for name, value in {"nan": "nan", "flat": "0.0"}.items():
         (folder / f"{name}.cif").write_text(re.sub(r"(_cell_length_a +)\S+", rf"\g<1>{value}", whole))
     (folder / "cut.cif").write_text(whole[:200])
-    found = evaluate(str(folder), relax=5, calculator=EMT, out=tmp_path / "out")
+    found = evaluate(str(folder), relax=5, potential=EMT, out=tmp_path / "out")
     reasons = {row.name: row.reason for row in found.judgement.rows}
     expected = {
         "one": "",

@@ -67,7 +67,7 @@ def test_the_folder_holds_the_result(deal, tmp_path):
 def test_a_relaxed_result_is_ranked_by_energy(deal, toy_calculator, flat_hull, monkeypatch):
     monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
     stages = []
-    options = {"relax": 2, "calculator": toy_calculator, "progress": lambda *told: stages.append(told[0])}
+    options = {"relax": 2, "potential": toy_calculator, "progress": lambda *told: stages.append(told[0])}
     result, _ = deal("Nb-O", **options)
     assert result.request.num == len(result) == 6
     frame = result.to_dataframe()
@@ -128,7 +128,7 @@ def test_a_notebook_shows_the_first_candidates(deal):
         (("Nb-O",), {"relax": 0}, "relax 0"),
         (("Nb-O",), {"relax": 3, "raw": True, "num": 5}, "cg-evaluate"),
         (("Nb-O",), {"workers": 0}, "workers 0"),
-        (("Nb-O",), {"relax": 3, "calculator": "abacus"}, "abacus"),
+        (("Nb-O",), {"relax": 3, "potential": "abacus"}, "abacus"),
         (("Nb-O",), {"formats": ["xsf"]}, "xsf"),
         (("Nb-O",), {"device": "abacus"}, "abacus"),
         (("Nb-O",), {"refine": 5}, "learned no energies"),

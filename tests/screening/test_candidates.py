@@ -1,11 +1,12 @@
 """Ranks, names and rows of what was selected, before and after the funnel."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import nan
 
 import pytest
 
 from crystalgraph.io.columns import COLUMNS
+from crystalgraph.known.likeness import Likeness
 from crystalgraph.screening.candidates import ranked_by_energy
 from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.outcome import COPIES, RELAXATION, RELAXED, FunnelResult, Outcome
@@ -36,6 +37,7 @@ def relaxed(candidates, outcomes, copies=None):
         ],
         copy_of=[places.get((copies or {}).get(name)) for name in templates],
         seconds=[0.0] * len(templates),
+        judges=("sevennet-0",),
         order=[places[name] for name in order],
         stages=[],
     )
@@ -81,7 +83,12 @@ def test_every_column_written_is_one_of_the_contract(candidates):
     again = ranked_by_energy(
         candidates, relaxed(candidates, {sample.template: Outcome() for sample in candidates.selected})
     )
-    assert again.columns == plain + [column.name for column in fields(Outcome)]
-    assert set(again.columns) <= set(COLUMNS)
-    for row in (*candidates.rows(candidates.samples), *again.rows(again.samples)):
-        assert list(row) in (candidates.columns, again.columns)
+    outcome = [column.name for column in fields(Outcome) if column.name != "e_above_hull_by"]
+    alone = [name for name in outcome if name not in ("e_above_hull_spread", "agreed_metastable")]
+    assert again.columns == plain + alone
+    judged = replace(again, judges=("sevennet-0", "my.module:make"), likenesses={})
+    own = ["e_above_hull_sevennet_0", "e_above_hull_my_module_make"]
+    assert judged.columns == plain + [column.name for column in fields(Likeness)] + outcome + own
+    assert set(judged.columns) - set(own) <= set(COLUMNS)
+    for some in (candidates, again, judged):
+        assert all(list(row) == some.columns for row in some.rows(some.samples))

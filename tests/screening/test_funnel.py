@@ -9,11 +9,21 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.relax.hull import Hull, Phase
+from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.screening import funnel as module
 from crystalgraph.screening.funnel import run_funnel
 from crystalgraph.screening.funnel_settings import ABORT, FunnelSettings
-from crystalgraph.screening.outcome import CHOICE, COPIES, FINALISTS, RELAXATION, RELAXED, SINGLE_POINT, STAGES
+from crystalgraph.screening.outcome import (
+    CHOICE,
+    CONFIRMATION,
+    COPIES,
+    FINALISTS,
+    RELAXATION,
+    RELAXED,
+    SINGLE_POINT,
+    STAGES,
+)
 
 
 @pytest.fixture
@@ -32,6 +42,8 @@ FLAT = Hull(
 )
 """The hull lies at zero everywhere, so that an energy is its distance to the hull."""
 
+HULLS = {DEFAULT: FLAT}
+
 
 class Potential:
     """Energies by volume per atom: (as drawn, after relaxation, status, what it becomes)."""
@@ -39,18 +51,25 @@ class Potential:
     def __init__(self):
         self.table = {}
         self.relaxed = []
+        self.opinions = {}  # potential -> volume -> (energy, status, what it becomes)
 
     def knows(self, structure, single_point, energy=nan, status="converged", becomes=None, refined=None):
         self.table[round(structure.volume, 6)] = (single_point, energy, status, becomes or structure, refined)
         return structure
 
-    def single_points(self, structures, calculator, **_):
-        assert calculator == "chgnet"
+    def single_points(self, structures, potential, **_):
+        assert potential == DEFAULT
         return [self.table[round(s.volume, 6)][0] for s in structures]
 
     def relax_many(self, structures, settings: RelaxSettings, **_):
         self.relaxed.append((settings.saddle_check, settings.fmax, len(structures)))
         found = []
+        if settings.potential != DEFAULT:
+            answers = [self.opinions[settings.potential][round(structure.volume, 6)] for structure in structures]
+            return [
+                Relaxation(status=status, reason="", structure=becomes, energy=energy, n_steps=1, seconds=0.1)
+                for energy, status, becomes in answers
+            ]
         for structure in structures:
             single_point, energy, status, becomes, refined = self.table[round(structure.volume, 6)]
             usable = status in ("converged", "step limit")
@@ -95,7 +114,7 @@ def test_every_crystal_keeps_its_status(potential, prototype):
         potential.knows(prototype("ReO3"), 0.1, status="failed"),
     ]
     potential.knows(prototype("rutile", 1.01), nan, 0.02)
-    result = run_funnel(given, FLAT, settings())
+    result = run_funnel(given, HULLS, settings())
 
     statuses = [outcome.funnel_status for outcome in result.outcomes]
     # CsCl has no energy; of three NbO2 one is chosen by its energy; rock salt is the only NbO with one.
@@ -130,7 +149,7 @@ def all_chosen(monkeypatch):
 
 def test_only_what_may_be_metastable_is_refined(potential, prototype, monkeypatch):
     all_chosen(monkeypatch)
-    result = run_funnel(many(potential, prototype, [0.05, 0.15, 0.16, 0.9]), FLAT, settings())
+    result = run_funnel(many(potential, prototype, [0.05, 0.2, 0.21, 0.9]), HULLS, settings())
     assert potential.relaxed == [(False, 0.1, 4), (True, 0.05, 2)]
     assert [o.n_steps for o in result.outcomes] == [14, 14, 7, 7]
     assert result.seconds == [1.0, 1.0, 0.5, 0.5]
@@ -143,7 +162,7 @@ def test_a_finalist_that_cannot_be_refined_stays_as_it_was(potential, prototype,
         potential.knows(prototype("rutile"), 0.1, 0.05, refined=(nan, "failed")),
         potential.knows(prototype("CsCl"), 0.1, 0.06, refined=(0.04, "converged")),
     ]
-    result = run_funnel(given, FLAT, settings())
+    result = run_funnel(given, HULLS, settings())
     assert [o.e_above_hull for o in result.outcomes] == [0.05, 0.04]
     assert result.order == [1, 0]
     assert "not refined" in result.outcomes[0].funnel_reason
@@ -161,7 +180,7 @@ def test_copies_after_relaxation_leave_the_lowest(potential, prototype, monkeypa
         potential.knows(prototype("rutile", 1.3), 0.1, 0.03, becomes=target),
     ]
     potential.knows(prototype("rutile", 1.01), nan, 0.05)
-    result = run_funnel(given, FLAT, settings())
+    result = run_funnel(given, HULLS, settings())
     assert result.order == [1, 2]
     assert result.outcomes[0].funnel_status == COPIES
     assert result.copy_of == [2, None, None]
@@ -181,14 +200,51 @@ def test_energies_are_measured_from_the_hull(potential, prototype, monkeypatch):
         ],
     )
     (rutile,) = [potential.knows(prototype("rutile"), -2.5, -2.9)]
-    (outcome,) = run_funnel([rutile], hull, settings()).outcomes
+    (outcome,) = run_funnel([rutile], {DEFAULT: hull}, settings()).outcomes
     assert outcome.e_above_hull_unrelaxed == pytest.approx(0.5)
     assert outcome.e_above_hull == pytest.approx(0.1)
 
 
+def test_others_relax_the_finalists_further_and_the_first_ranks(potential, prototype, monkeypatch):
+    all_chosen(monkeypatch)
+    given = many(potential, prototype, [0.03, 0.05, 0.15, 0.4])
+    ranked = [structure.copy().scale_lattice(structure.volume * 1.01) for structure in given[:2]]
+    first = [(0.09, "converged", ranked[0]), (-0.02, "converged", ranked[1]), (nan, "failed", None)]
+    second = [(0.11, "converged", ranked[0]), (0.02, "converged", ranked[1]), (0.08, "converged", given[2])]
+    potential.opinions = {
+        "first": {round(s.volume, 6): answer for s, answer in zip(given, first, strict=False)},
+        "second": {round(answer[2].volume, 6): answer for answer in second},
+    }
+    hulls = dict.fromkeys((DEFAULT, "first", "second"), FLAT)
+    result = run_funnel(given, hulls, settings(confirm=("first", "second")))
+
+    assert result.judges == (DEFAULT, "first", "second")
+    assert [o.e_above_hull for o in result.outcomes] == [0.09, -0.02, 0.15, 0.4]
+    assert [o.ranked_by for o in result.outcomes] == ["first", "first", DEFAULT, DEFAULT]
+    assert result.order == [1, 0, 2, 3]
+    assert result.outcomes[0].e_above_hull_by == {DEFAULT: 0.03, "first": 0.09, "second": 0.11}
+    assert result.outcomes[0].e_above_hull_spread == pytest.approx(0.08)
+    # One says more than 0.1; all say less; one has no answer but another says more; the first says far more.
+    assert [o.agreed_metastable for o in result.outcomes] == [False, True, False, False]
+    assert "first: failed" in result.outcomes[2].funnel_reason
+    assert isnan(result.outcomes[2].e_above_hull_by["first"])
+    assert isnan(result.outcomes[3].e_above_hull_spread)
+    assert result.structures[0] == ranked[0]
+    assert [stage.lost for stage in result.stages if stage.name == CONFIRMATION] == [0]
+
+
+def test_agreement_needs_every_answer(potential, prototype, monkeypatch):
+    all_chosen(monkeypatch)
+    (given,) = many(potential, prototype, [0.03])
+    potential.opinions["other"] = {round(given.volume, 6): (nan, "failed", None)}
+    (outcome,) = run_funnel([given], dict.fromkeys((DEFAULT, "other"), FLAT), settings(confirm=("other",))).outcomes
+    assert outcome.agreed_metastable is None
+    assert (outcome.e_above_hull, outcome.ranked_by) == (0.03, DEFAULT)
+
+
 @pytest.mark.usefixtures("potential")
 def test_nothing_in_nothing_out():
-    result = run_funnel([], FLAT, settings())
+    result = run_funnel([], HULLS, settings())
     assert result.order == result.outcomes == []
     assert [stage.entered for stage in result.stages] == [0] * len(STAGES)
 
@@ -200,7 +256,7 @@ def test_progress_names_the_stage(potential, prototype, monkeypatch):
 
     monkeypatch.setattr(module, "single_points", single_points)
     seen = []
-    run_funnel(many(potential, prototype, [0.1, 0.2]), FLAT, settings(), progress=lambda *told: seen.append(told))
+    run_funnel(many(potential, prototype, [0.1, 0.2]), HULLS, settings(), progress=lambda *told: seen.append(told))
     assert (SINGLE_POINT, 2, 2, "") in seen
 
 
@@ -208,7 +264,7 @@ def test_progress_names_the_stage(potential, prototype, monkeypatch):
 def test_settings_decide_how_many_are_relaxed(potential, prototype, options, n_chosen):
     """Of four NbO two are the best third, of one NbO2, two Nb2O and one NbO3 one each."""
     crystals = many(potential, prototype, [0.9] * 8)
-    result = run_funnel(crystals, FLAT, settings(random_share=0.0, **options))
+    result = run_funnel(crystals, HULLS, settings(random_share=0.0, **options))
     assert [stage.entered for stage in result.stages if stage.name == RELAXATION] == [n_chosen]
 
 
@@ -216,7 +272,7 @@ def test_settings_can_be_recorded():
     record = settings(limit=5, seed=3).as_record()
     assert json.loads(json.dumps(record)) == record
     assert (record["limit"], record["seed"]) == (5, 3)
-    assert record["abort"] == [[10, 0.5], [20, 0.25], [50, 0.15]]
+    assert record["abort"] == [[10, 0.5], [20, 0.3], [50, 0.2]]
     assert settings().relaxation.abort == ABORT
     assert not settings().relaxation.saddle_check
     assert settings().final.fmax == 0.05
@@ -229,7 +285,9 @@ def test_a_toy_potential_goes_all_the_way(toy_calculator, prototype, tmp_path):
     given = [prototype(name) for name in ("rock salt", "CsCl", "rutile")]
     results = []
     for workers, folder in ((1, tmp_path / "one"), (2, tmp_path / "two"), (1, tmp_path / "one")):
-        found = run_funnel(given, FLAT, settings(calculator=toy_calculator), workers=workers, folder=folder)
+        found = run_funnel(
+            given, {toy_calculator: FLAT}, settings(potential=toy_calculator), workers=workers, folder=folder
+        )
         results.append((found.outcomes, found.order, [s and s.as_dict() for s in found.structures]))
         assert {o.funnel_status for o in found.outcomes} <= {*STAGES, RELAXED}
     assert str(results[0]) == str(results[1]) == str(results[2])

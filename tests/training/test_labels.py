@@ -19,8 +19,8 @@ from crystalgraph.models.energy_model import ENERGY_PER_SCORE
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
-from crystalgraph.relax.calculator import make_calculator
 from crystalgraph.relax.pool import Workers
+from crystalgraph.relax.potentials import make_calculator
 from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.corpus import Corpus
 from crystalgraph.training.energies import Energies
@@ -33,8 +33,8 @@ LEFT_OUT = [ChemicalSystem.parse("Nb-O")]
 
 
 @pytest.fixture
-def workers(toy_calculator: str):
-    with Workers(toy_calculator, 2) as running:
+def workers():
+    with Workers(2) as running:
         yield running
 
 

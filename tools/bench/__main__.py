@@ -18,7 +18,7 @@ COMMANDS = {
     "rediscovery": "known phases that a run found again",
     "funnel": "what the funnel of relaxations loses and saves",
     "speed": "crystals per second, beside PyXtal",
-    "hull": "CHGNet's hull of Nb-O against DFT's",
+    "judge": "potentials against DFT, over all systems with DFT energies",
     "relaxer": "the optimisers of relaxation, beside FIRE and L-BFGS",
     "formation_energy": "a graph network of twenty lines, beside a random forest",
     "picture": "the first crystals of a run as a PNG",

@@ -93,7 +93,7 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
     given = {f"{k:05d}": structure for k, structure in enumerate(drawn.structures)}
     verdicts = first_verdicts(load(given), bench.system)
     picked = pick(verdicts.eligible, n_relaxed, "random", seed)
-    settings = RelaxSettings(calculator=bench.calculator, saddle_check=True)
+    settings = RelaxSettings(potential=bench.potential, saddle_check=True)
     found = relax_many(
         [given[k] for k in picked],
         settings,

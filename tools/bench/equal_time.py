@@ -121,9 +121,11 @@ def _fresh(drawn: list[Structure], index: ReferenceIndex) -> list[Structure]:
 
 def _round(bench: Bench, fresh: list[Structure], n_drawn: int, seed: int, draw_seconds: float) -> dict[str, Any]:
     """One round of the funnel: what it found, when, and what it cost, all in CPU seconds."""
-    settings = FunnelSettings(calculator=bench.calculator, seed=seed)
+    settings = FunnelSettings(potential=bench.potential, seed=seed)
     clock = time.process_time()
-    result = run_funnel(fresh, bench.hull, settings, workers=bench.running, folder=bench.work / "relaxations")
+    result = run_funnel(
+        fresh, {bench.potential: bench.hull}, settings, workers=bench.running, folder=bench.work / "relaxations"
+    )
     here = time.process_time() - clock
     by_name = {stage.name: stage for stage in result.stages}
     # The workers do nothing else then, so wall clock is CPU time but for what a busy machine adds.

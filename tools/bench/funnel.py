@@ -27,8 +27,8 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.hull import METASTABLE, Hull
+from crystalgraph.relax.potentials import DEFAULT, potential_identity
 from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
 from crystalgraph.screening.choice import choose
 from crystalgraph.screening.funnel_settings import ABORT
@@ -117,7 +117,7 @@ def _after_abort(
 def measure(options: argparse.Namespace, model: Model, hull: Hull, system: ChemicalSystem) -> dict[str, Any]:
     """Draw, relax everything, apply the rules."""
     structures = make_arm("screened", system, model, [], options.seed).draw(options.num)
-    settings = RelaxSettings(calculator=options.calculator, max_steps=300, max_seconds=600.0)
+    settings = RelaxSettings(potential=options.potential, max_steps=300, max_seconds=600.0)
     work = options.work or Path("runs") / "funnel" / system.key
     jobs = [(s, settings, work / f"{relaxation_key(s, settings)}.json") for s in structures]
     records = Parallel(n_jobs=options.workers)(delayed(follow)(*job) for job in jobs)
@@ -132,7 +132,7 @@ def measure(options: argparse.Namespace, model: Model, hull: Hull, system: Chemi
     return {
         "system": str(system),
         "seed": options.seed,
-        "calculator": calculator_identity(options.calculator),
+        "calculator": potential_identity(options.potential),
         "rules": [list(rule) for rule in ABORT],
         "seconds_per_relaxation": float(np.mean([record["seconds"] for record in records])),
         **figures(trajectories),
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--model", default="nbo", help="name or folder")
     parser.add_argument("--num", type=int, default=300, help="screened samples, all of which are relaxed")
     parser.add_argument("--seed", type=int, default=100, help="not one of the benchmark's")
-    parser.add_argument("--calculator", default=CHGNET)
+    parser.add_argument("--potential", default=DEFAULT)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of finished relaxations [runs/funnel/SYSTEM]")
     parser.add_argument("--out", type=Path, required=True)
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str]) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     system = ChemicalSystem.parse(options.system)
-    settings = replace(REFERENCE_SETTINGS, calculator=options.calculator)
+    settings = replace(REFERENCE_SETTINGS, potential=options.potential)
     hull = reference_hull(system, settings=settings, workers=options.workers)
     model = load_model(options.model)
     record = record_head("funnel", arguments, model) | measure(options, model, hull, system)

@@ -33,8 +33,8 @@ from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.potentials import CHGNET
 from crystalgraph.sampling.sampler import fill, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str]) -> None:
         systems = of_held_out_systems(config.data)
         own = shipped_arms(systems.templates)[-1]
         record["systems"] = measured(own, systems)
-        with Workers(CHGNET, 2) as workers:
+        with Workers(2) as workers:
             record["energy_gap"] = {
                 "templates": energy_gap(arms[-1], given.truth, options.seed, workers),
                 "systems": energy_gap(own, systems.truth, options.seed, workers),

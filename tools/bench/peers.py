@@ -36,8 +36,8 @@ from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import relabelled
-from crystalgraph.relax.calculator import CHGNET, calculator_identity
 from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.potentials import DEFAULT, potential_identity
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables
 from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, TITLES, prototypes
@@ -62,16 +62,16 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
         learned=load_dataset("corpus"),
         hull=reference_hull(
             system,
-            settings=replace(REFERENCE_SETTINGS, calculator=options.calculator),
+            settings=replace(REFERENCE_SETTINGS, potential=options.potential),
             workers=running,
             progress=relabelled(progress, "known phases"),
         ),
-        calculator=options.calculator,
+        potential=options.potential,
         running=running,
         work=options.work or Path("runs") / "peers" / system.key,
         progress=progress,
     )
-    single_points(bench.known.structures[:1], options.calculator, workers=running)  # starting is not charged
+    single_points(bench.known.structures[:1], options.potential, workers=running)  # starting is not charged
     return bench
 
 
@@ -117,7 +117,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="CPU minutes of each arm and seed; 0 leaves this out"
     )
-    parser.add_argument("--calculator", default=CHGNET)
+    parser.add_argument("--potential", default=DEFAULT)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
     parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    with Workers(options.calculator, options.workers) as running:
+    with Workers(options.workers) as running:
         bench = prepare(options, running)
         conditions = conditions_of(bench, options)
         arms = earlier_arms(options.beside, conditions) if options.beside else {}
@@ -157,11 +157,11 @@ def conditions_of(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
         "relaxed": options.relaxed,
         "cpu_minutes": options.minutes,
         "max_atoms": MAX_ATOMS,
-        "calculator": calculator_identity(options.calculator),
+        "calculator": potential_identity(options.potential),
         "hull": {"sha256": bench.hull.identity(), "phases": len(bench.hull.phases)},
         "known": bench.known.record(),
         "prototypes": len(bench.learned),
-        "funnel": FunnelSettings(calculator=options.calculator).as_record(),
+        "funnel": FunnelSettings(potential=options.potential).as_record(),
     }
 
 

@@ -23,9 +23,9 @@ from crystalgraph.io.load import load
 from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
-from crystalgraph.relax.calculator import CHGNET
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.pool import Workers, relax_many
+from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from tools.bench.arms import make_arm
 from tools.bench.record import RESULTS, command_line, record_head, write_result
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     """Read the command line, relax, write."""
     parser = command_line("relaxer", __doc__)
     parser.add_argument("--model", default="nbo")
-    parser.add_argument("--calculator", default=CHGNET)
+    parser.add_argument("--potential", default=DEFAULT)
     parser.add_argument("--samples", type=int, default=300, help="drawn by each arm; [300]")
     parser.add_argument("--relaxed", type=int, default=20, help="of them, picked at random; [20]")
     parser.add_argument("--workers", type=int, default=2)
@@ -63,10 +63,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     model = load_model(options.model)
-    hull = reference_hull(SYSTEM, settings=replace(REFERENCE_SETTINGS, calculator=options.calculator))
+    hull = reference_hull(SYSTEM, settings=replace(REFERENCE_SETTINGS, potential=options.potential))
     known = known_phases(SYSTEM).structures
     found: dict[str, Any] = {}
-    with Workers(options.calculator, options.workers) as workers:
+    with Workers(options.workers) as workers:
         for name in ARMS:
             drawn = make_arm(name, SYSTEM, model, known, 0).draw(options.samples)
             given = {f"{k:05d}": structure for k, structure in enumerate(drawn)}
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
             floors = [hull.energy_at(structure.composition) for structure in structures]
             found[name] = {"crystals": len(structures)}
             for optimiser, fire_above in OPTIMISERS.items():
-                settings = RelaxSettings(calculator=options.calculator, fire_above=fire_above, saddle_check=True)
+                settings = RelaxSettings(potential=options.potential, fire_above=fire_above, saddle_check=True)
                 relaxations = relax_many(
                     structures,
                     settings,

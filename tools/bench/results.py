@@ -41,8 +41,14 @@ def _bench(name: str, *options: str, result: str = "") -> str:
     return " ".join(["python -m tools.bench", name, *options, f"--out tools/results/{result or name}.json"])
 
 
-_OF_ALL = ("--samples 300 --relaxed 100 --seeds 0,1,2 --workers 2", "--arms pyxtal,substitution,raw,screened")
-_OF_OTHERS = ("--samples 300 --relaxed 100 --seeds 0 --workers 2 --arms substitution,raw,screened",)
+_OF_ALL = (
+    "--samples 300 --relaxed 100 --seeds 0,1,2 --workers 2 --potential chgnet",
+    "--arms pyxtal,substitution,raw,screened",
+)
+_OF_OTHERS = (
+    "--samples 300 --relaxed 100 --seeds 0 --workers 2 --potential chgnet",
+    "--arms substitution,raw,screened",
+)
 
 MEASUREMENTS = {
     "peers": Measurement(commands=(_bench("peers", *_OF_ALL),), date="2026-11-28"),
@@ -54,7 +60,12 @@ MEASUREMENTS = {
     ),
     "peers_time": Measurement(
         commands=(
-            _bench("peers", "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2", _OF_ALL[1], result="peers_time"),
+            _bench(
+                "peers",
+                "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2 --potential chgnet",
+                _OF_ALL[1],
+                result="peers_time",
+            ),
         ),
         date="2026-11-28",
     ),
@@ -85,15 +96,15 @@ MEASUREMENTS = {
     ),
     "rediscovery": Measurement(
         commands=(
-            "cg-generate -n 1000 --relax 300 --workers 2 --out runs/rediscovery",
+            "cg-generate -n 1000 --relax 300 --potential chgnet --workers 2 --out runs/rediscovery",
             _bench("rediscovery", "runs/rediscovery"),
         ),
         date="2026-11-28",
     ),
-    "funnel": Measurement(commands=(_bench("funnel", "--num 90 --workers 2"),), date="2026-11-24"),
+    "funnel": Measurement(commands=(_bench("funnel", "--num 90 --potential chgnet --workers 2"),), date="2026-11-24"),
     "generate": Measurement(commands=(_bench("speed", "--rounds 2", result="generate"),), date="2026-11-28"),
-    "hull_nbo": Measurement(
-        commands=(_bench("hull", "--cache runs/hull", result="hull_nbo"),), date="2026-11-24", has_model=False
+    "judge": Measurement(
+        commands=(_bench("judge", "--cache runs/hulls --workers 2"),), date="2026-11-29", has_model=False
     ),
     "formation_energy": Measurement(commands=(_bench("formation_energy"),), date="2026-11-23", has_model=False),
 }

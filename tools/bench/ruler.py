@@ -41,7 +41,7 @@ class Bench:
     known: CrystalTable
     learned: CrystalTable
     hull: Hull
-    calculator: str
+    potential: str
     running: Workers
     work: Path
     progress: Progress

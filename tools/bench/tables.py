@@ -256,26 +256,35 @@ def speed(record: Record) -> str:
     return markdown(titles, rows)
 
 
-def hull(record: Record) -> str:
-    """CHGNet's energies of the known compounds against DFT's, eV/atom."""
-    titles = ["", "compounds", "mean absolute error", "bias", "largest"]
-    parts = {
-        "formation energy": record["formation_energy_error"],
-        "energy above the hull": record["e_above_hull_error"],
-        "formation energy, structure kept": record["errors_without_these"]["formation_energy"],
-        "energy above the hull, structure kept": record["errors_without_these"]["e_above_hull"],
-    }
+JUDGED = ("Nb-O", "Ti-O", "V-O", "Li-Mn-O", "all")
+"""Systems that the table of potentials shows, and the compounds of all systems together."""
+
+
+def judge(record: Record) -> str:
+    """Potentials against DFT: mean absolute errors in eV/atom, and Spearman's rank correlation."""
+    names = [name for name in JUDGED if name in next(iter(record["single_points"].values()))]
+    counts = next(iter(record["single_points"].values()))
+    titles = ["", *(f"{name} ({counts[name]['n']})" for name in names)]
     rows = [
-        [
-            title,
-            str(found["n"]),
-            number(found["mae"], 3),
-            number(found["bias"], 3).replace("-", "−"),
-            number(found["max_abs"], 3),
-        ]
-        for title, found in parts.items()
+        [potential, *(_judged(found[name]) for name in names)] for potential, found in record["single_points"].items()
     ]
     return markdown(titles, rows)
+
+
+def judge_relaxed(record: Record) -> str:
+    """The same of the shipped hulls, whose crystals each potential relaxed."""
+    names = list(next(iter(record["relaxed"].values())))
+    rows = [
+        [f"{potential}, {title}", *(_judged(found[name][key]) for name in names)]
+        for potential, found in record["relaxed"].items()
+        for title, key in (("all", "all"), ("structure kept", "structure_kept"))
+    ]
+    return markdown(["", *names], rows)
+
+
+def _judged(found: Record) -> str:
+    errors = (number(found[key], 3) for key in ("formation_energy_mae", "e_above_hull_mae"))
+    return f"{' / '.join(errors)} / {number(found['spearman'], 2)}"
 
 
 def formation_energy(record: Record) -> str:

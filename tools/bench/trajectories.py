@@ -15,7 +15,7 @@ import torch
 from pymatgen.core import Structure
 
 from crystalgraph.io.atomic import write_json
-from crystalgraph.relax.calculator import make_calculator
+from crystalgraph.relax.potentials import make_calculator
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.relax.relaxer import relax
 
@@ -40,7 +40,7 @@ def follow(structure: Structure, settings: RelaxSettings, path: Path) -> dict[st
         record: dict[str, Any] = json.loads(path.read_text())
         return record
     torch.set_num_threads(1)
-    calculator, energies = _calculator(settings.calculator)
+    calculator, energies = _calculator(settings.potential)
     energies.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

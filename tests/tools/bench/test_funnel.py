@@ -62,7 +62,7 @@ def test_every_step_of_a_real_relaxation_is_seen_once(toy_calculator, flat_hull,
     from crystalgraph.relax.relaxer import relax
 
     (structure,) = to_structures(dealer("rutile").draw(1).crystals)
-    settings = RelaxSettings(calculator=toy_calculator, fmax=0.005)
+    settings = RelaxSettings(potential=toy_calculator, fmax=0.005)
     record = follow(structure, settings, tmp_path / "one.json")
     found = relax(structure, settings)
     assert len(record["energies"]) == found.n_steps + 1
@@ -78,7 +78,7 @@ def test_every_step_of_a_real_relaxation_is_seen_once(toy_calculator, flat_hull,
 def test_runs_as_a_command_with_workers(tmp_path):
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-m", "tools.bench", "funnel", "--num", "4", "--workers", "2"]
-    command += ["--calculator", "toy_potential:make", "--out", "funnel.json"]
+    command += ["--potential", "toy_potential:make", "--out", "funnel.json"]
     environment = os.environ | {
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
         "CRYSTALGRAPH_CACHE": str(tmp_path / "cache"),

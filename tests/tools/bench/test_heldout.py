@@ -41,7 +41,7 @@ def test_gap_is_that_of_the_lowest_valid_draw(monkeypatch, toy_calculator) -> No
         drawn.append(truth.replace(lattice=truth.lattice * next(scales)))
         return drawn[-1]
 
-    with Workers(toy_calculator, 1) as workers:
+    with Workers(1) as workers:
         found = heldout.energy_gap(heldout.Arm(name="scaled", draw=draw), truth, 0, workers)
     from toy_potential import make
 

@@ -29,7 +29,7 @@ def bench(quick_draws, toy_calculator, flat_hull, monkeypatch, tmp_path):  # noq
     monkeypatch.setattr(equal_time, "ROUND", 6)
 
     def work(out, *options):
-        fixed = ("--calculator", toy_calculator, "--seeds", "0,1", "--work", str(tmp_path / "work"))
+        fixed = ("--potential", toy_calculator, "--seeds", "0,1", "--work", str(tmp_path / "work"))
         peers.main([*fixed, "--out", str(tmp_path / out), *options])
         return json.loads((tmp_path / out).read_text())
 

@@ -35,7 +35,7 @@ def test_marks_are_by_checksum_alone(record, mark):
 
 
 def test_what_has_no_model_is_not_marked():
-    text = provenance("hull_nbo", {"command": "python tools/earlier.py"}, SHIPPED)
+    text = provenance("judge", {"command": "python tools/earlier.py"}, SHIPPED)
     assert "no weights" in text
     assert NOT_RECORDED not in text
     assert "written by `python tools/earlier.py`" in text

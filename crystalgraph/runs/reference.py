@@ -1,0 +1,75 @@
+"""The known phases that a run is measured against: the shipped ones, a user's own, or those of a server."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.io.cache import cache_folder
+from crystalgraph.io.load import CrystalSource
+from crystalgraph.io.optimade import Query
+from crystalgraph.known.phases import known_phases, readable
+from crystalgraph.progress import Progress
+from crystalgraph.runs.importing import import_dataset
+
+
+def reference_phases(
+    source: CrystalSource | None, system: ChemicalSystem, *, progress: Progress | None = None
+) -> CrystalTable:
+    """The known phases within a system.
+
+    Args:
+        source: None for the shipped ones; anything that `crystalgraph.io.load.load` takes; or the address of an
+            OPTIMADE server, whose answer is kept in the cache folder and not asked for again.
+        system: the chemical system.
+        progress: called as the work goes on.
+
+    Returns:
+        Those within the system, and why others could not be read.
+
+    Raises:
+        InputError: if nothing can be read, or the server has no such phase or does not answer.
+    """
+    if source is None:
+        return known_phases(system)
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        source = _fetched(source, system, progress)
+    table = readable(source)
+    return table.within(system).revised(failures=table.failures)
+
+
+def _fetched(url: str, system: ChemicalSystem, progress: Progress | None) -> os.PathLike[str]:
+    """The folder of a dataset with all that a server has of a system and of the systems inside it."""
+    elements = ", ".join(f'"{element}"' for element in system.elements)
+    query = Query(url=url, filter=f"elements HAS ONLY {elements}")
+    key = hashlib.sha256(f"{query.base} {query.filter}".encode()).hexdigest()[:16]
+    folder = cache_folder("known") / f"{system}-{key}"
+    if not folder.exists():
+        begun = folder.with_name(f"{folder.name}.partial").exists()
+        import_dataset(query, folder, title=f"Phases of {system} from {query.base}", resume=begun, progress=progress)
+    return folder
+
+
+def reference_record(phases: CrystalTable, system: ChemicalSystem) -> dict[str, object]:
+    """For JSON: where the known phases come from, how many they are, and how many have all elements of the system."""
+    return phases.record() | {"of_the_whole_system": n_of_whole(phases, system)}
+
+
+def n_of_whole(phases: CrystalTable, system: ChemicalSystem) -> int:
+    """How many phases have all elements of a system."""
+    return int(((phases.compositions > 0).sum(1) == len(system)).sum())
+
+
+def reference_caveat(phases: CrystalTable, system: ChemicalSystem) -> str:
+    """How much a reference holds, and what it means that no reference is whole."""
+    whole = n_of_whole(phases, system)
+    return (
+        f"the reference ({phases.source.name}) holds {_known(whole)} of {system} and {len(phases) - whole} of the "
+        "systems inside it; a phase that it lacks looks like a discovery, and the hull lies too high there"
+    )
+
+
+def _known(n: int) -> str:
+    return f"{n} known {'phase' if n == 1 else 'phases'}"
