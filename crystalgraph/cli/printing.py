@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -36,9 +37,10 @@ def _candidates(result: GenerationResult) -> Table:
     """Rank, formula, group, energy or score, agreement, known phase and file of the first candidates."""
     is_relaxed, agreed = result.outcomes is not None, len(result.judges) > 1
     heads = ["#", "formula", "group", "e_above_hull" if is_relaxed else "score"]
-    table = Table(*heads, *(["agreed"] if agreed else []), "known as", "file")
+    table = Table(*heads, *(["agreed"] if agreed else []), "known as", "file", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in (0, 2, 3):
         table.columns[column].justify = "right"
+    table.columns[-1].no_wrap = True
     for place, row in enumerate(result.rows(result.selected[:SHOWN])):
         passed = place < len(result.relaxed)
         number = row["e_above_hull"] if is_relaxed else row["score"]

@@ -92,7 +92,7 @@ def relax_many(
             results |= dict.fromkeys(copies[first], earlier)
     report(len(results), len(structures))
     todo = {first: structures[first] for first in keys if first not in results}
-    patience = _PATIENCE + 10 * settings.max_seconds
+    patience = _PATIENCE + 5 * settings.max_seconds
     task = Task(potential=settings.potential, settings=settings, hull=hull)
     with _running(workers) as running:
         for first, record, death in running.answers(task, todo, patience):

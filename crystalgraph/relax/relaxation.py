@@ -48,7 +48,7 @@ class RelaxSettings:
     fmax: float = 0.1
     fire_above: float = 1.0
     max_steps: int = 150
-    max_seconds: float = 60.0
+    max_seconds: float = 180.0
     abort: tuple[tuple[int, float], ...] = ()
     saddle_check: bool = False
 

@@ -33,7 +33,6 @@ from crystalgraph.report.words import (
     PATTERN_CAVEAT,
     PICTURE_CAVEAT,
     SCOPE_CAVEAT,
-    energy_caveats,
     sentence,
 )
 
@@ -332,6 +331,4 @@ def _record(record: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
 
 
 def _caveats(record: Mapping[str, Any]) -> list[str]:
-    potential = record["potential"]
-    first = energy_caveats([potential["name"]], record["system"]) if potential else []
-    return [*first, *map(sentence, record["caveats"]), MADE_CAVEAT, SCOPE_CAVEAT, PICTURE_CAVEAT, PATTERN_CAVEAT]
+    return [*map(sentence, record["caveats"]), MADE_CAVEAT, SCOPE_CAVEAT, PICTURE_CAVEAT, PATTERN_CAVEAT]

@@ -23,7 +23,6 @@ from crystalgraph.report.words import (
     SCOPE_CAVEAT,
     SCORE_CAVEAT,
     SIZE_CAVEAT,
-    energy_caveats,
     sentence,
 )
 from crystalgraph.screening.outcome import RELAXED
@@ -337,11 +336,6 @@ def _judge_lines(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _caveats(record: Mapping[str, Any], candidates: Candidates) -> list[str]:
-    relaxation = record.get("relaxation")
-    first = (
-        energy_caveats([judge["name"] for judge in relaxation["potentials"]], str(candidates.request.system))
-        if relaxation
-        else [SCORE_CAVEAT]
-    )
+    first = [] if "relaxation" in record else [SCORE_CAVEAT]
     size = [SIZE_CAVEAT] if candidates.request.max_atoms > LEARNED_ATOMS else []
     return [*first, *map(sentence, record["caveats"]), MADE_CAVEAT, *size, SCOPE_CAVEAT, PICTURE_CAVEAT, PATTERN_CAVEAT]

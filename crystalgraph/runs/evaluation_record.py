@@ -10,7 +10,8 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.io.provenance import versions
-from crystalgraph.relax.potentials import CHGNET, potential_identity
+from crystalgraph.relax.potentials import potential_identity
+from crystalgraph.report.words import energy_caveats
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
@@ -67,15 +68,15 @@ def results_record(
             "stable": [phase.name for phase in hull.stable_phases()],
             "sha256": hull.identity(),
         }
-    record["caveats"] = _caveats(judgement, request, known)
+    record["caveats"] = _caveats(judgement, request, known, hull)
     return record
 
 
-def _caveats(judgement: Judgement, request: EvaluationRequest, known: CrystalTable) -> list[str]:
+def _caveats(judgement: Judgement, request: EvaluationRequest, known: CrystalTable, hull: Hull | None) -> list[str]:
     """What a reader of the metrics must know."""
     caveats = []
-    if request.relax and request.potential == CHGNET:
-        caveats.append("energies are CHGNet's: e_above_hull within 0.06 eV/atom of zero is inside its error")
+    if hull is not None:
+        caveats += energy_caveats([request.potential], str(hull.system))
     n_relaxed = sum(bool(row.relax_status) for row in judgement.rows)
     if request.relax and n_relaxed < 100:
         caveats.append(f"{n_relaxed} relaxed crystals give a rate to about ± {n_relaxed**-0.5 if n_relaxed else 1:.2f}")

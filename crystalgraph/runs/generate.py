@@ -20,6 +20,7 @@ from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress
 from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
 from crystalgraph.report.generation import write_generation_report
+from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.folder import check_formats, write_run
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
@@ -197,7 +198,11 @@ def generate(
         "formats": formats,
         "counts": candidates.counts,
         "shortfall": candidates.shortfall,
-        "caveats": [*_caveats(request, loaded), reference_caveat(phases, request.system)],
+        "caveats": [
+            *([] if funnel is None else energy_caveats(funnel.settings.judges, str(request.system))),
+            *_caveats(request, loaded),
+            reference_caveat(phases, request.system),
+        ],
         **relaxation,
         "seconds": {stage: round(spent, 3) for stage, spent in (seconds | {"total": perf_counter() - start}).items()},
     }

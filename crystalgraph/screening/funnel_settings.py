@@ -66,8 +66,8 @@ class FunnelSettings:
         return self.judges[:2][-1]
 
     def confirmation(self, potential: str) -> RelaxSettings:
-        """Of the finalists by a potential that confirms."""
-        return RelaxSettings(potential=potential, fmax=self.final_fmax)
+        """Of the finalists by a potential that confirms: they come from a minimum that is near its own."""
+        return RelaxSettings(potential=potential, fmax=self.fmax)
 
     def as_record(self) -> dict[str, Any]:
         """The settings in JSON's types."""

@@ -183,9 +183,9 @@ def test_a_bug_in_a_worker_is_not_hidden(crystals):
 def test_mistakes(crystals):
     with pytest.raises(InputError, match="0 workers"):
         relax_many(crystals, SETTINGS, workers=0)
-    with pytest.raises(InputError, match="unknown calculator 'mace'"):
+    with pytest.raises(InputError, match="unknown potential 'mace'"):
         relax_many(crystals, RelaxSettings(potential="mace"))
-    with pytest.raises(InputError, match="unknown calculator 'mace'"):
+    with pytest.raises(InputError, match="unknown potential 'mace'"):
         single_points(crystals, "mace")
     with pytest.raises(ValueError, match="need a hull"):
         relax_many(crystals, replace(SETTINGS, saddle_check=True))

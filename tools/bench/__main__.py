@@ -19,6 +19,7 @@ COMMANDS = {
     "funnel": "what the funnel of relaxations loses and saves",
     "speed": "crystals per second, beside PyXtal",
     "judge": "potentials against DFT, over all systems with DFT energies",
+    "foreign": "potentials and the learned score against DFT, on crystals that other tools made",
     "relaxer": "the optimisers of relaxation, beside FIRE and L-BFGS",
     "formation_energy": "a graph network of twenty lines, beside a random forest",
     "picture": "the first crystals of a run as a PNG",

@@ -287,6 +287,24 @@ def _judged(found: Record) -> str:
     return f"{' / '.join(errors)} / {number(found['spearman'], 2)}"
 
 
+def foreign(record: Record) -> str:
+    """Energies above the hull of other tools' crystals against DFT's."""
+    titles = ["", "crystals", "without energy", "mean error, eV/atom", "median error", "Spearman", "F1 at 0.1 eV/atom"]
+    rows = [
+        [
+            name,
+            f"{found['n']:,}",
+            str(found["without_energy"]),
+            number(found["mae"], 3),
+            number(found["median_error"], 3),
+            number(found["spearman"], 2),
+            number(found["f1"], 2),
+        ]
+        for name, found in record["all"].items()
+    ]
+    return markdown(titles, rows)
+
+
 def formation_energy(record: Record) -> str:
     """Mean absolute errors of the formation energy, eV/atom."""
     rows = [[title, number(error, 3)] for title, error in record["mean_absolute_error"].items()]
