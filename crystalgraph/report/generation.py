@@ -162,7 +162,12 @@ def _figures(record: Mapping[str, Any], table: list[dict[str, Any]], relaxed: li
     figures = [*figures[:2], (f"{len(relaxed):,}", "relaxed")]
     if energies:
         figures.append((f"{min(energies):+.3f}".replace("-", "−"), "eV/atom, lowest above the hull"))
-        figures.append((f"{sum(energy <= METASTABLE for energy in energies):,}", f"at most {METASTABLE:g} eV/atom"))
+        if len(record["relaxation"]["potentials"]) > 1:
+            agreed = sum(table[k]["agreed"] is True for k in relaxed)
+            figures.append((f"{agreed:,}", f"at most {METASTABLE:g} eV/atom by all potentials"))
+        else:
+            low = sum(energy <= METASTABLE for energy in energies)
+            figures.append((f"{low:,}", f"at most {METASTABLE:g} eV/atom"))
     return figures
 
 

@@ -7,6 +7,7 @@ import os
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.errors import InputError
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.load import CrystalSource
 from crystalgraph.io.optimade import Query
@@ -48,7 +49,12 @@ def _fetched(url: str, system: ChemicalSystem, progress: Progress | None) -> os.
     folder = cache_folder("known") / f"{system}-{key}"
     if not folder.exists():
         begun = folder.with_name(f"{folder.name}.partial").exists()
-        import_dataset(query, folder, title=f"Phases of {system} from {query.base}", resume=begun, progress=progress)
+        title = f"Phases of {system} from {query.base}"
+        try:
+            import_dataset(query, folder, title=title, resume=begun, progress=progress)
+        except InputError as error:
+            reason = str(error).removesuffix("; try later with --resume")
+            raise InputError(f"known phases of {url}: {reason}; the same command goes on from what came") from error
     return folder
 
 

@@ -41,6 +41,7 @@ def test_every_element_has_a_reference_or_is_known_not_to():
     assert {Element.from_Z(z).symbol for z in range(1, 95)} - elements == {"At", "Rn", "Fr", "Ra"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", JUDGES)
 @pytest.mark.parametrize("system", ["Nb-O", "Ti-O", "Mg-Mn-O"])
 def test_shipped_systems_need_no_relaxation(tmp_path, judge, system):
@@ -64,6 +65,7 @@ def test_what_is_stable_by_dft_is_near_the_shipped_hull():
             assert hull.e_above_hull(phases[name].formula, phases[name].energy) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", JUDGES)
 def test_shipped_rows_belong_to_the_dataset(judge):
     settings = replace(REFERENCE_SETTINGS, potential=judge)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from crystalgraph.chemistry.system import Formula
+from crystalgraph.known.likeness import Likeness
 from crystalgraph.report.generation import generation_page, write_generation_report
 
 
@@ -97,3 +98,27 @@ def test_without_cifs_the_poscar_is_shown(finished_run, tmp_path):
     drawn = page.crystals[5].versions[0]
     assert (drawn.kind, drawn.file.rpartition(".")[2]) == ("POSCAR", "vasp")
     assert drawn.text.encode() == (tmp_path / drawn.file).read_bytes()
+
+
+def test_what_all_potentials_agree_on_is_the_headline(finished_run):
+    judges = ("sevennet-0", "diep")
+    outcomes = {
+        draw: replace(
+            outcome,
+            e_above_hull_by={"sevennet-0": outcome.e_above_hull, "diep": 0.05},
+            agreed_metastable=outcome.e_above_hull <= 0.1 if outcome.funnel_status == "relaxed" else None,
+        )
+        for draw, outcome in finished_run.result.outcomes.items()
+    }
+    likenesses = {0: Likeness(relaxed_known_phase="mp-2533", relaxed_known_rmsd=0.071)}
+    result = replace(finished_run.result, outcomes=outcomes, judges=judges, likenesses=likenesses)
+    (one,) = finished_run.record["relaxation"]["potentials"]
+    relaxation = finished_run.record["relaxation"] | {"potentials": [one, one | {"name": "diep", "label": "DIEP"}]}
+    page = generation_page(finished_run.folder, finished_run.record | {"relaxation": relaxation}, result)
+    agreed = sum(energy <= 0.1 for energy in finished_run.energies)
+    assert (str(agreed), "at most 0.1 eV/atom by all potentials") in page.figures
+    assert page.rows[0]["agreed"] is (finished_run.energies[0] <= 0.1)
+    assert page.rows[0]["known_phase"] == "mp-2533"
+    facts = dict(page.crystals[0].facts)
+    assert facts["by DIEP"] == "+0.050 eV/atom"
+    assert facts["known as, relaxed"] == "mp-2533, atoms 0.07 Å apart"

@@ -57,3 +57,14 @@ def test_how_much_it_holds_is_said():
     assert reference_record(phases, NB_O)["of_the_whole_system"] == 1
     assert reference_record(phases, NB_O)["crystals"] == 2
     assert "holds 1 known phase of Nb-O and 1 of the systems inside it" in reference_caveat(phases, NB_O)
+
+
+def test_a_server_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(tmp_path))
+
+    def import_dataset(*_, **__):
+        raise InputError("example.org gave no page in 2 tries; try later with --resume")
+
+    monkeypatch.setattr(reference, "import_dataset", import_dataset)
+    with pytest.raises(InputError, match=r"known phases of https://.* no page in 2 tries; the same command goes on"):
+        reference_phases(URL, NB_O)

@@ -106,6 +106,10 @@ MEASUREMENTS = {
     "judge": Measurement(
         commands=(_bench("judge", "--cache runs/hulls --workers 2"),), date="2026-11-29", has_model=False
     ),
+    "foreign": Measurement(
+        commands=(_bench("foreign", "runs/matgen_baselines/sample_structures --cache runs/hulls --workers 2"),),
+        date="2026-11-29",
+    ),
     "formation_energy": Measurement(commands=(_bench("formation_energy"),), date="2026-11-23", has_model=False),
 }
 """By the name of the file in ``tools/results``, without ending."""
