@@ -107,7 +107,13 @@ MEASUREMENTS = {
         commands=(_bench("judge", "--cache runs/hulls --workers 2"),), date="2026-11-29", has_model=False
     ),
     "foreign": Measurement(
-        commands=(_bench("foreign", "runs/matgen_baselines/sample_structures --cache runs/hulls --workers 2"),),
+        commands=(
+            _bench(
+                "foreign",
+                "runs/matgen_baselines/sample_structures --cache runs/hulls --workers 2",
+                "--potentials sevennet-0 chgnet diep",
+            ),
+        ),
         date="2026-11-29",
     ),
     "formation_energy": Measurement(commands=(_bench("formation_energy"),), date="2026-11-23", has_model=False),

@@ -285,8 +285,8 @@ def foreign(results: Results) -> str:
     )
     return f"""\
 {record["crystals"]:,} crystals of four other tools (CDVAE, CrystaLLM, ion exchange, MatterGen; published with DFT
-decomposition energies by Szymanski and Bartel, arXiv:2501.02144), as their files have them, each measured from the hull
-of the corpus's known phases of its system by the same potential. The corpus is a sample of the Materials Project, so
+decomposition energies by Szymanski and Bartel, MIT licence), as their files have them, each measured from the hull of
+the corpus's known phases of its system by the same potential. The corpus is a sample of the Materials Project, so
 hulls are too high where it lacks a phase. The *learned score* is that of the shipped weights, which were never trained
 on these crystals; potentials may have learned from crystals like them.
 

@@ -289,7 +289,7 @@ def _judged(found: Record) -> str:
 
 def foreign(record: Record) -> str:
     """Energies above the hull of other tools' crystals against DFT's."""
-    titles = ["", "crystals", "without energy", "mean error, eV/atom", "median error", "Spearman", "F1 at 0.1 eV/atom"]
+    titles = ["", "crystals", "without energy", "mean error, eV/atom", "median error", "Spearman", "F1, metastable"]
     rows = [
         [
             name,
