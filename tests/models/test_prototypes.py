@@ -24,6 +24,8 @@ from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import is_held_out, systems_left_out
 
+pytestmark = pytest.mark.slow
+
 
 def library_of(templates: Templates) -> PrototypeLibrary:
     """Of crystals whose parameters do not matter."""

@@ -7,6 +7,8 @@ from crystalgraph.io.writing import write_structures
 from crystalgraph.report.evaluation import evaluation_page, write_evaluation_report
 from crystalgraph.runs.evaluate import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(judged):

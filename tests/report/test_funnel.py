@@ -4,6 +4,8 @@ import pytest
 
 from crystalgraph.report.funnel import funnel_lines
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lines(finished_run):

@@ -7,6 +7,8 @@ from crystalgraph.chemistry.system import Formula
 from crystalgraph.known.likeness import Likeness
 from crystalgraph.report.generation import generation_page, write_generation_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(finished_run):

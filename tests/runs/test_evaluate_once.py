@@ -14,6 +14,8 @@ from crystalgraph.io.load import load
 from crystalgraph.io.writing import write_structures
 from crystalgraph.runs.evaluate import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 def cubic(number, a, sites):
     return Structure.from_spacegroup(number, Lattice.cubic(a), ["Nb", "O"], sites)
