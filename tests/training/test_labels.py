@@ -33,7 +33,8 @@ LEFT_OUT = [ChemicalSystem.parse("Nb-O")]
 
 
 @pytest.fixture
-def workers():
+def workers(request: pytest.FixtureRequest):
+    request.getfixturevalue("toy_calculator")  # must be importable before the workers start
     with Workers(2) as running:
         yield running
 
