@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.options import KNOWN_HELP, Potential
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 from crystalgraph.report.words import METRIC_MEANING
@@ -37,12 +38,7 @@ def evaluate(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(
-            "--known",
-            "--reference",
-            help="Known phases: a dataset, structure files, or the address of an OPTIMADE server.  "
-            "[default: the shipped ones]",
-        ),
+        typer.Option("--known", "--reference", help=KNOWN_HELP),
     ] = None,
     training: Annotated[
         str | None, typer.Option(help="What the generator learned from, for *new*: a dataset or structure files.")
@@ -53,13 +49,7 @@ def evaluate(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Also compute coverage of the known phases; 0.06 s an atom.")
     ] = False,
-    potential: Annotated[
-        str,
-        typer.Option(
-            help="Relaxes: sevennet-0, sevennet-l3i5, chgnet, diep; mace-mp, orb, mattersim, upet, grace where "
-            "installed; or any ASE calculator as package.module:factory."
-        ),
-    ] = "sevennet-0",
+    potential: Potential = "sevennet-0",
     workers: Annotated[int, typer.Option(help="Processes; the results do not depend on it.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results.  [default: runs/evaluate- and the name of PATH]")

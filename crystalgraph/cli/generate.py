@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.options import KNOWN_HELP, Potential
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -82,13 +83,7 @@ def generate(
             "single points and up to 100 relaxations. After a kill, the same command goes on from OUT.partial.",
         ),
     ] = None,
-    potential: Annotated[
-        str,
-        typer.Option(
-            help="Relaxes: sevennet-0, sevennet-l3i5, chgnet, diep; mace-mp, orb, mattersim, upet, grace where "
-            "installed; or any ASE calculator as package.module:factory."
-        ),
-    ] = "sevennet-0",
+    potential: Potential = "sevennet-0",
     confirm: Annotated[
         str | None,
         typer.Option(
@@ -96,13 +91,7 @@ def generate(
             "first.  [default: with sevennet-0 sevennet-l3i5,diep, else none]"
         ),
     ] = None,
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Known phases: a dataset, structure files, or the address of an OPTIMADE server.  "
-            "[default: the shipped ones]"
-        ),
-    ] = None,
+    known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     fast: Annotated[
         bool,

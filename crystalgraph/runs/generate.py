@@ -148,6 +148,8 @@ def generate(
     start = perf_counter()
     request = _request(request, relax, options)
     _check(request, relax, workers)
+    if confirm and relax is None:
+        raise InputError(f"potentials to confirm ({', '.join(confirm)}) but nothing to relax; add --relax K")
     formats = check_formats(formats)
     folder = None if out is None else Path(out)
     if folder is not None:

@@ -129,6 +129,7 @@ def test_a_notebook_shows_the_first_candidates(deal):
         (("Nb-O",), {"relax": 3, "raw": True, "num": 5}, "cg-evaluate"),
         (("Nb-O",), {"workers": 0}, "workers 0"),
         (("Nb-O",), {"relax": 3, "potential": "abacus"}, "abacus"),
+        (("Nb-O",), {"confirm": ["diep"]}, "nothing to relax"),
         (("Nb-O",), {"formats": ["xsf"]}, "xsf"),
         (("Nb-O",), {"device": "abacus"}, "abacus"),
         (("Nb-O",), {"refine": 5}, "learned no energies"),

@@ -6,7 +6,8 @@ FOLDER holds a folder of CIFs for each method, named ``formula_group.cif``, and 
 space group and DFT decomposition energy (eV/atom, negative below the hull of the Materials Project), as published by
 N. Szymanski and C. Bartel, arXiv:2501.02144 (MIT). Each crystal is taken as its file has it, and measured from the
 hull that each potential gives the known phases of its system which lie near DFT's hull. A crystal that a potential
-cannot do is counted. None of these crystals is ever trained on.
+cannot do is counted. None of these files is ever trained on; whether one equals a crystal of the corpus is not looked
+for.
 """
 
 from __future__ import annotations

@@ -287,8 +287,9 @@ def foreign(results: Results) -> str:
 {record["crystals"]:,} crystals of four other tools (CDVAE, CrystaLLM, ion exchange, MatterGen; published with DFT
 decomposition energies by Szymanski and Bartel, MIT licence), as their files have them, each measured from the hull of
 the corpus's known phases of its system by the same potential. The corpus is a sample of the Materials Project, so
-hulls are too high where it lacks a phase. The *learned score* is that of the shipped weights, which were never trained
-on these crystals; potentials may have learned from crystals like them.
+hulls are too high where it lacks a phase. None of these files was learned from, but what a tool made may equal a
+crystal of the corpus, which the *learned score* (that of the shipped weights) has seen; that was not looked for.
+Potentials have learned from the Materials Project, too.
 
 {tables.foreign(record)}
 Spearman's rank correlation by method:

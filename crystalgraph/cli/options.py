@@ -1,0 +1,20 @@
+"""Options that more than one command has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Potential = Annotated[
+    str,
+    typer.Option(
+        help="Relaxes: sevennet-0, sevennet-l3i5, chgnet, diep; mace-mp, orb, mattersim, upet, grace where installed; "
+        "or any ASE calculator as package.module:factory."
+    ),
+]
+
+KNOWN_HELP = (
+    "Known phases: a dataset, structure files, or the address of an OPTIMADE server.  [default: the shipped ones]"
+)
+"""``cg-evaluate`` has another name for it, too."""
