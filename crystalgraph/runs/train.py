@@ -146,7 +146,9 @@ def _run(config: Config, text: str, out: Path, device: str, progress: Progress |
 def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     started = time.monotonic()
     LOGGER.info("finding the symmetry of %s crystals", f"{len(dataset):,}")
-    n_jobs = joblib.cpu_count()
+    n_jobs, start = joblib.cpu_count(), None
+    if config.start is not None:
+        config, start = _start(config, dataset)
     corpus = prepare(dataset, config.data, n_jobs=n_jobs)
     LOGGER.info(
         "%s crystals to learn from, %s held out; left out: %s",
@@ -154,17 +156,20 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progre
         f"{len(corpus.heldout):,}",
         ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
     )
-    pool = template_pool(corpus.training, n_jobs=n_jobs)
+    pool = template_pool(corpus.training, n_jobs=n_jobs) if start is None else start.pool
     library = PrototypeLibrary(corpus.training)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)
+    if start is not None:
+        generator, discriminator, prior = start.generator, start.discriminator, start.prior
     wide = Discriminator(
         width=config.energies.width,
         n_layers=config.energies.n_layers,
         cutoff=config.energies.cutoff,
         max_neighbors=None,
     )
-    generator.element_volume.copy_(corpus.element_volume)
+    if start is None:
+        generator.element_volume.copy_(corpus.element_volume)
     for network in (generator, discriminator, wide):
         network.to(device)
     threads = config.threads if device == "cpu" else 1  # a GPU takes the whole batch at once
@@ -180,21 +185,23 @@ def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progre
 
     place = device if device == "cpu" else torch.cuda.get_device_name(device)
     runner = PhaseRunner(out, config.checkpoint_every, progress, started, place)
-    if config.prior.steps:
+    if config.prior.steps and start is None:
         learned = PriorTraining(prior, corpus.training.templates, pool, config.prior, config.seed, config.threads)
         runner.run(learned)
         prior = learned.average
-    makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = [
-        lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, threads)
-    ]
+    makers: list[Callable[[Generator, Discriminator], CrystalPhase]] = []
+    if start is None:
+        makers.append(lambda g, d: WarmStart(g, d, training, config.warm_start, config.seed, threads))
     if config.redecorated is not None and decorated is not None:
         second, data = config.redecorated, in_form(decorated.data)
         makers.append(lambda g, d: WarmStart(g, d, data, second, config.seed + 1, threads, "re-decorated"))
-    if config.adversarial.steps:
+    if config.adversarial.steps and start is None:
         makers.append(lambda g, d: Adversarial(g, d, training, config.adversarial, config.seed))
 
     def bundle(*, knows_energies: bool = False) -> Model:
         made = _bundle(config, dataset, corpus, pool, library, generator, discriminator, prior, runner.seconds)
+        if start is not None:
+            made.record["start"] = {"name": start.name, "sha256": start.checksum, "record": start.record}
         if knows_energies:
             made.record["calculator"] = potential_identity(config.energies.calculator)
         return made
@@ -256,6 +263,26 @@ def _redecorated(config: Config, dataset: CrystalTable, corpus: Corpus) -> Redec
     index = ReferenceIndex.from_crystals(Crystals.concatenate(known))
     found = redecorate(corpus.training, list(system.atomic_numbers), index)
     return replace(found, left_out={f"re-decorated: {reason}": n for reason, n in found.left_out.items()})
+
+
+def _start(config: Config, dataset: CrystalTable) -> tuple[Config, Model]:
+    """The config with the networks of the model that a run sets out from, and that model.
+
+    Raises:
+        InputError: if nothing of it would be trained, or it learned from other crystals.
+    """
+    model = load_model(str(config.start))
+    if not config.energies.systems or config.redecorated is not None:
+        raise InputError(
+            f"start = {config.start!r} keeps all of that model but its energies; set energies.systems above 0 and leave"
+            " [redecorated] out"
+        )
+    earlier = Config.model_validate(model.record["config"])
+    if earlier.data != config.data or model.record["dataset"]["sha256"] != dataset.source.card["sha256"]:
+        raise InputError(
+            f"model {config.start!r} learned from other crystals; give its [data]: {earlier.data.model_dump()}"
+        )
+    return config.model_copy(update={"generator": earlier.generator, "prior": earlier.prior}), model
 
 
 def _generator_arguments(config: Config) -> dict[str, int]:

@@ -151,9 +151,13 @@ class EnergiesConfig(_Section):
 
 
 class Config(_Section):
-    """A training run: prior, warm start, prototypes re-decorated with the system's elements, adversarial, energies."""
+    """A training run: prior, warm start, prototypes re-decorated with the system's elements, adversarial, energies.
+
+    With ``start``, the name or folder of a finished model of the same data, all but the energies is taken from it.
+    """
 
     name: str
+    start: str | None = None
     seed: int = 0
     threads: Positive = 2
     checkpoint_every: Positive = 250
