@@ -68,7 +68,7 @@ class Dealer:
         return Draws(
             crystals=from_structures([prototype(name, next(self._scales)) for name in names]),
             templates=NamedTemplates(names, torch.tensor([PROTOTYPES.get(name, CRUSHED)[0] for name in names])),
-            from_prototype=torch.zeros(n, dtype=torch.bool),
+            sources=["generator"] * n,
             model=self,
         )
 

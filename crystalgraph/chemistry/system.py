@@ -40,6 +40,16 @@ class Formula:
         """
         return cls.from_counts(_count_elements(text))
 
+    @staticmethod
+    def units(text: str) -> int:
+        """Formula units that a text names: 4 for Li4Nb4O12; 1 for an element, whatever its count.
+
+        Raises:
+            InputError: as `parse`.
+        """
+        counts = _count_elements(text)
+        return gcd(*counts.values()) if len(counts) > 1 else 1
+
     @classmethod
     def from_counts(cls, counts: Mapping[str, int]) -> Formula:
         """Reduce and order the atoms of a cell or of a formula unit.

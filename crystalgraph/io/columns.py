@@ -28,7 +28,9 @@ COLUMNS = {
     "formula": Column("", "reduced formula"),
     "num_atoms": Column("", "atoms in the cell: the primitive one of a generated crystal, the given one of an input"),
     "template": Column("", "space group, and Wyckoff letters with the element on each"),
-    "from_prototype": Column("", "whether it set out from a training crystal with the asked elements in its place"),
+    "source": Column(
+        "", "generator (from noise), prototype (a known crystal, its elements exchanged), or child of one found"
+    ),
     "space_group_requested": Column("", "number asked for, or the template's where the request leaves it open"),
     "space_group": Column("", "number found by spglib with symprec 0.1 Å; empty where none was looked for or found"),
     "symmetry_match": Column("", "exact, supergroup or other: the group found against the one requested"),
@@ -92,7 +94,6 @@ def column_of(potential: str) -> str:
 
 
 FORMER_NAMES = {
-    "remembered": "from_prototype",
     "space_group_asked": "space_group_requested",
     "space_group_found": "space_group",
     "symmetry": "symmetry_match",

@@ -87,6 +87,10 @@ class PrototypeLibrary:
         """The number of each template's protostructure, (n,), −1 where it was never seen."""
         return torch.tensor([self._number.get(name, -1) for name in protostructures(templates)], dtype=torch.long)
 
+    def knows(self, templates: Templates) -> Tensor:
+        """Whether some crystal has the protostructure of each template, (n,), bool."""
+        return self._numbers(templates) >= 0
+
     def substitution_likelihood(self, templates: Templates) -> Tensor:
         """How often the protostructure of each template was seen with elements like those on it.
 

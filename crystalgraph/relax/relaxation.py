@@ -39,6 +39,7 @@ class RelaxSettings:
             the number of steps it depends on the machine, so it should not be what ends ordinary relaxations.
         abort: (step, eV/atom above the hull): give up when the crystal is still higher after that step.
         saddle_check: perturb what ends low above the hull, relax again, and keep the result if it is lower.
+        hold_symmetry: keep the space group; where that cannot be done the crystal is relaxed without.
 
     Raises:
         InputError: if ``fmax`` is not positive, a limit is negative, or ``fire_above`` is negative or not finite.
@@ -51,6 +52,7 @@ class RelaxSettings:
     max_seconds: float = 180.0
     abort: tuple[tuple[int, float], ...] = ()
     saddle_check: bool = False
+    hold_symmetry: bool = False
 
     def __post_init__(self) -> None:
         if not self.fmax > 0:
@@ -128,7 +130,8 @@ def relaxation_key(structure: Structure, settings: RelaxSettings, hull: Hull | N
     content = {
         "method": _METHOD,
         "structure": structure_key(structure),
-        "settings": asdict(settings),
+        # what does not hold the symmetry has the key of before that could be chosen
+        "settings": {k: v for k, v in asdict(settings).items() if k != "hold_symmetry" or v},
         "potential": potential_identity(settings.potential),
         "hull": None if hull is None else hull.identity(),
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from pymatgen.core import Lattice, Structure
@@ -40,6 +41,8 @@ SADDLE_DROP = 0.005
 
 SADDLE_CHECK_BELOW = 0.2
 """eV/atom above the hull; what ends higher is not rattled. Real crystals were seen to fall by more than METASTABLE."""
+
+_SYMPREC = 0.01  # Å, of the symmetry that is held
 
 _RATTLE, _STRAIN = 0.05, 0.01  # Å for each atom; standard deviation of each component of the strain
 
@@ -69,6 +72,8 @@ def relax(
     calculator = make_calculator(settings.potential) if calculator is None else calculator
     with threadpool_limits(1):  # for small systems, more threads are many times slower
         relaxation = _descend(structure, settings, hull, calculator, started)
+        if settings.hold_symmetry and relaxation.status == "failed":
+            relaxation = _descend(structure, replace(settings, hold_symmetry=False), hull, calculator, started)
         if settings.saddle_check and hull is not None and _worth_a_check(relaxation, hull):
             relaxation = _check_saddle(relaxation, structure, settings, hull, calculator, started)
     return replace(relaxation, seconds=time.process_time() - started)
@@ -90,7 +95,7 @@ def _check_saddle(
 ) -> Relaxation:
     """Rattle the crystal off a symmetric saddle, should it sit on one; how depends on the first structure alone."""
     start = _rattle(first.structure or structure, np.random.default_rng(int(structure_key(structure)[:16], 16)))
-    second = _descend(start, replace(settings, abort=()), hull, calculator, started)
+    second = _descend(start, replace(settings, abort=(), hold_symmetry=False), hull, calculator, started)
     drop = first.energy - second.energy if second.usable else nan
     return replace(
         second if drop > SADDLE_DROP else first,
@@ -143,6 +148,8 @@ def _descend(
 
     try:
         with quiet():
+            if settings.hold_symmetry:
+                atoms.set_constraint(FixSymmetry(atoms, symprec=_SYMPREC))
             watched = _WatchedFilter(atoms)
             first = max(settings.fire_above, settings.fmax)
             for method, fmax in ((FIRE, first), (LBFGS, settings.fmax), (FIRE, settings.fmax)):

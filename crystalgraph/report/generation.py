@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""
 
-FROM_PROTOTYPE = "a training crystal with the requested elements in its place, relaxed in the learned energy"
 
 COLUMNS = (
     Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
@@ -59,10 +58,10 @@ COLUMNS = (
     Column(key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool"),
     Column(key="valid", label="valid", meaning="strictly valid", kind="bool"),
     Column(
-        key="from_prototype",
-        label="from a prototype",
-        meaning=f"{FROM_PROTOTYPE}; the others are generated",
-        kind="bool",
+        key="source",
+        label="source",
+        meaning="generator: from noise; prototype: a known crystal, these elements in its place; child: of one found",
+        kind="text",
     ),
     Column(key="funnel_status", label="status", meaning="stage of the relaxation that it reached", kind="text"),
     Column(key="name", label="file", kind="text"),
@@ -140,7 +139,7 @@ def _row(place: int, sample: Sample, candidates: Candidates) -> dict[str, Any]:
         "plausibility": sample.plausibility,
         "charge_neutral": sample.charge_neutral,
         "valid": sample.strictly_valid if candidates.request.raw else None,
-        "from_prototype": sample.from_prototype if candidates.request.formula else None,
+        "source": sample.source,
         "funnel_status": outcome.funnel_status if outcome else "",
         "name": sample.file or "",
         "volume_drawn": sample.volume_per_atom,
@@ -236,7 +235,7 @@ def _facts(sample: Sample, outcome: Outcome | None, judges: Sequence[str]) -> li
         ("group drawn", ", ".join(filter(None, (group_text(sample.space_group), relation)))),
         ("group requested", group_text(sample.space_group_requested)),
         ("Wyckoff template", sample.template),
-        ("from a prototype", FROM_PROTOTYPE if sample.from_prototype else ""),
+        ("source", sample.source),
         ("remark", sample.reason),
     ]
     return [(label, value) for label, value in facts if value]

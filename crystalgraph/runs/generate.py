@@ -25,11 +25,12 @@ from crystalgraph.runs.folder import check_formats, write_run
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
-from crystalgraph.screening.candidates import Candidates, named, ranked_by_energy
+from crystalgraph.screening.candidates import Candidates, named, ranked_by_energy, source_yields
 from crystalgraph.screening.composition import as_record, composition_filter
 from crystalgraph.screening.funnel import Funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.request import GenerationRequest, check_relax, usual_num
+from crystalgraph.screening.rounds import search_rounds
 from crystalgraph.screening.screen import Screen
 from crystalgraph.screening.search import USUAL_SEARCH, SearchSettings, run
 
@@ -104,6 +105,7 @@ def generate(
     *,
     model: Model | str | Path = "nbo",
     relax: int | None = None,
+    minutes: float | None = None,
     potential: str = DEFAULT,
     confirm: Sequence[str] | None = None,
     known: CrystalSource | None = None,
@@ -121,7 +123,10 @@ def generate(
     Args:
         request: what is wanted, or a chemical system such as "Nb-O".
         model: name of a shipped model, folder of one, or a model; a model is moved to the device.
-        relax: most of the selected crystals to relax, which ranks by energy above the hull; None relaxes none.
+        relax: most crystals to relax, which ranks by energy above the hull; None relaxes none unless ``minutes`` are
+            given.
+        minutes: of wall clock that the search may take before its finalists are judged; what they give depends on the
+            machine. Without ``relax`` it ends earlier when nothing lower comes.
         potential: relaxes: of `crystalgraph.relax.potentials.POTENTIALS`, or any ASE calculator as
             ``package.module:factory``.
         confirm: potentials that relax the finalists further; the rank goes by the first. None means
@@ -147,8 +152,9 @@ def generate(
     """
     start = perf_counter()
     request = _request(request, relax, options)
-    _check(request, relax, workers)
-    if confirm and relax is None:
+    with_energies = relax is not None or minutes is not None
+    _check(request, relax, minutes, workers)
+    if confirm and not with_energies:
         raise InputError(f"potentials to confirm ({', '.join(confirm)}) but nothing to relax; add --relax K")
     formats = check_formats(formats)
     folder = None if out is None else Path(out)
@@ -159,7 +165,7 @@ def generate(
     surrogate_steps = resolve_surrogate_steps(loaded, request.refine, fast=request.fast, settings=sampling)
     seconds = {"load": perf_counter() - start}
     funnel = None
-    if relax is not None:
+    if with_energies:
         funnel = Funnel.prepare(
             request.system,
             FunnelSettings(
@@ -173,17 +179,25 @@ def generate(
             partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),
             progress=progress,
         )
-    sampler = _sampler(loaded, request, sampling)
+    sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
     before = perf_counter()
     screen = Screen(request, composition_filter(request))
     screen.seconds["plausibility fit"] += perf_counter() - before
-    candidates = run(sampler, screen, progress, search)
-    seconds |= screen.seconds
     relaxation: dict[str, Any] = {}
-    if funnel is not None:
-        outcome = funnel.run(candidates.structures, progress)
-        candidates = ranked_by_energy(candidates, outcome)
-        relaxation = {"relaxation": funnel.as_record(outcome)}
+    hull = None
+    if funnel is None:
+        candidates = run(sampler, screen, progress, search)
+        seconds |= screen.seconds
+    else:
+        with funnel.descent(progress) as descent:
+            found = search_rounds(sampler, screen, descent, minutes=minutes, progress=progress)
+            outcome = descent.finish()
+        candidates, hull = ranked_by_energy(found.candidates, outcome), outcome.hulls[funnel.settings.ranked_by]
+        relaxation = {
+            "search": found.as_record() | {"sources": source_yields(candidates)},
+            "relaxation": funnel.as_record(outcome),
+        }
+        seconds |= screen.seconds
         seconds |= {"hull": funnel.hull_seconds, **{stage.name: stage.seconds for stage in outcome.stages}}
     if not request.raw:
         before = perf_counter()
@@ -208,7 +222,7 @@ def generate(
         **relaxation,
         "seconds": {stage: round(spent, 3) for stage, spent in (seconds | {"total": perf_counter() - start}).items()},
     }
-    result = GenerationResult(**vars(candidates), record=record, hull=None if funnel is None else funnel.hull)
+    result = GenerationResult(**vars(candidates), record=record, hull=hull)
     if folder is not None:
         _write(folder, result, formats)
     if funnel is not None:
@@ -231,27 +245,31 @@ def _request(request: GenerationRequest | str | None, relax: int | None, options
     return GenerationRequest.parse(system=request, **options)
 
 
-def _check(request: GenerationRequest, relax: int | None, workers: int) -> None:
+def _check(request: GenerationRequest, relax: int | None, minutes: float | None, workers: int) -> None:
     if workers < 1:
         raise InputError(f"workers {workers} is not a number of processes; give 1 or more")
-    if relax is not None and request.raw:
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"{minutes:g} minutes leave no time for a search; give more than 0")
+    if (relax is not None or minutes is not None) and request.raw:
         raise InputError("a raw run is not relaxed; relax its folder with cg-evaluate RUN --relax K")
     if relax is not None:
         check_relax(relax)
 
 
-def _sampler(model: Model, request: GenerationRequest, settings: SamplingSettings) -> Sampler:
+def _sampler(model: Model, request: GenerationRequest, settings: SamplingSettings, *, with_energies: bool) -> Sampler:
     return Sampler(
         model,
         list(request.system.atomic_numbers),
         torch.Generator().manual_seed(request.seed),
         formula=request.formula_counts,
         space_group_number=request.space_group_number,
-        max_atoms=request.max_atoms,
+        min_atoms=request.min_atoms,
+        max_atoms=request.min_atoms if request.units else request.max_atoms,
         temperature=request.temperature,
         explore=request.explore,
-        n_draws=1 if request.raw else None,
+        n_draws=1 if request.raw else settings.n_draws_with_energies if with_energies and not request.fast else None,
         fast=request.fast,
+        use_prototypes=not with_energies,  # with energies these compete as crystals of their own
         surrogate_steps=request.refine,
         settings=settings,
     )

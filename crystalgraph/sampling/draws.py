@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +14,10 @@ from crystalgraph.crystals.validity import Validity, strict_validity
 from crystalgraph.models.bundle import Model
 from crystalgraph.symmetry.template import Templates
 
+GENERATOR, PROTOTYPE, CHILD = "generator", "prototype", "child"
+"""Where a raw crystal comes from: filled by the generator; a known crystal with the requested elements in its place; or
+derived from a crystal that was found before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
@@ -21,14 +26,13 @@ class Draws:
     Attributes:
         crystals: primitive cells, coordinates in [0, 1), float64, on the CPU.
         templates: of the crystals.
-        from_prototype: whether each set out from a training crystal with the requested elements in its place, not from
-            noise, (n,), bool.
+        sources: where each comes from: `GENERATOR`, `PROTOTYPE` or `CHILD`.
         model: what drew and scores them.
     """
 
     crystals: Crystals
     templates: Templates
-    from_prototype: Tensor
+    sources: Sequence[str]
     model: Model
 
     def __len__(self) -> int:
@@ -63,6 +67,4 @@ class Draws:
 
     def first(self, n: int) -> Draws:
         """The first n of them, or all if there are fewer."""
-        return replace(
-            self, crystals=self.crystals[:n], templates=self.templates[:n], from_prototype=self.from_prototype[:n]
-        )
+        return replace(self, crystals=self.crystals[:n], templates=self.templates[:n], sources=self.sources[:n])

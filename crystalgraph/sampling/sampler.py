@@ -7,119 +7,27 @@ place.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch_geometric.utils import softmax
 
-from crystalgraph.crystals.batch import Crystals
-from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import Model
-from crystalgraph.models.prototypes import DrawnPrototypes
-from crystalgraph.models.sites import Sites, State
-from crystalgraph.sampling.draws import Draws
+from crystalgraph.sampling.draws import CHILD, Draws
+from crystalgraph.sampling.filling import fill, fill_from_prototypes, refined
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
-from crystalgraph.sampling.surrogate import relax_on_surrogate
-from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups
+from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups, formulas_of
+from crystalgraph.symmetry.children import children
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
-from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.template import Templates
 
-#: Crystals expanded together; larger batches gain nothing on a CPU.
-BATCH = 128
-
-
-@torch.no_grad()
-def fill(
-    model: Model,
-    templates: Templates,
-    rng: torch.Generator,
-    *,
-    n_draws: int = 1,
-    n_passes: int | None = None,
-    surrogate_steps: int = 0,
-    use_prototypes: bool = True,
-) -> Draws:
-    """Fill each template once.
-
-    Args:
-        model: its generator fills, its prototypes are put in, its score chooses, its energies relax.
-        templates: what to fill; the order is kept.
-        rng: draws the noise.
-        n_draws: ways for the generator to fill each template. The strictly valid one with the highest score is kept;
-            where none is valid, the first.
-        n_passes: through the generator; as many as it was trained for if None.
-        surrogate_steps: of the surrogate relaxation of what is kept, see `crystalgraph.sampling.surrogate`; for a model
-            that has learned energies.
-        use_prototypes: whether a training crystal of the arrangement, where there is one, is relaxed too, and is taken
-            in place of what was generated if it is strictly valid and scores higher then.
-    """
-    crystals = _generated(model, templates, rng, n_draws, n_passes or model.generator.n_passes, surrogate_steps)
-    from_prototype = torch.zeros(len(templates), dtype=torch.bool)
-    if use_prototypes:
-        rule = element_volume_rule(model.generator.element_volume.cpu())
-        recalled = model.library.draw(templates, rule, rng)
-        known = recalled.known.nonzero().flatten()
-        if len(known):
-            prototypes = _relaxed_prototypes(model, recalled, known, surrogate_steps)
-            groups = templates.space_group_number[known]
-            from_prototype[known] = _scores(model, prototypes, groups) > _scores(model, crystals[known], groups)
-            own = torch.arange(len(templates))
-            other = own.index_put((known,), len(templates) + torch.arange(len(known)))
-            crystals = Crystals.concatenate([crystals, prototypes])[torch.where(from_prototype, other, own)]
-    return Draws(crystals=crystals, templates=templates, from_prototype=from_prototype, model=model)
-
-
-def _generated(
-    model: Model, templates: Templates, rng: torch.Generator, n_draws: int, n_passes: int, surrogate_steps: int
-) -> Crystals:
-    """What the generator makes of templates, from noise."""
-    generator = model.generator
-    order = torch.argsort(templates.num_atoms, stable=True)
-    parts = []
-    for chunk in order.split(BATCH):
-        sites = Sites.of(templates[chunk], dtype=torch.float32, device=generator.radii.device)
-        draws = [generator.recycle(sites, generator.noise(sites, rng), n_passes)[-1] for _ in range(n_draws)]
-        state = draws[0] if n_draws == 1 else _best(model, sites, draws)
-        parts.append(_placed(relax_on_surrogate(model.discriminator, sites, state, surrogate_steps)))
-    return Crystals.concatenate(parts)[torch.argsort(order)]
-
-
-def _relaxed_prototypes(model: Model, recalled: DrawnPrototypes, known: Tensor, surrogate_steps: int) -> Crystals:
-    """The training crystals of those templates for which there is one, the requested elements in their place."""
-    own = recalled.parametrised[known]
-    order = torch.argsort(own.templates.num_atoms, stable=True)
-    parts = []
-    for chunk in order.split(BATCH):
-        sites = Sites.of(own.templates[chunk], dtype=torch.float32, device=model.generator.radii.device)
-        state = State.of(sites, own[chunk])
-        parts.append(_placed(relax_on_surrogate(model.discriminator, sites, state, surrogate_steps)))
-    return Crystals.concatenate(parts)[torch.argsort(order)]
-
-
-def _placed(state: State) -> Crystals:
-    """The crystals of a state, coordinates in [0, 1), float64, on the CPU."""
-    crystals = state.crystals.to(device="cpu", dtype=torch.float64)
-    return crystals.replace(frac_coords=crystals.frac_coords % 1.0)
-
-
-def _scores(model: Model, crystals: Crystals, space_group_number: Tensor) -> Tensor:
-    """Score of each crystal, (n,), −∞ where it is not strictly valid."""
-    valid = strict_validity(crystals).valid
-    scores = torch.full((len(crystals),), -torch.inf)
-    scores[valid] = model.score(crystals[valid], space_group_number[valid]).nan_to_num(-torch.inf)
-    return scores
-
-
-def _best(model: Model, sites: Sites, draws: list[State]) -> State:
-    """Of each crystal the strictly valid draw with the highest score; the first where none is valid."""
-    best, highest = draws[0], torch.full((len(sites),), -torch.inf)
-    for state in draws:
-        crystals = state.crystals.to(device="cpu", dtype=torch.float64)
-        scores = _scores(model, crystals, sites.space_group_number.cpu())
-        best = state.where((scores > highest).to(sites.batch.device), sites, best)
-        highest = torch.maximum(highest, scores)
-    return best
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 def resolve_surrogate_steps(
@@ -166,6 +74,8 @@ class Sampler:
         guided: whether anything but the prior weighs templates: for a formula how familiar they are, for a system how
             likely something new is to come of them, and among those of one formula the score of crystals that they are
             filled with on trial.
+        use_prototypes: whether ``draw`` may fill the templates of a formula by known crystals, see ``fill``; otherwise
+            only ``prototypes`` gives these.
         surrogate_steps: of the surrogate relaxation of every crystal, see ``fill``; by default as
             ``resolve_surrogate_steps`` says.
         settings: how much work goes into it, and what weighs how much.
@@ -189,6 +99,7 @@ class Sampler:
         n_draws: int | None = None,
         fast: bool = False,
         guided: bool = True,
+        use_prototypes: bool = True,
         surrogate_steps: int | None = None,
         settings: SamplingSettings = USUAL_SAMPLING,
     ) -> None:
@@ -197,11 +108,14 @@ class Sampler:
         self._n_draws = n_draws or (1 if fast else settings.n_draws)
         self._n_passes = 1 if fast else model.generator.n_passes
         # Who names a formula asks for its structure, who names a system asks for what is not known.
-        self._use_prototypes, self._seek_new = formula is not None and not fast, formula is None
+        self._familiar, self._seek_new = formula is not None and not fast, formula is None
+        self._use_prototypes = use_prototypes and self._familiar
         self._min_atoms, self._max_atoms = min_atoms, max_atoms
         self._surrogate_steps = resolve_surrogate_steps(model, surrogate_steps, fast=fast, settings=settings)
         self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
+        self._formulas: list[str] | None = None
+        self._first_weights = self.choices.weights
 
     def _choose(
         self,
@@ -222,10 +136,11 @@ class Sampler:
             own = fitting[fitting.space_group_number == space_group_number]
 
         more = own[:0]
-        if formula is not None and space_group_number is not None:
+        if formula is not None:
             explore = max(explore, settings.few_share) if len(own) < settings.few_templates else explore
             if explore:
-                more = self._enumerate(formula, space_group_number)
+                groups = self._groups() if space_group_number is None else [space_group_number]
+                more = self._enumerate(formula, groups)
         elif explore and len(fitting):
             more = random_templates(
                 fitting,
@@ -250,7 +165,7 @@ class Sampler:
         tried on, and the others left out.
         """
         weights = self.model.prior.log_weights(templates)
-        if self._guided and self._use_prototypes:
+        if self._guided and self._familiar:
             weights = weights + self._settings.likelihood_weight * self.model.library.substitution_likelihood(templates)
         if self._guided and self._seek_new:
             weights = weights + self.model.library.good_turing_novelty(templates)
@@ -272,25 +187,30 @@ class Sampler:
             self.rng,
             n_passes=self._n_passes,
             surrogate_steps=min(self._surrogate_steps, self._settings.trial_steps),
-            use_prototypes=self._use_prototypes,
+            use_prototypes=self._familiar,
         ).score
         known = scores[~scores.isnan()]
         return scores.nan_to_num(float(known.min()) if len(known) else 0.0)
 
-    def _enumerate(self, formula: dict[int, int], space_group_number: int) -> Templates:
-        """All templates that fit; of very many some at random."""
-        unit, max_sites = sum(formula.values()), self._settings.max_sites
-        templates = self.model.pool[:0]
-        for size in possible_sizes(space_group_number, formula, self._max_atoms, max_sites):
-            if size < self._min_atoms:
-                continue
-            counts = {z: n * size // unit for z, n in formula.items()}
-            more = enumerate_templates(
-                space_group_number, counts, max_sites=max_sites, limit=self._settings.max_enumerated, rng=self.rng
-            )
-            if more is not None:
-                templates = Templates.concatenate([templates, more])
-        return templates
+    def _groups(self) -> list[int]:
+        """Space groups picked as often as the templates of the pool have them, each once."""
+        number = self.model.pool.space_group_number
+        picked = torch.randint(len(number), (self._settings.n_groups,), generator=self.rng)
+        return list(dict.fromkeys(number[picked].tolist()))
+
+    def _enumerate(self, formula: dict[int, int], groups: list[int]) -> Templates:
+        """All templates of a formula in some groups; of very many some at random."""
+        unit, max_sites, limit = sum(formula.values()), self._settings.max_sites, self._settings.max_enumerated
+        found = [self.model.pool[:0]]
+        for group in groups:
+            for size in possible_sizes(group, formula, self._max_atoms, max_sites):
+                if size < self._min_atoms:
+                    continue
+                counts = {z: n * size // unit for z, n in formula.items()}
+                own = max(1, limit // len(groups))
+                more = enumerate_templates(group, counts, max_sites=max_sites, limit=own, rng=self.rng)
+                found += [] if more is None else [more]
+        return Templates.concatenate(found)
 
     def _nothing_fits(self, formula: dict[int, int] | None, space_group_number: int | None) -> str:
         from ase.data import chemical_symbols
@@ -335,3 +255,45 @@ class Sampler:
             surrogate_steps=self._surrogate_steps,
             use_prototypes=self._use_prototypes,
         )
+
+    def prototypes(self, n: int) -> Draws:
+        """Known crystals with the requested elements in their place, each template once, likely ones first.
+
+        How likely a template is for them the prior and the substitution likelihood say.
+
+        Args:
+            n: most crystals.
+        """
+        templates = self.choices.templates
+        likely = self.model.prior.log_weights(templates)
+        likely = likely + self._settings.likelihood_weight * self.model.library.substitution_likelihood(templates)
+        order = torch.argsort(likely, descending=True, stable=True)
+        known = self.model.library.knows(templates[order])
+        chosen = templates[order[known][:n]]
+        return fill_from_prototypes(self.model, chosen, self.rng, self._surrogate_steps)
+
+    def children(self, structures: Sequence[Structure]) -> Draws:
+        """Crystals derived from others, see `crystalgraph.symmetry.children`, after some steps on the learned energy.
+
+        Args:
+            structures: the others, of the requested elements.
+        """
+        derived = children(from_structures(structures))
+        derived = derived[(derived.templates.num_atoms <= self._max_atoms).nonzero().flatten()]
+        crystals = refined(self.model, derived, self._surrogate_steps) if len(derived) else derived.crystals()
+        return Draws(crystals=crystals, templates=derived.templates, sources=[CHILD] * len(derived), model=self.model)
+
+    def reweigh(self, factors: Mapping[str, float]) -> None:
+        """Draw templates of some formulas more or less often from now on.
+
+        Args:
+            factors: by reduced formula, above 0, of the weights that the templates had at the start; the others keep
+                theirs.
+        """
+        if self._formulas is None:
+            self._formulas = [str(f) for f in formulas_of(self.choices.templates)]
+            self._first_weights = self.choices.weights
+        factor = torch.tensor([factors.get(name, 1.0) for name in self._formulas], dtype=torch.float64)
+        weights = self._first_weights * factor
+        self.choices = replace(self.choices, weights=weights / weights.sum())
+        self._waiting = self._waiting[:0]

@@ -13,6 +13,7 @@ class SamplingSettings:
         n_draws: ways to fill a template, of which the model's score chooses one. Of 200 held-out templates one choice
             among 1, 4, 16 and 64 is the real crystal for 0.39, 0.50, 0.55 and 0.57; drawing takes twice as long with
             sixteen as with one.
+        n_draws_with_energies: the same where a potential chooses afterwards, among more crystals for the time.
         surrogate_steps: of surrogate relaxation that a crystal takes, with a model that has learned energies.
         n_tried: templates filled on trial before anything is drawn, likeliest first.
         trial_steps: most steps of surrogate relaxation on trial.
@@ -23,14 +24,15 @@ class SamplingSettings:
             formula is requested. Chosen on 300 crystals of held-out formulas that no figure counts: for 0.49 of them
             the real template is drawn first, for 0.44 with half of this, for 0.21 without.
         max_sites: most orbits of one element in an enumerated template.
-        few_templates: with fewer templates of the pool for a formula and group, all that fit are enumerated beside
-            them.
+        few_templates: with fewer templates of the pool for a formula (and group), what fits is enumerated beside them.
         few_share: least share of the draws that the enumerated ones get then.
-        max_enumerated: most enumerated templates of each size of one formula in one group.
+        max_enumerated: most enumerated templates of each size of one formula, in all groups together.
+        n_groups: picks of a space group to enumerate a formula in, where none is requested.
         n_explored: most enumerated templates where no formula with a group is requested.
     """
 
     n_draws: int = 16
+    n_draws_with_energies: int = 4
     surrogate_steps: int = 20
     n_tried: int = 1500
     trial_steps: int = 3
@@ -40,6 +42,7 @@ class SamplingSettings:
     few_templates: int = 40
     few_share: float = 0.5
     max_enumerated: int = 400
+    n_groups: int = 60
     n_explored: int = 4000
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from crystalgraph.chemistry.composition import element_counts, reduced
+from crystalgraph.chemistry.system import Formula
 from crystalgraph.symmetry.species import binds_its_anions, number_of_species
 from crystalgraph.symmetry.substitute import substitutions
 from crystalgraph.symmetry.template import Templates
@@ -36,6 +38,17 @@ def atoms_in_cell(templates: Templates) -> Tensor:
 def formula_groups(templates: Templates) -> Tensor:
     """Which templates have the same reduced formula: equal numbers, from 0, (n_templates,)."""
     return reduced(atoms_in_cell(templates)).unique(dim=0, return_inverse=True)[1]
+
+
+def formulas_of(templates: Templates) -> list[str]:
+    """Reduced formula of each template."""
+    unit = reduced(atoms_in_cell(templates))
+    rows, which = unit.unique(dim=0, return_inverse=True)
+    names = [
+        str(Formula.from_counts({chemical_symbols[z]: int(row[z]) for z in row.nonzero().flatten().tolist()}))
+        for row in rows.long()
+    ]
+    return [names[k] for k in which.tolist()]
 
 
 def decorate(pool: Templates, elements: list[int]) -> Templates:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from math import nan
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.io.columns import column_of
 from crystalgraph.known.likeness import AS_DRAWN, AS_RELAXED, Likeness, nearest_phases
 from crystalgraph.progress import Progress
-from crystalgraph.screening.outcome import FunnelResult, Outcome
+from crystalgraph.relax.hull import METASTABLE
+from crystalgraph.screening.outcome import RELAXED, FunnelResult, Outcome
 from crystalgraph.screening.rank import rank
 from crystalgraph.screening.request import GenerationRequest
-from crystalgraph.screening.screen import FILTERS, SELECTED, Sample, Screen
+from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Sample, Screen
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -95,14 +96,15 @@ def counts(samples: Sequence[Sample]) -> dict[str, int]:
     return {"drawn": len(samples), **{name: by_status[name] for name in (*FILTERS, SELECTED)}}
 
 
-def candidates_of(screen: Screen, shortfall: str = "") -> Candidates:
+def candidates_of(screen: Screen, shortfall: str = "", *, by_score: bool = True) -> Candidates:
     """Rank and name what a screen selected.
 
     Args:
         screen: closed.
         shortfall: why fewer crystals than requested were selected.
+        by_score: the best of each formula first; otherwise, and of a raw run, in the order of selection.
     """
-    samples, raw = list(screen.samples), screen.request.raw
+    samples, raw = list(screen.samples), screen.request.raw or not by_score
     place_of = {draw: position for position, draw in enumerate(screen.draws)}
     order = list(place_of.values()) if raw else [place_of[draw] for draw in screen.best_first() if draw in place_of]
     names = []
@@ -129,7 +131,7 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
 
     Returns:
         The same run. First come the crystals that passed the funnel, lowest above the hull first, named after what
-        they became; then the others by their energies as drawn; those without one last.
+        they became; then the others by their energies as drawn; those without one last. As many as requested are kept.
     """
     samples, names, outcomes = list(candidates.samples), [], {}
     selected = [sample.draw for sample in candidates.selected]
@@ -137,23 +139,45 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
     others = sorted(set(range(len(selected))) - passed)
     last = rank([-result.outcomes[i].e_above_hull_unrelaxed for i in others])
     order = [*result.order, *(others[i] for i in last)]
+    num = candidates.request.num
     for place, i in enumerate(order, start=1):
         sample, outcome = samples[selected[i]], result.outcomes[i]
         if (first := result.copy_of[i]) is not None:
             outcome = replace(outcome, funnel_reason=f"became equal to sample {selected[first]}")
         outcomes[sample.draw] = outcome
+        if place > num:
+            reason = f"{num} others lie lower above the hull"
+            samples[sample.draw] = replace(sample, status=NOT_SELECTED, reason=reason, rank=None, file=None)
+            continue
         group = outcome.relaxed_space_group if i in passed else sample.space_group
-        names.append(_name(place, len(selected), sample, group))
+        names.append(_name(place, min(num, len(selected)), sample, group))
         samples[sample.draw] = replace(sample, rank=place, file=names[-1])
     return replace(
         candidates,
         samples=samples,
-        structures=[candidates.structures[i] for i in order],
+        structures=[candidates.structures[i] for i in order[:num]],
         names=names,
-        relaxed=[structure for i in result.order if (structure := result.structures[i]) is not None],
+        relaxed=[structure for i in result.order[:num] if (structure := result.structures[i]) is not None],
         outcomes=outcomes,
         judges=result.judges,
     )
+
+
+def source_yields(candidates: Candidates) -> dict[str, dict[str, int]]:
+    """What each source gave: crystals drawn, with an energy, relaxed, and metastable by the rank's potential.
+
+    Args:
+        candidates: with outcomes.
+    """
+    yields: dict[str, Counter[str]] = {}
+    for sample in candidates.samples:
+        outcome = (candidates.outcomes or {}).get(sample.draw, Outcome())
+        own = yields.setdefault(sample.source, Counter(drawn=0, energies=0, relaxed=0, metastable=0))
+        own["drawn"] += 1
+        own["energies"] += not isnan(outcome.e_above_hull_unrelaxed)
+        own["relaxed"] += outcome.relax_status != ""
+        own["metastable"] += outcome.funnel_status == RELAXED and outcome.e_above_hull <= METASTABLE
+    return {source: dict(own) for source, own in sorted(yields.items())}
 
 
 def named(candidates: Candidates, known: CrystalTable, progress: Progress | None = None) -> Candidates:

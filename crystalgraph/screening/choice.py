@@ -1,52 +1,107 @@
-"""Which crystals are worth a relaxation, by their energies as drawn."""
+"""Which crystals are worth a relaxation next, by their energies as drawn and by what the run's own relaxations gave."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from math import ceil, isfinite
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
 
-BEST_SHARE, RANDOM_SHARE = 1 / 3, 0.1
-"""Share of each composition chosen by its energies, and share of the rest chosen at random."""
+from crystalgraph.relax.hull import METASTABLE
+
+RANDOM_SHARE = 0.1
+"""Share of each round chosen at random, so that what the energy as drawn misjudges has a chance."""
+
+WORTH_BELOW = 0.2
+"""eV/atom above the hull; becoming the lowest of its formula is worth something to a crystal that ends below this."""
+
+SLOPE, SPREAD, PRIOR_WEIGHT = 0.5, 0.15, 5.0
+"""What is expected before anything is relaxed: the share of the energy above the hull that is left after a relaxation,
+and the standard deviation, eV/atom; and for how many relaxations that counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """Energies above the hull after relaxation, as a straight line in those as drawn.
+
+    Attributes:
+        slope: of the line.
+        intercept: eV/atom.
+        spread: standard deviation about it, eV/atom.
+    """
+
+    slope: float = SLOPE
+    intercept: float = 0.0
+    spread: float = SPREAD
+
+    @classmethod
+    def of(cls, unrelaxed: Sequence[float], relaxed: Sequence[float]) -> Expectation:
+        """Fit by ridge regression towards what is expected before anything is known.
+
+        Args:
+            unrelaxed: eV/atom above the hull as drawn.
+            relaxed: of the same crystals after relaxation.
+        """
+        if not len(unrelaxed):
+            return cls()
+        x, y = np.asarray(unrelaxed, dtype=np.float64), np.asarray(relaxed, dtype=np.float64)
+        design = np.stack([x, np.ones_like(x)], 1)
+        # the penalty counts as PRIOR_WEIGHT relaxations of crystals 0.5 eV/atom above the hull
+        penalty = PRIOR_WEIGHT * np.diag([0.25, 1.0])
+        change = np.linalg.solve(design.T @ design + penalty, design.T @ (y - SLOPE * x))
+        error = y - SLOPE * x - design @ change
+        spread = np.sqrt((PRIOR_WEIGHT * SPREAD**2 + error @ error) / (PRIOR_WEIGHT + len(x)))
+        return cls(slope=SLOPE + float(change[0]), intercept=float(change[1]), spread=float(spread))
+
+    def chance_below(self, unrelaxed: NDArray[np.float64], limit: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Probability that each crystal ends below a limit, eV/atom above the hull."""
+        expected = self.intercept + self.slope * unrelaxed
+        return np.asarray(norm.cdf((limit - expected) / self.spread))
 
 
 def choose(
     e_above_hull: Sequence[float],
     formulas: Sequence[str],
+    n: int,
     *,
-    best_share: float = BEST_SHARE,
+    expectation: Expectation,
+    lowest: Mapping[str, float],
+    rng: np.random.Generator,
     random_share: float = RANDOM_SHARE,
-    seed: int = 0,
-    limit: int | None = None,
 ) -> list[int]:
-    """Choose what is worth a relaxation: the best of each composition, and some of the rest at random.
+    """Choose the next crystals to relax.
+
+    A crystal is worth the chance that it ends metastable, and the chance that it becomes the lowest of its formula.
+    What is chosen of a formula counts as relaxed to what is expected of it, so that its next ones are worth less.
 
     Args:
-        e_above_hull: energy above the hull as drawn, eV/atom; what has none (NaN) is never chosen.
+        e_above_hull: as drawn, eV/atom, finite.
         formulas: reduced formula of each.
-        best_share: share of each composition that is chosen by its energies.
-        random_share: share of the rest that is chosen at random.
-        seed: of the random choice.
-        limit: most that are chosen. The share of random ones stays; the best of every composition go before the
-            second best of any, and among these the lowest above the hull.
+        n: how many.
+        expectation: of the relaxations.
+        lowest: eV/atom above the hull of the lowest relaxed crystal of each formula.
+        rng: makes the random choices.
+        random_share: share of them that is chosen at random.
 
     Returns:
         Positions, the random ones last.
     """
-    energetic = [k for k, energy in enumerate(e_above_hull) if isfinite(energy)]
-    by_formula: defaultdict[str, list[int]] = defaultdict(list)
-    for k in sorted(energetic, key=lambda k: (e_above_hull[k], k)):
-        by_formula[formulas[k]].append(k)
-    best, rest = [], []
-    for members in by_formula.values():
-        n_best = ceil(best_share * len(members))
-        best += [(place, e_above_hull[k], k) for place, k in enumerate(members[:n_best])]
-        rest += members[n_best:]
-    n_random = round(random_share * len(rest))
-    if limit is not None and len(best) + n_random > limit:
-        n_random = round(limit * n_random / (len(best) + n_random))
-        best = sorted(best)[: limit - n_random]
-    chance = np.random.default_rng(seed).permutation(len(rest))[:n_random]
-    return [k for *_, k in sorted(best)] + [sorted(rest)[i] for i in sorted(chance.tolist())]
+    energies = np.asarray(e_above_hull, dtype=np.float64)
+    n = min(n, len(energies))
+    n_random = min(round(random_share * n), len(energies) - n)
+    metastable = expectation.chance_below(energies, METASTABLE)
+    record = dict(lowest)
+    chosen: list[int] = []
+    left = np.lexsort([np.arange(len(energies)), energies]).tolist()
+    while len(chosen) < n - n_random:
+        limits = np.array([min(record.get(formulas[k], inf), WORTH_BELOW) for k in left])
+        worth = metastable[left] + expectation.chance_below(energies[left], limits)
+        best = left.pop(int(np.argmax(worth)))
+        chosen.append(best)
+        expected = expectation.intercept + expectation.slope * float(energies[best])
+        record[formulas[best]] = min(record.get(formulas[best], inf), expected)
+    picked = rng.permutation(len(left))[:n_random]
+    return chosen + [sorted(left)[i] for i in sorted(picked.tolist())]

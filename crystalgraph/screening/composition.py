@@ -16,12 +16,15 @@ KNOWN = "corpus"
 
 
 def composition_filter(request: GenerationRequest) -> CompositionFilter:
-    """Everything that a composition must meet for a request; the plausibility is fitted in seconds, once per system."""
+    """Everything that a composition must meet for a request.
+
+    Where no formula is requested the plausibility has a say, which is fitted in seconds, once per system.
+    """
     return CompositionFilter(
         system=request.system,
         formula=request.formula,
         ranges=request.ranges,
-        plausibility=plausibility(request.system),
+        plausibility=None if request.formula else plausibility(request.system),
     )
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
-from crystalgraph.screening.choice import BEST_SHARE, RANDOM_SHARE
+from crystalgraph.screening.choice import RANDOM_SHARE
 
 FINALISTS_BELOW = 0.2
 """eV/atom above the hull: what ends higher is not relaxed further."""
+
+PROTOTYPE_SHARE = 1 / 3
+"""Share of the relaxations that goes to known crystals with the requested elements in their place."""
 
 ABORT = ((10, 0.5), (20, 0.3), (50, FINALISTS_BELOW))
 """(step, eV/atom): a relaxation ends when it is further above the hull than this at that step."""
@@ -24,10 +27,13 @@ class FunnelSettings:
         potential: relaxes; as `crystalgraph.relax.potentials.make_calculator` takes it.
         confirm: potentials that relax the finalists further, each on the hull that it gives itself; the rank goes by
             the first.
-        limit: most relaxations, >= 1; None leaves it to the shares.
+        limit: most relaxations, >= 1; None means all that have an energy as drawn.
+        round_size: relaxations after which the next are chosen anew, by what these gave.
         seed: of the random choice.
-        best_share: share of each composition chosen by its energies as drawn.
-        random_share: share of the rest chosen at random.
+        random_share: share of the relaxations chosen at random.
+        prototype_share: share of the relaxations that goes to crystals from prototypes, where there are several
+            formulas and enough of both kinds; so what is new and what substitution gives are ranked apart.
+        hold_symmetry: whether the first relaxation keeps the space group; that of the finalists never does.
         abort: (step, eV/atom): a relaxation ends when it is further above the hull than this at that step.
         finalists_below: eV/atom; what ends higher above the hull is not relaxed further.
         fmax: largest force at which a relaxation ends, eV/Å.
@@ -37,9 +43,11 @@ class FunnelSettings:
     potential: str = DEFAULT
     confirm: tuple[str, ...] = ()
     limit: int | None = None
+    round_size: int = 8
     seed: int = 0
-    best_share: float = BEST_SHARE
     random_share: float = RANDOM_SHARE
+    prototype_share: float = PROTOTYPE_SHARE
+    hold_symmetry: bool = True
     abort: tuple[tuple[int, float], ...] = ABORT
     finalists_below: float = FINALISTS_BELOW
     fmax: float = 0.1
@@ -48,7 +56,9 @@ class FunnelSettings:
     @property
     def relaxation(self) -> RelaxSettings:
         """Of what is chosen."""
-        return RelaxSettings(potential=self.potential, fmax=self.fmax, abort=self.abort)
+        return RelaxSettings(
+            potential=self.potential, fmax=self.fmax, abort=self.abort, hold_symmetry=self.hold_symmetry
+        )
 
     @property
     def final(self) -> RelaxSettings:
@@ -73,8 +83,10 @@ class FunnelSettings:
         """The settings in JSON's types."""
         return {
             "limit": self.limit,
-            "best_share": self.best_share,
+            "round_size": self.round_size,
             "random_share": self.random_share,
+            "prototype_share": self.prototype_share,
+            "hold_symmetry": self.hold_symmetry,
             "abort": [list(rule) for rule in self.abort],
             "fmax": self.fmax,
             "max_steps": self.relaxation.max_steps,

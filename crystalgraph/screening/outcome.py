@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystalgraph.relax.hull import Hull
 
 SINGLE_POINT, CHOICE, RELAXATION = "single point", "choice", "relaxation"
 FINALISTS, CONFIRMATION, COPIES = "finalists", "confirmation", "copies"
@@ -81,6 +84,7 @@ class FunnelResult:
         judges: the potentials, in the order in which they relaxed.
         order: positions of the crystals that passed all stages, lowest above the hull first.
         stages: in order.
+        hulls: by each potential, of the known phases and of what prototypes became.
     """
 
     outcomes: list[Outcome]
@@ -90,3 +94,4 @@ class FunnelResult:
     judges: tuple[str, ...]
     order: list[int]
     stages: list[Stage]
+    hulls: Mapping[str, Hull]

@@ -30,9 +30,11 @@ class GenerationRequest:
 
     Attributes:
         system: every crystal has exactly these elements.
-        formula: every crystal has this formula, with any number of formula units in its cell.
+        formula: every crystal has this formula.
+        units: formula units in the primitive cell; None leaves them open.
         ranges: bounds on ratios and fractions of elements that every crystal keeps.
-        space_group_number: every crystal has this group, 1 to 230, or a supergroup of it.
+        space_group_number: every crystal has this group, 1 to 230.
+        supergroups: whether it may have a supergroup of it instead.
         max_atoms: most atoms in the primitive cell.
         num: distinct crystals to select; samples to draw if ``raw``.
         raw: select every sample as the generator makes it, in draw order, whatever its verdicts.
@@ -49,8 +51,10 @@ class GenerationRequest:
 
     system: ChemicalSystem
     formula: Formula | None = None
+    units: int | None = None
     ranges: tuple[StoichiometricRange, ...] = ()
     space_group_number: int | None = None
+    supergroups: bool = False
     max_atoms: int = 20
     num: int = USUAL_NUM
     raw: bool = False
@@ -64,6 +68,10 @@ class GenerationRequest:
         CompositionFilter(system=self.system, formula=self.formula, ranges=self.ranges)  # refuses contradictions
         if self.space_group_number is not None:
             _check("space group", self.space_group_number, 1, 230, "choose one of the 230 groups")
+        elif self.supergroups:
+            raise InputError("supergroups of what? name a space group, or leave supergroups out")
+        if self.units is not None and (self.formula is None or self.units < 1):
+            raise InputError(f"{self.units} formula units: give a formula, and 1 or more of them")
         _check("number of crystals", self.num, 1, MAX_NUM, "ask for at least one")
         _check("seed", self.seed, 0, MAX_SEED, "choose another")
         _check("temperature", self.temperature, *TEMPERATURES, "1 draws templates as often as they are likely")
@@ -71,11 +79,12 @@ class GenerationRequest:
         if self.refine is not None:
             _check("surrogate relaxation steps", self.refine, 0, MAX_REFINE, "0 leaves crystals as drawn, 20 are usual")
         _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
-        smallest = self.formula.num_atoms if self.formula else len(self.system)
+        smallest = self.formula.num_atoms * (self.units or 1) if self.formula else len(self.system)
         if smallest > self.max_atoms:
+            cell = _cell(self.formula, self.units) or self.system
             raise InputError(
-                f"{self.formula or self.system} needs at least {smallest} atoms in a cell, but at most "
-                f"{self.max_atoms} are allowed; set --max-atoms {smallest} or more"
+                f"{cell} needs at least {smallest} atoms in a cell, but at most {self.max_atoms} are allowed; "
+                f"set --max-atoms {smallest} or more"
             )
 
     @classmethod
@@ -86,7 +95,7 @@ class GenerationRequest:
 
         Args:
             system: such as "Nb-O"; None stands for the elements of the formula, and for Nb-O where there is none.
-            formula: such as "Nb2O5".
+            formula: such as "Nb2O5"; a multiple, such as "Li4Nb4O12", asks for a primitive cell with these atoms.
             ranges: such as "O/Nb=1.5:2.5" or "O=0.6:0.75".
             **others: the other attributes.
 
@@ -97,9 +106,13 @@ class GenerationRequest:
             read = Formula.parse(formula).system
         else:
             read = ChemicalSystem.parse(DEFAULT_SYSTEM if system is None else system)
+        asked = None if formula is None else read.formula(formula)
+        if formula is not None and asked is not None and (units := Formula.units(formula)) > 1:
+            others = {"units": units} | others
+            others["max_atoms"] = max(others.get("max_atoms", 0), units * asked.num_atoms)
         return cls(
             system=read,
-            formula=None if formula is None else read.formula(formula),
+            formula=asked,
             ranges=tuple(StoichiometricRange.parse(text) for text in ranges),
             **others,
         )
@@ -112,11 +125,16 @@ class GenerationRequest:
         return dict(zip(self.formula.atomic_numbers, (count for _, count in self.formula.counts), strict=True))
 
     @property
+    def min_atoms(self) -> int:
+        """Fewest atoms in the primitive cell: of a requested number of formula units these, and no more."""
+        return 1 if self.formula is None or self.units is None else self.units * self.formula.num_atoms
+
+    @property
     def slug(self) -> str:
         """What is asked for as a folder name: ``Nb2O5-sg15-n20-seed0``."""
         parts = [
-            str(self.formula or self.system),
-            "" if self.space_group_number is None else f"sg{self.space_group_number}",
+            _cell(self.formula, self.units) or str(self.system),
+            "" if self.space_group_number is None else f"sg{self.space_group_number}{'+' * self.supergroups}",
             f"{'raw' if self.raw else 'n'}{self.num}",
             f"seed{self.seed}",
             "" if self.temperature == 1 else f"T{self.temperature:g}",
@@ -128,6 +146,7 @@ class GenerationRequest:
 
     def __str__(self) -> str:
         group = "" if self.space_group_number is None else f" in space group {self.space_group_number}"
+        group += " or a supergroup" if self.supergroups else ""
         ranges = "".join(f", {_text(bounds)}" for bounds in self.ranges)
         kind = "raw samples" if self.raw else "crystals"
         atoms = f"up to {self.max_atoms} atoms in the primitive cell"
@@ -135,7 +154,8 @@ class GenerationRequest:
         explore = "" if self.explore == 0 else f", explore {self.explore:g}"
         fast = ", fast" if self.fast else ""
         refine = "" if self.refine is None else f", {self.refine} surrogate relaxation steps"
-        asked = f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}"
+        atoms = atoms if self.units is None else f"{self.min_atoms} atoms in the primitive cell"
+        asked = f"{self.num} {kind} of {_cell(self.formula, self.units) or self.system}{ranges}{group}"
         return f"{asked}, {atoms}, seed {self.seed}{temperature}{explore}{fast}{refine}"
 
     def as_record(self) -> dict[str, Any]:
@@ -143,8 +163,10 @@ class GenerationRequest:
         return {
             "system": str(self.system),
             "formula": None if self.formula is None else str(self.formula),
+            "units": self.units,
             "ranges": [_text(bounds) for bounds in self.ranges],
             "space_group_number": self.space_group_number,
+            "supergroups": self.supergroups,
             "max_atoms": self.max_atoms,
             "num": self.num,
             "raw": self.raw,
@@ -154,6 +176,14 @@ class GenerationRequest:
             "fast": self.fast,
             "refine": self.refine,
         }
+
+
+def _cell(formula: Formula | None, units: int | None) -> str:
+    """The atoms of a cell as one writes them, Li4Nb4O12; empty where no formula is asked for."""
+    if formula is None:
+        return ""
+    counts = [(symbol, count * (units or 1)) for symbol, count in formula.counts]
+    return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in counts)
 
 
 def usual_num(relax: int | None) -> int:

@@ -2,7 +2,8 @@
 
 The filters, in order: *strict* (physically possible) and *composition* (what was requested, and sound chemistry),
 through which every crystal goes at once; then, best of each formula first and until enough are selected, *symmetry*
-(the requested space group or a supergroup, where one was requested) and *copy* (equal to a crystal selected before).
+(the requested space group, or if allowed a supergroup, where one was requested) and *copy* (equal to a crystal selected
+before).
 What is left is *not selected*.
 
 A raw run has no filters: everything is selected, with its verdicts.
@@ -52,8 +53,8 @@ class Sample:
         formula: reduced formula.
         num_atoms: atoms in the primitive cell.
         template: space group, and Wyckoff letters with the element on each.
-        from_prototype: whether it set out from a training crystal with the requested elements in its place, not from
-            noise.
+        source: "generator" (filled from noise), "prototype" (a known crystal with the requested elements in its place),
+            or "child" (derived from a crystal that the run had found).
         space_group_requested: of the request, or of the template where the request leaves it open.
         space_group: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
         symmetry_match: "exact" if that is the requested one, "supergroup", "other", or empty where there is none.
@@ -74,7 +75,7 @@ class Sample:
     formula: str
     num_atoms: int
     template: str
-    from_prototype: bool
+    source: str
     space_group_requested: int
     space_group: int | None = None
     symmetry_match: str = ""
@@ -156,7 +157,7 @@ class Screen:
                 formula=str(verdict.formula),
                 num_atoms=int(draws.crystals.num_atoms[k]),
                 template=draws.template_names[k],
-                from_prototype=bool(draws.from_prototype[k]),
+                source=draws.sources[k],
                 space_group_requested=self.request.space_group_number or int(draws.space_group_number[k]),
                 strictly_valid=bool(validity.valid[k]),
                 min_reduced_distance=float(validity.min_reduced_distance[k]),
@@ -209,7 +210,8 @@ class Screen:
         (structure,) = to_structures(crystal)
         with self.timed("symmetry"):
             sample = _with_symmetry(sample, structure)
-        if self.request.space_group_number is not None and sample.symmetry_match not in (EXACT, SUPERGROUP):
+        fitting = (EXACT, SUPERGROUP) if self.request.supergroups else (EXACT,)
+        if self.request.space_group_number is not None and sample.symmetry_match not in fitting:
             group = f"space group {sample.space_group}" if sample.space_group else "no space group"
             return replace(sample, status=SYMMETRY, reason=f"spglib finds {group}")
         with self.timed("copies"):

@@ -11,7 +11,8 @@ from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.models.bundle import Model
 from crystalgraph.progress import Progress
-from crystalgraph.sampling.sampler import fill, resolve_surrogate_steps
+from crystalgraph.sampling.filling import fill
+from crystalgraph.sampling.sampler import resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.training.batches import step_rng

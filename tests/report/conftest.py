@@ -51,7 +51,7 @@ def finished_run(crystals, tmp_path_factory):
                 formula=formula,
                 num_atoms=len(structure),
                 template=f"{groups[name]}:a.Nb b.O",
-                from_prototype=k == 0,
+                source="prototype" if k == 0 else "generator",
                 space_group_requested=groups[name],
                 space_group=groups[name],
                 symmetry_match="exact",
@@ -82,7 +82,7 @@ def finished_run(crystals, tmp_path_factory):
         "formula": "NbO",
         "num_atoms": 2,
         "template": "221:a.Nb b.O",
-        "from_prototype": False,
+        "source": "generator",
         "space_group_requested": 221,
         "density": 1.0,
     }

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 
-from crystalgraph.chemistry.system import Formula
 from crystalgraph.known.likeness import Likeness
 from crystalgraph.report.generation import generation_page, write_generation_report
 
@@ -24,15 +23,10 @@ def test_rows_say_what_the_csv_says(page, finished_run):
             assert shown[key] == pytest.approx(float(row[column] or "nan"), rel=1e-5, nan_ok=True)
 
 
-def test_what_is_from_a_prototype_is_shown_where_a_formula_was_requested(page, finished_run):
-    assert {row["from_prototype"] for row in page.rows} == {None}
-    request = replace(finished_run.result.request, formula=Formula.parse("NbO2"))
-    page = generation_page(finished_run.folder, finished_run.record, replace(finished_run.result, request=request))
-    by_file = {sample.file: sample.from_prototype for sample in finished_run.result.samples}
-    assert [row["from_prototype"] for row in page.rows] == [by_file[row["name"]] for row in page.rows]
-    told = ["from a prototype" in dict(crystal.facts) for crystal in page.crystals]
-    assert told == [row["from_prototype"] for row in page.rows]
-    assert 0 < sum(told) < len(told)
+def test_the_source_of_each_crystal_is_shown(page, finished_run):
+    by_file = {sample.file: sample.source for sample in finished_run.result.samples}
+    assert [row["source"] for row in page.rows] == [by_file[row["name"]] for row in page.rows]
+    assert [dict(crystal.facts)["source"] for crystal in page.crystals] == [row["source"] for row in page.rows]
 
 
 def test_every_text_is_its_file(page, finished_run):

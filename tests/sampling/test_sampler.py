@@ -14,7 +14,9 @@ from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
-from crystalgraph.sampling.sampler import Sampler, fill, resolve_surrogate_steps
+from crystalgraph.sampling.draws import GENERATOR, PROTOTYPE
+from crystalgraph.sampling.filling import fill
+from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.templates import atoms_in_cell
 from crystalgraph.symmetry.extract import extract
@@ -235,12 +237,12 @@ def test_a_prototype_wins_where_it_scores_higher(with_prototypes: Model, model: 
     plain = fill(model, templates, seed(2))
     filled = fill(with_prototypes, templates, seed(2))
     fast = fill(with_prototypes, templates, seed(2), use_prototypes=False)
-    assert not plain.from_prototype.any()
-    assert not fast.from_prototype.any()
+    assert set(plain.sources) == set(fast.sources) == {GENERATOR}
+    from_prototype = torch.tensor([source == PROTOTYPE for source in filled.sources])
     assert torch.equal(fast.crystals.frac_coords, plain.crystals.frac_coords)
-    assert 0 < filled.from_prototype.sum() < len(templates)
-    assert strict_validity(filled.crystals).valid[filled.from_prototype].all()
-    groups, chosen = templates.space_group_number, filled.from_prototype
+    assert 0 < from_prototype.sum() < len(templates)
+    assert strict_validity(filled.crystals).valid[from_prototype].all()
+    groups, chosen = templates.space_group_number, from_prototype
     generated = strict_validity(plain.crystals).valid & chosen
     assert (model.score(filled.crystals, groups) > model.score(plain.crystals, groups))[generated].all()
     assert torch.equal(filled.crystals[~chosen].frac_coords, plain.crystals[~chosen].frac_coords)
@@ -254,15 +256,15 @@ def test_a_prototype_wins_where_it_scores_higher(with_prototypes: Model, model: 
         filled.crystals.volume / filled.crystals.num_atoms,
     )
     equal = torch.isclose(filled_volume, wanted, rtol=1e-4)
-    assert equal[filled.from_prototype].all()
-    assert not equal[~filled.from_prototype].any()
+    assert equal[from_prototype].all()
+    assert not equal[~from_prototype].any()
 
 
 @pytest.mark.slow
 def test_only_a_formula_is_answered_from_prototypes(with_prototypes: Model) -> None:
     formula = {NIOBIUM: 1, OXYGEN: 2}
     asked, fast, system = (
-        sampler(with_prototypes, guided=False, **form).draw(100).from_prototype
+        torch.tensor([s == PROTOTYPE for s in sampler(with_prototypes, guided=False, **form).draw(100).sources])
         for form in ({"formula": formula}, {"formula": formula, "fast": True}, {})
     )
     assert asked.any()

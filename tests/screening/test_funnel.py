@@ -11,7 +11,8 @@ from crystalgraph.crystals.matching import group_equal
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
-from crystalgraph.screening import funnel as module
+from crystalgraph.screening import descent as module
+from crystalgraph.screening.descent import Descent
 from crystalgraph.screening.funnel import run_funnel
 from crystalgraph.screening.funnel_settings import ABORT, FunnelSettings
 from crystalgraph.screening.outcome import (
@@ -114,13 +115,14 @@ def test_every_crystal_keeps_its_status(potential, prototype):
         potential.knows(prototype("ReO3"), 0.1, status="failed"),
     ]
     potential.knows(prototype("rutile", 1.01), nan, 0.02)
-    result = run_funnel(given, HULLS, settings())
+    result = run_funnel(given, HULLS, settings(limit=6, round_size=2, random_share=0.0))
 
     statuses = [outcome.funnel_status for outcome in result.outcomes]
-    # CsCl has no energy; of three NbO2 one is chosen by its energy; rock salt is the only NbO with one.
+    # CsCl has no energy; of the seven that have one, the highest is not chosen.
     assert statuses[1] == SINGLE_POINT
     assert statuses[0] == RELAXED
-    assert Counter(statuses)[CHOICE] >= 1
+    assert Counter(statuses)[CHOICE] == 1
+    assert statuses[3] == CHOICE
     assert statuses[7] == RELAXATION
     assert all(bool(o.funnel_reason) for o in result.outcomes if o.funnel_status in (SINGLE_POINT, CHOICE, RELAXATION))
     assert sum(stage.lost for stage in result.stages) == len(given) - len(result.order)
@@ -145,6 +147,7 @@ def many(potential, prototype, energies, status="converged"):
 
 def all_chosen(monkeypatch):
     monkeypatch.setattr(module, "choose", lambda e_hull, *_, **__: list(range(len(e_hull))))
+    monkeypatch.setattr(FunnelSettings, "round_size", 100)
 
 
 def test_only_what_may_be_metastable_is_refined(potential, prototype, monkeypatch):
@@ -260,12 +263,60 @@ def test_progress_names_the_stage(potential, prototype, monkeypatch):
     assert (SINGLE_POINT, 2, 2, "") in seen
 
 
-@pytest.mark.parametrize(("options", "n_chosen"), [({}, 5), ({"best_share": 1.0}, 8), ({"limit": 2}, 2)])
-def test_settings_decide_how_many_are_relaxed(potential, prototype, options, n_chosen):
-    """Of four NbO two are the best third, of one NbO2, two Nb2O and one NbO3 one each."""
-    crystals = many(potential, prototype, [0.9] * 8)
-    result = run_funnel(crystals, HULLS, settings(random_share=0.0, **options))
-    assert [stage.entered for stage in result.stages if stage.name == RELAXATION] == [n_chosen]
+@pytest.mark.parametrize(("limit", "n_relaxed"), [(None, 8), (2, 2), (5, 5)])
+def test_the_limit_says_how_many_are_relaxed(potential, prototype, limit, n_relaxed):
+    result = run_funnel(many(potential, prototype, [0.9] * 8), HULLS, settings(limit=limit, round_size=3))
+    assert [stage.entered for stage in result.stages if stage.name == RELAXATION] == [n_relaxed]
+    rounds = [n for saddle_check, _, n in potential.relaxed if not saddle_check and n]
+    assert max(rounds) <= 3
+
+
+class TestPrototypes:
+    """What known crystals with other elements became competes."""
+
+    def test_it_is_on_the_hull(self, potential, prototype, monkeypatch):
+        all_chosen(monkeypatch)
+        given = many(potential, prototype, [-0.2, -0.1, 0.1])
+        result = judged(given, [True, False, False])
+        composition = given[1].composition
+        assert result.hulls[DEFAULT].energy_at(composition) == pytest.approx(-0.2)  # the lower NbO is on it
+        assert [o.e_above_hull for o in result.outcomes[:2]] == pytest.approx([0.0, 0.1])
+        assert "0.200 eV/atom below the hull of the known phases" in result.outcomes[0].funnel_reason
+        assert FLAT.energy_at(composition) == 0
+
+    def test_without_them_the_hull_stays(self, potential, prototype, monkeypatch):
+        all_chosen(monkeypatch)
+        result = judged(many(potential, prototype, [-0.2, -0.1]), [False, False])
+        assert [o.e_above_hull for o in result.outcomes] == pytest.approx([-0.2, -0.1])
+        assert result.hulls[DEFAULT] is FLAT
+
+    def test_it_stands_for_its_copies(self, potential, prototype, monkeypatch):
+        all_chosen(monkeypatch)
+        lower = potential.knows(prototype("rutile", 1.2), 0.1, 0.03, becomes=prototype("rutile", 1.01))
+        higher = potential.knows(prototype("rutile", 1.3), 0.1, 0.04, becomes=prototype("rutile", 1.011))
+        potential.knows(prototype("rutile", 1.01), nan, 0.03)
+        potential.knows(prototype("rutile", 1.011), nan, 0.04)
+        assert judged([lower, higher], [False, True]).copy_of == [1, None]
+        assert judged([lower, higher], [False, False]).copy_of == [None, 0]
+
+    @pytest.mark.usefixtures("potential")
+    @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+    def test_they_have_a_share_of_the_relaxations(self, potential, prototype, share):
+        """Though the others lie lower."""
+        given = many(potential, prototype, [0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1])
+        descent = Descent(HULLS, settings(prototype_share=share, random_share=0.0), None)
+        descent.enter(given, [True] * 4 + [False] * 4)
+        descent.relax(4)
+        relaxed = [outcome.funnel_status == RELAXED for outcome in descent.outcomes]
+        assert sum(relaxed[:4]) == round(4 * share)
+        assert sum(relaxed) == 4
+
+
+def judged(given, from_prototype):
+    descent = Descent(HULLS, settings(), None)
+    descent.enter(given, from_prototype)
+    descent.relax(100)
+    return descent.finish()
 
 
 def test_settings_can_be_recorded():

@@ -71,11 +71,16 @@ def test_a_foreign_composition_is_lost_with_its_reason(screened):
 
 
 @pytest.mark.parametrize(
-    ("requested", "status", "match"),
-    [(221, SELECTED, "exact"), (99, SELECTED, "supergroup"), (194, "symmetry", "other")],
+    ("requested", "supergroups", "status", "match"),
+    [
+        (221, False, SELECTED, "exact"),
+        (99, False, "symmetry", "supergroup"),
+        (99, True, SELECTED, "supergroup"),
+        (194, True, "symmetry", "other"),
+    ],
 )
-def test_requested_group_or_supergroup_or_out(screened, requested, status, match):
-    (sample,) = screened(["CsCl"], space_group_number=requested).samples
+def test_requested_group_or_where_allowed_a_supergroup(screened, requested, supergroups, status, match):
+    (sample,) = screened(["CsCl"], space_group_number=requested, supergroups=supergroups).samples
     assert (sample.status, sample.symmetry_match) == (status, match)
     assert (sample.space_group_requested, sample.space_group) == (requested, 221)
     assert ("221" in sample.reason) == (status != SELECTED)

@@ -30,7 +30,7 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.hull import METASTABLE, Hull
 from crystalgraph.relax.potentials import DEFAULT, potential_identity
 from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
-from crystalgraph.screening.choice import choose
+from crystalgraph.screening.choice import Expectation, choose
 from crystalgraph.screening.funnel_settings import ABORT
 from tools.bench.arms import make_arm
 from tools.bench.record import command_line, record_head, write_result
@@ -38,6 +38,9 @@ from tools.bench.trajectories import follow
 
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
 """The abort thresholds are also tried with these factors."""
+
+CHOSEN_SHARE = 0.4
+"""Of the crystals, chosen for relaxation."""
 
 RANDOM_CHOICES = 20
 """Seeds over which the random part of the choice is averaged."""
@@ -90,7 +93,14 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     first, formulas = [t.e_hull[0] for t in started], [t.formula for t in started]
     shares: dict[str, list[float]] = {"relaxed": [], "kept": [], "kept_after_abort": [], "evaluations": []}
     for seed in range(RANDOM_CHOICES):
-        chosen = choose(first, formulas, seed=seed)
+        chosen = choose(
+            first,
+            formulas,
+            round(CHOSEN_SHARE * len(started)),
+            expectation=Expectation(),
+            lowest={},
+            rng=np.random.default_rng(seed),
+        )
         kept, used = _after_abort(started, chosen, ABORT)
         shares["relaxed"].append(len(chosen) / len(started))
         shares["kept"].append(len(good & set(chosen)) / len(good))

@@ -35,7 +35,8 @@ from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.relax.pool import Workers, single_points
 from crystalgraph.relax.potentials import CHGNET
-from crystalgraph.sampling.sampler import fill, resolve_surrogate_steps
+from crystalgraph.sampling.filling import fill
+from crystalgraph.sampling.sampler import resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
@@ -65,7 +66,7 @@ class Arm:
 
 
 def arm_of(name: str, model: Model, templates: Templates, **options: Any) -> Arm:
-    """What a model makes of templates; the options are those of `crystalgraph.sampling.sampler.fill`."""
+    """What a model makes of templates; the options are those of `crystalgraph.sampling.filling.fill`."""
     return Arm(name=name, draw=lambda rng: fill(model, templates, rng, **options).crystals, model=model)
 
 

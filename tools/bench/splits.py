@@ -20,7 +20,7 @@ from crystalgraph.evaluation.heldout import evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.sampling.sampler import fill
+from crystalgraph.sampling.filling import fill
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import parse_config, read_config
 from crystalgraph.training.corpus import held_out_checksum, prepare
