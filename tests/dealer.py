@@ -1,6 +1,7 @@
 """A stand-in for a trained model and its sampler: it deals out niobium oxides with known answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import cycle
 
@@ -61,6 +62,8 @@ class Dealer:
         self._names, self._scales = cycle(names), cycle(scales)
         self.rng = torch.Generator().manual_seed(seed)
         self.drawn: list[str] = []
+        self.parents: list[int] = []
+        self.factors: list[dict[str, float]] = []
 
     def draw(self, n: int) -> Draws:
         names = [next(self._names) for _ in range(n)]
@@ -71,6 +74,19 @@ class Dealer:
             sources=["generator"] * n,
             model=self,
         )
+
+    def prototypes(self, n: int) -> Draws:
+        """The first of all names, as a known crystal."""
+        return replace(self.draw(min(n, 1)), sources=["prototype"] * min(n, 1))
+
+    def children(self, structures: Sequence[Structure]) -> Draws:
+        """Each of them again, its lengths as they come."""
+        self.parents.append(len(structures))
+        return replace(self.draw(len(structures)), sources=["child"] * len(structures))
+
+    def reweigh(self, factors: Mapping[str, float]) -> None:
+        """Only told."""
+        self.factors.append(dict(factors))
 
     def score(self, crystals: Crystals, space_group_number: torch.Tensor) -> torch.Tensor:
         """Larger groups first, then larger cells."""

@@ -37,7 +37,7 @@ class Candidates:
         names: a file name without extension for each of them.
         shortfall: why fewer crystals than requested were selected; empty if enough were.
         relaxed: the crystals that passed the funnel, as relaxed; they are the first of ``structures``.
-        outcomes: draw -> what became of each selected crystal in the funnel; None without one.
+        outcomes: draw -> what became of each crystal that entered the funnel; None without one.
         judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
         likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
     """

@@ -85,8 +85,8 @@ class Descent:
     @property
     def allowed(self) -> int:
         """How many more relaxations the limit of the settings allows, at most those of one round."""
-        limit = len(self._drawn) if self.settings.limit is None else self.settings.limit
-        return min(self.settings.round_size, limit - self.n_relaxed)
+        limit, size = self.settings.limit, self.settings.round_size
+        return size if limit is None else min(size, limit - self.n_relaxed)
 
     def enter(self, structures: Sequence[Structure], from_prototype: Sequence[bool] | None = None) -> None:
         """Take crystals in and find their energies as drawn.

@@ -19,7 +19,7 @@ from crystalgraph.sampling.draws import PROTOTYPE
 from crystalgraph.screening.candidates import Candidates, candidates_of
 from crystalgraph.screening.descent import Descent
 from crystalgraph.screening.screen import SELECTED, Screen
-from crystalgraph.screening.search import Source
+from crystalgraph.screening.search import Source, shortfall_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,7 +162,8 @@ def search_rounds(
             done.append(rounds.next(first=not done))
             continue
         screen.close()
-        return Found(candidates=candidates_of(screen, by_score=False), rounds=done, stopped=stopped)
+        found = candidates_of(screen, shortfall_of(screen, stopped), by_score=False)
+        return Found(candidates=found, rounds=done, stopped=stopped)
 
 
 def _is_idle(done: Sequence[Round], patience: int) -> bool:

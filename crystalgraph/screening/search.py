@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crystalgraph.progress import Progress
 from crystalgraph.screening.candidates import Candidates, candidates_of, counts
-from crystalgraph.screening.screen import FILTERS, SELECTED, Screen
+from crystalgraph.screening.screen import FILTERS, SELECTED, SUPERGROUP, SYMMETRY, Screen
 
 if TYPE_CHECKING:
     from crystalgraph.sampling.draws import Draws
@@ -72,10 +72,8 @@ def run(
             screen.judge(draws.first(request.num - screen.n_selected))
             report()
     elif not search(source, screen, request.num, settings, report):
-        shortfall = (
-            f"stopped with {screen.n_selected} of {request.num}: the last {settings.patience * settings.round_size} "
-            "samples gave almost no new crystals; ask for a wider space (more atoms, no space group) for more"
-        )
+        samples = settings.patience * settings.round_size
+        shortfall = shortfall_of(screen, f"the last {samples} samples gave almost no new crystals")
     screen.close()
     return candidates_of(screen, shortfall)
 
@@ -118,6 +116,23 @@ def search(
             screen.choose(num)
             break
     return screen.n_selected >= num
+
+
+def shortfall_of(screen: Screen, cause: str) -> str:
+    """Why a search ended with fewer crystals than requested, and what would give more; empty if it did not.
+
+    Args:
+        screen: of the search.
+        cause: that it ended.
+    """
+    n, request = screen.n_selected, screen.request
+    if n >= request.num:
+        return ""
+    remedy = "ask for a wider space (more atoms, no space group) for more"
+    above = sum(sample.status == SYMMETRY and sample.symmetry_match == SUPERGROUP for sample in screen.samples)
+    if above:
+        remedy = f"{above} came out in a supergroup of {request.space_group_number}: --supergroups takes these too"
+    return f"stopped with {n} of {request.num}: {cause}; {remedy}"
 
 
 def _state(screen: Screen) -> str:

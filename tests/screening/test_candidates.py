@@ -40,6 +40,7 @@ def relaxed(candidates, outcomes, copies=None):
         judges=("sevennet-0",),
         order=[places[name] for name in order],
         stages=[],
+        hulls={},
     )
 
 
@@ -65,6 +66,19 @@ def test_a_run_is_ranked_anew_by_energy(candidates):
     assert again.counts == candidates.counts
     untouched = [sample for sample in again.samples if sample.status != SELECTED]
     assert untouched == [sample for sample in candidates.samples if sample.status != SELECTED]
+
+
+def test_as_many_are_kept_as_were_requested(candidates):
+    ok = {"relax_status": "converged", "funnel_status": RELAXED}
+    energies = {"rock salt": 0.3, "rutile": 0.1, "fluorite": 0.2, "CsCl": 0.4}
+    outcomes = {name: Outcome(**ok, e_above_hull=energy) for name, energy in energies.items()}
+    fewer = replace(candidates, request=replace(candidates.request, num=2))
+    again = ranked_by_energy(fewer, relaxed(candidates, outcomes))
+    assert [sample.template for sample in again.selected] == ["rutile", "fluorite"]
+    assert len(again.structures) == len(again.names) == len(again.relaxed) == 2
+    others = [sample for sample in again.samples if sample.template in ("rock salt", "CsCl")]
+    assert {sample.status for sample in others if sample.status != "copy"} == {"not selected"}
+    assert all(again.outcomes[s.draw].e_above_hull == energies[s.template] for s in others if s.draw in again.outcomes)
 
 
 def test_a_copy_names_the_sample_it_became(candidates):
