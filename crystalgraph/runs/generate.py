@@ -22,6 +22,7 @@ from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.folder import check_formats, write_run
+from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
@@ -160,7 +161,8 @@ def generate(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_free(folder)
-    loaded = (model if isinstance(model, Model) else load_model(model)).to(usable_device(device))
+    loaded = model if isinstance(model, Model) else load_model(model)
+    loaded = with_larger_cells(loaded, request.max_atoms, progress).to(usable_device(device))
     phases = reference_phases(known, request.system, progress=progress)
     surrogate_steps = resolve_surrogate_steps(loaded, request.refine, fast=request.fast, settings=sampling)
     seconds = {"load": perf_counter() - start}
@@ -280,14 +282,19 @@ def _caveats(request: GenerationRequest, model: Model) -> list[str]:
     data = model.record.get("config", {}).get("data")
     if data is None:
         return []
+    caveats = []
     left_out = [data["system"], *data.get("holdout_systems", ())]
-    if any(ChemicalSystem.parse(system).contains(request.system) for system in left_out):
-        return []
-    caveat = (
-        f"model {model.name!r} learned from crystals of {request.system} itself (left out: {', '.join(left_out)}): "
-        "crystals it proposes here may be ones it has seen"
-    )
-    return [caveat]
+    if not any(ChemicalSystem.parse(system).contains(request.system) for system in left_out):
+        caveats.append(
+            f"model {model.name!r} learned from crystals of {request.system} itself (left out: {', '.join(left_out)}): "
+            "crystals it proposes here may be ones it has seen"
+        )
+    if request.max_atoms > (learned := data.get("max_atoms", request.max_atoms)):
+        caveats.append(
+            f"the generator learned from cells of at most {learned} atoms: larger ones have templates of known "
+            "crystals, and it fills them worse"
+        )
+    return caveats
 
 
 def _phases_of_formulas(phases: CrystalTable, candidates: Candidates) -> dict[str, int]:

@@ -12,8 +12,8 @@ from crystalgraph.errors import InputError
 
 DEFAULT_SYSTEM = "Nb-O"
 
-MAX_ATOMS = 100
-"""Largest primitive cell that can be asked for; training saw far smaller ones."""
+MAX_ATOMS = 52
+"""Largest primitive cell that can be asked for: the corpus has none that is larger."""
 
 USUAL_NUM, SELECTED_PER_RELAXATION = 100, 3
 """Crystals to select where nobody says how many: in all, and for each relaxation; a good third of them is relaxed."""
