@@ -18,7 +18,7 @@ from crystalgraph.sampling.draws import GENERATOR, PROTOTYPE
 from crystalgraph.sampling.filling import fill
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
-from crystalgraph.sampling.templates import atoms_in_cell
+from crystalgraph.sampling.templates import atoms_in_cell, decorate, formulas_of
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.symmetry.wyckoff import wyckoff_table
@@ -302,3 +302,44 @@ def test_draws_are_judged_once_and_as_a_batch(model: Model, monkeypatch: pytest.
     monkeypatch.setattr("crystalgraph.sampling.draws.strict_validity", None)
     assert torch.equal(draws.score[valid], scores)
     assert torch.equal(draws.validity.valid, valid)
+
+
+@pytest.mark.slow
+def test_prototypes_are_known_crystals_with_the_requested_elements(with_prototypes: Model) -> None:
+    """Each template once; the crystal has the library's relative coordinates, and its volume by the elements' rule."""
+    source = sampler(with_prototypes, formula={NIOBIUM: 1, OXYGEN: 2}, guided=False, use_prototypes=False)
+    drawn = source.prototypes(1000)
+    assert set(drawn.sources) == {PROTOTYPE}
+    assert len(drawn) == int(with_prototypes.library.knows(source.choices.templates).sum()) > 3
+    assert len(set(drawn.template_names)) == len(drawn)
+    assert set(drawn.template_names) <= set(source.choices.templates.names())
+    counts = atoms_in_cell(drawn.templates)
+    assert torch.equal(2 * counts[:, NIOBIUM], counts[:, OXYGEN])
+    assert drawn.template_names[:3] == source.prototypes(3).template_names
+    assert set(source.draw(50).sources) == {GENERATOR}
+
+
+@pytest.mark.slow
+def test_formulas_are_drawn_as_often_as_their_weights_say(model: Model) -> None:
+    source = sampler(model, guided=False)
+    formulas = formulas_of(source.choices.templates)
+    chosen = formulas[0]
+    inside = torch.tensor([formula == chosen for formula in formulas])
+    before = source.choices.weights
+    source.reweigh({chosen: 3.0})
+    ratio = source.choices.weights / before
+    assert torch.allclose(ratio[inside] / ratio[~inside][0], torch.tensor(3.0, dtype=ratio.dtype))
+    source.reweigh({})  # of the weights at the start, not of those of before
+    assert torch.allclose(source.choices.weights, before)
+
+
+@pytest.mark.slow
+def test_a_formula_without_a_template_is_enumerated(model: Model) -> None:
+    """No crystal of the pool has these proportions; the positions of other space groups hold them."""
+    formula = {3: 1, 12: 1, 15: 1, 17: 1, NIOBIUM: 1, OXYGEN: 2}
+    counts = atoms_in_cell(decorate(model.pool, sorted(formula)))[:, sorted(formula)]
+    assert not (counts == counts[:, :1] * torch.tensor([formula[z] for z in sorted(formula)])).all(1).any()
+    drawn = sampler(model, formula=formula, max_atoms=14).draw(20)
+    counts = atoms_in_cell(drawn.templates)[:, sorted(formula)]
+    assert torch.equal(counts, counts[:, :1] * torch.tensor([formula[z] for z in sorted(formula)]))
+    assert len(drawn.space_group_number.unique()) > 1

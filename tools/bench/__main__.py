@@ -15,6 +15,7 @@ COMMANDS = {
     "heldout": "templates that were never trained on",
     "splits": "the same for several splits",
     "prediction": "crystals of held-out formulas, beside the nearest prototypes",
+    "search": "textbook ground states by formula alone, with a small budget",
     "rediscovery": "known phases that a run found again",
     "funnel": "what the funnel of relaxations loses and saves",
     "speed": "crystals per second, beside PyXtal",
