@@ -88,7 +88,7 @@ def import_crystals(
     if as_json:
         from dataclasses import asdict
 
-        print(json.dumps({"out": str(out), **asdict(imported)}, indent=2, ensure_ascii=False))
+        print(json.dumps({"out": str(out), **asdict(imported)}, indent=2))
     elif not quiet:
         _print_imported(imported, out)
 
@@ -136,7 +136,7 @@ def export_crystals(
     written = len(selection) - len(failures)
     if as_json:
         report = {"out": str(out), "written": written, "left_out": left_out, "remarks": remarks}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2))
     elif not quiet:
         lines = [f"{count} × {text}" for text, count in remarks.items()]
         lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]

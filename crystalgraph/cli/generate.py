@@ -170,4 +170,4 @@ def generate(
 
 def main() -> None:
     """Entry point of ``cg-generate``."""
-    run(app)
+    run(app, go_on="relaxations that were finished are kept: the same command goes on from them")

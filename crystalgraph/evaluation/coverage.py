@@ -12,7 +12,6 @@ Reference:
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -27,7 +26,7 @@ from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.reference_index import searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.evaluation.rates import Absent, Metric, Number, rate
-from crystalgraph.io.atomic import write_json
+from crystalgraph.io.sealed import read_sealed, write_sealed
 from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
@@ -150,16 +149,26 @@ def scaled_compositions(structures: Sequence[Structure]) -> Floats:
 def _fingerprint(structure: Structure, cache: Path | None) -> list[float]:
     """From the cache, or computed and put there."""
     file = None if cache is None else cache / f"{_key(structure)}.json"
-    if file is not None and file.is_file():
-        content = json.loads(file.read_text())
+    kept = None if file is None else _kept(file)
+    if kept is not None:
+        (content,) = kept
     else:
         try:
             content = _compute(structure)
         except TimeUp:  # on a faster machine there may be one, so nothing is kept
             file = content = None
         if file is not None:
-            write_json(file, content)
+            write_sealed(file, {"key": file.stem, "fingerprint": content})
     return [float("nan")] * SITE_FEATURES if content is None else content
+
+
+def _kept(file: Path) -> tuple[list[float] | None] | None:
+    """The fingerprint in a file, itself None where the crystal has none; None if no such file can be believed."""
+    try:
+        content = read_sealed(file)
+        return (content["fingerprint"],) if content["key"] == file.stem else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _compute(structure: Structure) -> list[float] | None:

@@ -115,8 +115,8 @@ class OnDiskCrystalGraphDataset(OnDiskDataset):
         self.failures, self.target_names = meta["failures"], meta["target_names"]
         self._dtype = getattr(torch, meta["dtype"])
         self._opened_by = os.getpid()
-        folder = os.path.abspath(root)  # a worker may have another working directory
-        super().__init__(folder, transform, schema=_schema(self._dtype, len(self.target_names)), log=False)
+        folder = Path(root).resolve()  # a worker may have another working directory
+        super().__init__(str(folder), transform, schema=_schema(self._dtype, len(self.target_names)), log=False)
         self._numel = meta["n_crystals"]
 
     @classmethod
