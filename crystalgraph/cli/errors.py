@@ -71,14 +71,15 @@ def stop(message: str, code: int = USER_MISTAKE, kind: str = "error: ") -> NoRet
     """Print one line on stderr and end the program.
 
     Args:
-        message: what went wrong; line breaks become spaces.
+        message: what went wrong; line breaks become spaces, and what would steer a terminal question marks.
         code: exit code.
         kind: what the line begins with.
 
     Raises:
         SystemExit: always.
     """
-    print(f"{kind}{' '.join(message.split())}", file=sys.stderr)
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
+    print(f"{kind}{line}", file=sys.stderr)
     sys.exit(code)
 
 

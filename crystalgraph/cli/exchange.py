@@ -45,6 +45,12 @@ def import_crystals(
     keep_copies: Annotated[bool, typer.Option("--keep-copies", help="Do not merge equal crystals.")] = False,
     page_limit: Annotated[int, typer.Option("--page-limit", help="Entries a page of an OPTIMADE server.")] = 100,
     pause: Annotated[float, typer.Option(help="Seconds between two pages.")] = 0.5,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin", metavar="URL", help="Another server that the OPTIMADE server may redirect or link to."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on behind the pages in OUT.partial, after a kill or a busy server.")
     ] = False,
@@ -73,6 +79,7 @@ def import_crystals(
         properties=tuple(properties or ()),
         page_limit=page_limit,
         pause=pause,
+        allowed=tuple(allow_origin or ()),
     )
     with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as progress:
         imported = import_dataset(
