@@ -49,6 +49,7 @@ _ENVIRONMENT = {
 _START = "from crystalgraph.relax.worker import main; main()"
 
 _PATIENCE = 120.0  # seconds of wall time for a start, or for one energy; relaxations get their own time on top
+_PATIENCE_FOR_CALCULATOR = 600.0  # seconds of wall time to make one
 
 
 def relax_many(
@@ -277,8 +278,9 @@ class _Worker:
         self.ready = False
         self.task = task
         self._sent: Task | None = None
+        self._made: set[str] = set()
         self.job: int | None = None
-        self._deadline = time.monotonic() + _PATIENCE
+        self._patience, self._deadline = _PATIENCE, time.monotonic() + _PATIENCE
 
     def give(self, job: int, structure: Structure, patience: float) -> bool:
         """Send a crystal, and the task before it if it is new; False if the process is dead already."""
@@ -289,7 +291,8 @@ class _Worker:
             self.connection.send(structure_record(structure))
         except OSError:
             return False
-        self.job, self._deadline = job, time.monotonic() + patience
+        self.job, self._patience = job, patience
+        self._deadline = time.monotonic() + (patience if self._can_calculate() else _PATIENCE_FOR_CALCULATOR)
         return True
 
     def collect(self) -> tuple[int | None, Any, str | None] | None:
@@ -306,11 +309,15 @@ class _Worker:
                 if kind == "ready":
                     self.ready = True
                     return None
+                if kind == "made":
+                    self._made.add(content)
+                    self._deadline = time.monotonic() + self._patience
+                    return None
                 job, self.job = self.job, None
                 return job, content, None
         except (EOFError, OSError):
             death = self._cause_of_death()
-        if not self.ready:
+        if not self.ready or (self.job is not None and not self._can_calculate()):
             raise RunError(f"a worker could not start: {death}")
         return self.job, None, death
 
@@ -319,6 +326,10 @@ class _Worker:
         self._process.kill()  # first, for a worker that is left alone removes the folder of all
         self._process.wait()
         self.connection.close()
+
+    def _can_calculate(self) -> bool:
+        """Whether the calculator of the task is made."""
+        return self.task is not None and self.task.potential in self._made
 
     def _cause_of_death(self) -> str:
         try:

@@ -78,6 +78,7 @@ def main() -> None:
         try:
             if task.potential not in calculators:
                 calculators[task.potential] = make_calculator(task.potential)
+                connection.send(("made", task.potential))
         except InputError as error:
             connection.send(("input error", str(error)))
             return

@@ -47,6 +47,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
         InputError: if it cannot.
     """
     if not resume:
+        if (out / REQUEST).is_file():
+            raise InputError(
+                f"{out} holds an evaluation; go on with it with --resume, or name another folder with --out"
+            )
         check_free(out)
     elif not (out / REQUEST).is_file():
         raise InputError(f"there is nothing to resume in {out}: it has no {REQUEST}; leave out --resume")

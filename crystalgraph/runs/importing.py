@@ -42,8 +42,8 @@ def import_dataset(
     Raises:
         InputError: if the folder is in the way, the source cannot be read, or no entry is left.
     """
-    check_out(out)
     with claimed(out):
+        check_out(out)
         return _import(
             source, out, title, licence, attribution, keep_copies=keep_copies, resume=resume, progress=progress
         )

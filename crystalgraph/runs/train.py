@@ -45,12 +45,13 @@ from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
+from crystalgraph.training.checkpoint import load_checkpoint
 from crystalgraph.training.config import Config, config_text, parse_config
 from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
 from crystalgraph.training.labels import Labels
-from crystalgraph.training.phases import LOG_EVERY, LOGGER, Phase, PhaseRunner
+from crystalgraph.training.phases import CHECKPOINT_FILE, LOG_EVERY, LOGGER, Phase, PhaseRunner
 from crystalgraph.training.pool import template_pool
 from crystalgraph.training.prior import PriorTraining
 from crystalgraph.training.redecorate import Redecorated, redecorate
@@ -128,6 +129,8 @@ def train(
             )
         if resume and (out / CONFIG_FILE).read_bytes() != text.encode():
             raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
+        if resume and (out / CHECKPOINT_FILE).is_file():
+            load_checkpoint(out / CHECKPOINT_FILE)  # one that is damaged is refused before any work
         if not resume and os.path.lexists(out):
             raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
         return _run(parsed, text, out, device, progress)
