@@ -166,6 +166,7 @@ RELAXATION = Relaxation(
 )
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_kept_relaxation_can_be_changed(tmp_path, caplog):
     pool._write(tmp_path, "key", RELAXATION.structure, SETTINGS, RELAXATION.to_dict())
     assert pool._read(tmp_path, "key") == RELAXATION
