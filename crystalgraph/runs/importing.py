@@ -11,6 +11,7 @@ from crystalgraph.io.entries import from_files, from_optimade
 from crystalgraph.io.importing import Imported, check_out, write_import
 from crystalgraph.io.optimade import Query, fetch
 from crystalgraph.progress import Progress
+from crystalgraph.runs.alone import one_thread
 
 
 def import_dataset(
@@ -42,7 +43,7 @@ def import_dataset(
     Raises:
         InputError: if the folder is in the way, the source cannot be read, or no entry is left.
     """
-    with claimed(out):
+    with claimed(out), one_thread():
         check_out(out)
         return _import(
             source, out, title, licence, attribution, keep_copies=keep_copies, resume=resume, progress=progress
