@@ -54,6 +54,7 @@ def settled() -> Iterator[None]:
     """
     _open_closed_descriptors()
     streams = sys.stdout, sys.stderr
+    options = sys.warnoptions[:]
     environment = {name: os.environ.get(name) for name in (_PLOTS, _WARNINGS)}
     handlers = {ending: signal.getsignal(ending) for ending in (signal.SIGTERM, signal.SIGHUP)}
     output = ForgivingStream(_lenient(sys.stdout, 1), BrokenPipeError)  # the reader (head, less) has seen enough
@@ -62,13 +63,15 @@ def settled() -> Iterator[None]:
     os.environ.pop(_WARNINGS, None)
     try:
         with warnings.catch_warnings():
-            if any(option.startswith("error") for option in sys.warnoptions):
+            if any(option.startswith("error") for option in options):
+                sys.warnoptions.clear()  # processes that this one starts are given them
                 warnings.resetwarnings()
                 for category in _UNHEARD:
                     warnings.simplefilter("ignore", category)
             yield
     finally:
         sys.stdout, sys.stderr = streams
+        sys.warnoptions[:] = options
         for name, value in environment.items():
             if value is None:
                 os.environ.pop(name, None)
