@@ -59,7 +59,7 @@ def list_datasets(as_json: AsJson = False) -> None:
     cards = [read_card(name) for name in dataset_names()]
     if as_json:
         names = {card["name"]: {"title": card["title"], "crystals": card["counts"]["size"]["all"]} for card in cards}
-        print(json.dumps(names, indent=2, ensure_ascii=False))
+        print(json.dumps(names, indent=2))
     else:
         rows = [(card["name"], f"{card['counts']['size']['all']:,}", card["title"]) for card in cards]
         print_table(("name", "crystals", "title"), rows)
@@ -81,7 +81,7 @@ def info(
     counts = count_crystals(dataset.crystals, dataset.columns)
     disagreeing = _disagreeing(counts, dataset.source.card.get("counts", {}))
     if as_json:
-        print(json.dumps(_report(dataset, counts, disagreeing), indent=2, ensure_ascii=False))
+        print(json.dumps(_report(dataset, counts, disagreeing), indent=2))
     else:
         _print_report(dataset, counts, disagreeing)
     if disagreeing:
@@ -94,7 +94,7 @@ app.command("export", epilog=_epilog("export"))(export_crystals)
 
 def main() -> None:
     """Entry point of ``cg-data``."""
-    run(app)
+    run(app, go_on="repeat the command; with --optimade, --resume goes on behind the pages that have come")
 
 
 def _disagreeing(counts: Counts, card: Counts) -> list[str]:

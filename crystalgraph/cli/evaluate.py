@@ -97,7 +97,9 @@ def evaluate(
 
 def main() -> None:
     """Entry point of ``cg-evaluate``."""
-    run(app)
+    run(
+        app, go_on="relaxations that were finished are kept: the same command with --out and --resume goes on from them"
+    )
 
 
 def _report(evaluation: Evaluation, folder: Path) -> None:

@@ -45,6 +45,12 @@ def import_crystals(
     keep_copies: Annotated[bool, typer.Option("--keep-copies", help="Do not merge equal crystals.")] = False,
     page_limit: Annotated[int, typer.Option("--page-limit", help="Entries a page of an OPTIMADE server.")] = 100,
     pause: Annotated[float, typer.Option(help="Seconds between two pages.")] = 0.5,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin", metavar="URL", help="Another server that the OPTIMADE server may redirect or link to."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on behind the pages in OUT.partial, after a kill or a busy server.")
     ] = False,
@@ -73,6 +79,7 @@ def import_crystals(
         properties=tuple(properties or ()),
         page_limit=page_limit,
         pause=pause,
+        allowed=tuple(allow_origin or ()),
     )
     with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as progress:
         imported = import_dataset(
@@ -88,7 +95,7 @@ def import_crystals(
     if as_json:
         from dataclasses import asdict
 
-        print(json.dumps({"out": str(out), **asdict(imported)}, indent=2, ensure_ascii=False))
+        print(json.dumps({"out": str(out), **asdict(imported)}, indent=2))
     elif not quiet:
         _print_imported(imported, out)
 
@@ -136,7 +143,7 @@ def export_crystals(
     written = len(selection) - len(failures)
     if as_json:
         report = {"out": str(out), "written": written, "left_out": left_out, "remarks": remarks}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2))
     elif not quiet:
         lines = [f"{count} × {text}" for text, count in remarks.items()]
         lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]

@@ -119,6 +119,7 @@ def generate(
     report.html to look at. With --relax also the relaxed structures, under the same names.
     """
     from crystalgraph.io.atomic import check_free, free_name
+    from crystalgraph.io.claim import claimed
     from crystalgraph.screening.request import GenerationRequest, usual_num
 
     if num is not None and raw is not None:
@@ -139,7 +140,8 @@ def generate(
         refine=refine,
     )
     folder = out or free_name(Path("runs") / (request.slug if relax is None else f"{request.slug}-relax{relax}"))
-    check_free(folder)  # before the libraries are loaded
+    with claimed(folder):  # before the libraries are loaded
+        check_free(folder)
     from crystalgraph.cli.printing import print_run
     from crystalgraph.runs.generate import generate as generate_crystals
 
@@ -170,4 +172,4 @@ def generate(
 
 def main() -> None:
     """Entry point of ``cg-generate``."""
-    run(app)
+    run(app, go_on="relaxations that were finished are kept: the same command goes on from them")

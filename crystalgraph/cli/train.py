@@ -54,4 +54,4 @@ def train(
 
 def main() -> None:
     """Entry point of ``cg-train``."""
-    run(app)
+    run(app, go_on="the last checkpoint is kept: the same command with --resume goes on from it")

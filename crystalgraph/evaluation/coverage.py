@@ -12,7 +12,7 @@ Reference:
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -27,13 +27,16 @@ from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.reference_index import searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.evaluation.rates import Absent, Metric, Number, rate
-from crystalgraph.io.atomic import write_json
+from crystalgraph.io.sealed import read_sealed, write_sealed
 from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Floats = NDArray[np.float64]
+
+LOGGER = logging.getLogger("crystalgraph.evaluation")
+"""Hears what is worth a line; the commands print it."""
 
 STRUCTURE_CUTOFF, COMPOSITION_CUTOFF = 0.4, 10.0
 """Largest Euclidean distances of crystals that cover each other; CDVAE's for MP-20."""
@@ -131,9 +134,13 @@ def fingerprints(
 
     rows = []
     report = at_stage(progress, "fingerprints")
+    files = [None if cache is None else cache / f"{_key(structure)}.json" for structure in structures]
+    kept = [None if file is None else _kept(file) for file in files]
+    missing = [k for k, content in enumerate(kept) if content is None]
     pool = Parallel(n_jobs=n_jobs, return_as="generator")
-    for row in pool(delayed(_fingerprint)(structure, cache) for structure in structures):
-        rows.append(row)
+    computed = iter(pool(delayed(_fingerprint)(structures[k], files[k]) for k in missing))
+    for content in kept:
+        rows.append(next(computed) if content is None else _row(*content))
         report(len(rows), len(structures))
     return np.array(rows, dtype=np.float64).reshape(-1, SITE_FEATURES)
 
@@ -147,18 +154,32 @@ def scaled_compositions(structures: Sequence[Structure]) -> Floats:
     return np.array([table[formula] for formula in formulas])
 
 
-def _fingerprint(structure: Structure, cache: Path | None) -> list[float]:
-    """From the cache, or computed and put there."""
-    file = None if cache is None else cache / f"{_key(structure)}.json"
-    if file is not None and file.is_file():
-        content = json.loads(file.read_text())
-    else:
-        try:
-            content = _compute(structure)
-        except TimeUp:  # on a faster machine there may be one, so nothing is kept
-            file = content = None
-        if file is not None:
-            write_json(file, content)
+def _fingerprint(structure: Structure, file: Path | None) -> list[float]:
+    """Computed, and kept in a file."""
+    try:
+        content = _compute(structure)
+    except TimeUp:  # on a faster machine there may be one, so nothing is kept
+        return _row(None)
+    if file is not None:
+        write_sealed(file, {"key": file.stem, "fingerprint": content})
+    return _row(content)
+
+
+def _kept(file: Path) -> tuple[list[float] | None] | None:
+    """The fingerprint in a file, itself None where the crystal has none; None if no such file can be believed."""
+    try:
+        content = read_sealed(file)
+        if content["key"] != file.stem:
+            raise ValueError("it is another crystal's")
+        return (content["fingerprint"],)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        LOGGER.warning("%s is not believed (%s); the fingerprint is computed again", file, error)
+        return None
+
+
+def _row(content: list[float] | None) -> list[float]:
     return [float("nan")] * SITE_FEATURES if content is None else content
 
 

@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, InMemoryDataset, OnDiskDataset, SQLiteDatabase
+from torch_geometric.data import Data, Database, InMemoryDataset, OnDiskDataset, SQLiteDatabase
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.periodic_graph import PeriodicGraph
@@ -36,6 +37,8 @@ from crystalgraph.io.load import CrystalSource
 
 _CHUNK = 1024
 """Crystals turned into graphs at a time."""
+
+_MAKE_AGAIN = "make it again with OnDiskCrystalGraphDataset.create"
 
 _META, _DATABASE = "dataset.json", "processed/sqlite.db"  # the second is PyG's choice
 
@@ -91,7 +94,8 @@ class OnDiskCrystalGraphDataset(OnDiskDataset):
     """Periodic graphs of crystals in an SQLite file, for sets too large for memory.
 
     Make one with ``create``; open it with its folder. Tensors are stored as raw bytes and described by a JSON file:
-    opening a stranger's dataset runs no code of theirs.
+    opening a stranger's dataset runs no code of theirs. Parts of it (slices, masks, lists, shuffles) are the same
+    items as those of a ``CrystalGraphDataset``, item by item and in a ``DataLoader`` with workers of any start method.
 
     Args:
         root: the folder.
@@ -110,7 +114,9 @@ class OnDiskCrystalGraphDataset(OnDiskDataset):
         self.cutoff, self.max_neighbors = meta["cutoff"], meta["max_neighbors"]
         self.failures, self.target_names = meta["failures"], meta["target_names"]
         self._dtype = getattr(torch, meta["dtype"])
-        super().__init__(os.fspath(root), transform, schema=_schema(self._dtype, len(self.target_names)), log=False)
+        self._opened_by = os.getpid()
+        folder = Path(root).resolve()  # a worker may have another working directory
+        super().__init__(str(folder), transform, schema=_schema(self._dtype, len(self.target_names)), log=False)
         self._numel = meta["n_crystals"]
 
     @classmethod
@@ -155,6 +161,42 @@ class OnDiskCrystalGraphDataset(OnDiskDataset):
                 start += len(rows)
             database.close()
         return cls(folder, transform)
+
+    @property
+    def db(self) -> Database:
+        """The database, opened by each process itself: SQLite's connections must not be carried through a fork."""
+        if self._opened_by != os.getpid():
+            self._db, self._opened_by = None, os.getpid()
+        return super().db
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the open database, so that copies and spawned workers open it themselves."""
+        return self.__dict__ | {"_db": None}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """What a ``DataLoader`` asks for: places in this part of the dataset, not rows of the database."""
+        rows = self.indices()
+        return self.multi_get([int(rows[place]) for place in indices])
+
+    def get(self, idx: int) -> Data:
+        """One item by its row in the database, without the transform."""
+        return self._read([int(idx)])[0]
+
+    def multi_get(self, indices: Iterable[int] | Tensor | slice | range, batch_size: int | None = None) -> list[Any]:
+        """Items by their rows in the database, in the order given."""
+        rows = range(self.len())[indices] if isinstance(indices, slice) else indices
+        items = self._read([int(row) for row in rows], batch_size)
+        return items if self.transform is None else [self.transform(item) for item in items]
+
+    def _read(self, rows: list[int], batch_size: int | None = None) -> list[Data]:
+        try:
+            found = [self.db.get(rows[0])] if len(rows) == 1 else self.db.multi_get(rows, batch_size)
+            items = [self.deserialize(row) for row in found]
+        except (sqlite3.DatabaseError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{self.processed_paths[0]} is damaged ({error}); {_MAKE_AGAIN}") from error
+        if len(items) != len(rows):
+            raise InputError(f"{self.processed_paths[0]} lacks {len(rows) - len(items)} crystals; {_MAKE_AGAIN}")
+        return items
 
     def serialize(self, data: Data) -> dict[str, Any]:
         """One row of the database."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from math import isfinite
 from typing import Any
+
+_FORMULA = re.compile(r"'*[=+\-@\t\n]")  # what a spreadsheet runs, and such a text after it was escaped
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -18,13 +21,19 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
     Returns:
         CSV with Unix line ends. Numbers have six digits, so that they do not show the last bit of a sum; None, NaN
-        and infinities are empty.
+        and infinities are empty. A text that a spreadsheet would run as a formula has an apostrophe before it, see
+        `unescaped`.
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([_cell(column) for column in columns])
     writer.writerows([_cell(row[column]) for column in columns] for row in rows)
     return text.getvalue()
+
+
+def unescaped(cell: str) -> str:
+    """The text of a cell that `csv_text` wrote."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _cell(value: Any) -> str:
@@ -32,4 +41,15 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n")  # which would end the line, for it is not quoted
+    return f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -129,19 +129,24 @@ def readme(card: Mapping[str, Any], written_by: str) -> str:
     counts = [
         _row(group, name, f"{count:,}") for group, names in card["counts"].items() for name, count in names.items()
     ]
-    sources = [_row(*(s[key] for key in ("name", "licence", "taken_from", "attribution"))) for s in card["sources"]]
-    described = [_row(f"`{name}`", column["type"], column["meaning"]) for name, column in card["columns"].items()]
+    sources = [
+        _row(*(_prose(s[key]) for key in ("name", "licence", "taken_from", "attribution"))) for s in card["sources"]
+    ]
+    described = [
+        _row(f"`{_prose(name).replace('`', chr(39))}`", column["type"], column["meaning"])
+        for name, column in card["columns"].items()
+    ]
     sections = {
-        card["title"]: [card["description"]],
+        _prose(card["title"]): [_prose(card["description"])],
         "Counts": [_table("group", "crystals with", "how many", rows=counts)],
         "Sources, licences, attribution": [
             _table("source", "licence", "taken from", "attribution", rows=sources),
-            card["exclusions"],
-            card["citation"],
+            _prose(card["exclusions"]),
+            _prose(card["citation"]),
         ],
         "Columns": [_table("column", "type", "meaning", rows=described)],
         "How it was made": card["made"],
-        "Known gaps": ["\n".join(f"- {gap}" for gap in card["gaps"])],
+        "Known gaps": ["\n".join(f"- {_prose(gap)}" for gap in card["gaps"])],
     }
     blocks = [
         f"{'#' if depth == 0 else '##'} {title}\n\n" + "\n\n".join(paragraphs)
@@ -159,3 +164,8 @@ def _table(*header: str, rows: list[str]) -> str:
 def _row(*cells: str) -> str:
     """A row of a Markdown table, whatever the texts hold."""
     return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _prose(text: str) -> str:
+    """A paragraph of Markdown that a stranger may have written: one line, no HTML, no links and no pictures."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("](", "]\\(").replace("][", "]\\[")

@@ -27,6 +27,7 @@ from crystalgraph.crystals.table import CrystalTable, Source, plain
 from crystalgraph.errors import InputError
 from crystalgraph.io.cif import cif_parts
 from crystalgraph.io.columns import FORMER_NAMES
+from crystalgraph.io.csv_table import unescaped
 from crystalgraph.io.run_layout import CANDIDATES, EXTXYZ_FILE, RUN_RECORD, STRUCTURES_FOLDER
 from crystalgraph.io.tables import ID_COLUMNS, ase_parts, csv_parts, parquet_parts, structure_from_atoms
 from crystalgraph.progress import Progress, at_stage
@@ -164,7 +165,7 @@ def _number(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return unescaped(text)
 
 
 def _choose_files(path: Path) -> dict[Path, Reader]:

@@ -20,6 +20,7 @@ from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.io.atomic import write_bytes, write_json
 from crystalgraph.models.discriminator import Discriminator
 from crystalgraph.models.generator import Generator
+from crystalgraph.models.limits import build_network, check_parameters, check_templates
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
@@ -137,7 +138,7 @@ def load_model(name_or_path: str | Path) -> Model:
         )
     try:
         return _assemble(folder.name, load(data), record, checksum)
-    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / WEIGHTS_FILE} does not fit this version of crystalgraph: {error}") from None
 
 
@@ -145,21 +146,21 @@ def _assemble(name: str, tensors: dict[str, Tensor], record: dict[str, Any], che
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    generator, discriminator = Generator(**record["generator"]), Discriminator(**record["discriminator"])
-    prior = TemplatePrior(**record["prior"])
-    generator.load_state_dict(part("generator."))
-    discriminator.load_state_dict(part("discriminator."))
-    prior.load_state_dict(part("prior."))
-    stored = part("memory.")
+    generator: Generator = build_network(Generator, record["generator"], part("generator."))
+    discriminator: Discriminator = build_network(Discriminator, record["discriminator"], part("discriminator."))
+    prior: TemplatePrior = build_network(TemplatePrior, record["prior"], part("prior."))
+    stored, pool = part("memory."), _unpacked(part("pool."))
     prototypes = ParametrisedTemplates(
         templates=_unpacked(stored), log_volume=stored["log_volume"], shape=stored["shape"], u=stored["u"]
     )
+    check_templates(pool)
+    check_parameters(prototypes)
     return Model(
         name=name,
         generator=generator.eval(),
         discriminator=discriminator.eval(),
         prior=prior.eval(),
-        pool=_unpacked(part("pool.")),
+        pool=pool,
         library=PrototypeLibrary(prototypes),
         record=record,
         checksum=checksum,

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MessagePassing, global_mean_pool
+from torch_geometric.nn import global_mean_pool
+from torch_geometric.utils import scatter
 
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
 from crystalgraph.crystals.batch import Crystals
@@ -29,10 +30,11 @@ def envelope(x: Tensor) -> Tensor:
     return 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
 
 
-class Interaction(MessagePassing):
+class Interaction(nn.Module):
     """Each atom adds up messages from its neighbours.
 
-    m_ij = w_ij SiLU(P h_i + Q h_j + R e_ij) and h_i ← h_i + MLP(Σ_j m_ij).
+    m_ij = w_ij SiLU(P h_i + Q h_j + R e_ij) and h_i ← h_i + MLP(Σ_j m_ij). PyG's ``MessagePassing`` would do the same,
+    by a program that it writes into the folder of temporary files in every process and leaves there.
 
     Args:
         width: features of an atom.
@@ -40,7 +42,7 @@ class Interaction(MessagePassing):
     """
 
     def __init__(self, width: int, edge_width: int) -> None:
-        super().__init__(aggr="add")
+        super().__init__()
         self.center = nn.Linear(width, width)
         self.neighbor = nn.Linear(width, width, bias=False)
         self.edge = nn.Linear(edge_width, width, bias=False)
@@ -58,14 +60,11 @@ class Interaction(MessagePassing):
         Returns:
             (n_atoms, width).
         """
-        total = self.propagate(
-            edge_index, center=self.center(h), neighbor=self.neighbor(h), edge=self.edge(edge_features), weight=weight
-        )
+        j, i = edge_index
+        center, neighbor = self.center(h).index_select(0, i), self.neighbor(h).index_select(0, j)
+        messages = weight * nn.functional.silu(center + neighbor + self.edge(edge_features))
+        total = scatter(messages, i, dim=0, dim_size=len(h), reduce="sum")
         return h + self.update_atom(total)
-
-    def message(self, center_i: Tensor, neighbor_j: Tensor, edge: Tensor, weight: Tensor) -> Tensor:
-        """Messages, (n_edges, width)."""
-        return weight * nn.functional.silu(center_i + neighbor_j + edge)
 
 
 class Discriminator(nn.Module):

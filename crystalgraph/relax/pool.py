@@ -7,7 +7,7 @@ takes some seconds to start in each worker; `Workers` can be kept for several ca
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import signal
 import socket
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.conversion import structure_fault
-from crystalgraph.errors import InputError
-from crystalgraph.io.atomic import write_json
+from crystalgraph.errors import InputError, RunError
+from crystalgraph.io.sealed import read_sealed, write_sealed
 from crystalgraph.progress import Progress, at_stage
 from crystalgraph.relax.potentials import potential_identity
 from crystalgraph.relax.relaxation import Derivatives, Relaxation, RelaxSettings, relaxation_key, structure_record
@@ -38,11 +38,18 @@ if TYPE_CHECKING:
 
     from crystalgraph.relax.hull import Hull
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+LOGGER = logging.getLogger("crystalgraph.relax")
+"""Hears what is worth a line; the commands print it."""
+
+_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "PYTHONWARNINGS": "ignore",  # nobody reads them, and as errors they would end the libraries
+}
 
 _START = "from crystalgraph.relax.worker import main; main()"
 
 _PATIENCE = 120.0  # seconds of wall time for a start, or for one energy; relaxations get their own time on top
+_PATIENCE_FOR_CALCULATOR = 600.0  # seconds of wall time to make one
 
 
 def relax_many(
@@ -88,7 +95,7 @@ def relax_many(
         copies.setdefault(first, []).append(position)
     keys = {first: key for key, first in first_with.items()}
     for first, key in keys.items():
-        if folder is not None and (earlier := _read(folder / f"{key}.json")) is not None:
+        if folder is not None and (earlier := _read(folder, key)) is not None:
             results |= dict.fromkeys(copies[first], earlier)
     report(len(results), len(structures))
     todo = {first: structures[first] for first in keys if first not in results}
@@ -98,7 +105,7 @@ def relax_many(
         for first, record, death in running.answers(task, todo, patience):
             relaxation = Relaxation(status="failed", reason=death) if death else Relaxation.from_dict(record)
             if folder is not None and not death:
-                _write(folder / f"{keys[first]}.json", structures[first], settings, record)
+                _write(folder, keys[first], structures[first], settings, record)
             results |= dict.fromkeys(copies[first], relaxation)
             report(len(results), len(structures))
     return [results[position] for position in range(len(structures))]
@@ -181,6 +188,7 @@ class Workers:
 
     Raises:
         InputError: if the number is below 1.
+        RunError: without a folder for temporary files.
     """
 
     def __init__(self, number: int = 1) -> None:
@@ -188,7 +196,10 @@ class Workers:
             raise InputError(f"{number} workers cannot work; ask for at least 1")
         self.number = number
         self._workers: list[_Worker] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="crystalgraph-")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="crystalgraph-")
+        except OSError as error:
+            raise RunError(f"workers need a folder for temporary files ({error}); name one with TMPDIR") from error
 
     def __enter__(self) -> Workers:
         return self
@@ -216,7 +227,8 @@ class Workers:
 
         Raises:
             InputError: if a worker cannot make the calculator.
-            RuntimeError: for an error in a worker that no crystal should cause, with its traceback.
+            RunError: if a worker cannot start, or for an error in it that no crystal should cause; its traceback is a
+                note of the error.
         """
         waiting = list(reversed(structures))
         while len(self._workers) < min(self.number, len(waiting)):
@@ -253,12 +265,12 @@ class _Worker:
         with there, tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as log:
             self._log = Path(log.name)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(there.fileno())],
+                [sys.executable, "-c", _START, str(there.fileno()), str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 pass_fds=[there.fileno()],
-                env=os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                env=os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                 cwd=folder,  # CHGNet leaves a file where it fails
                 start_new_session=True,  # Ctrl-C is for this process, which ends its workers
             )
@@ -266,8 +278,9 @@ class _Worker:
         self.ready = False
         self.task = task
         self._sent: Task | None = None
+        self._made: set[str] = set()
         self.job: int | None = None
-        self._deadline = time.monotonic() + _PATIENCE
+        self._patience, self._deadline = _PATIENCE, time.monotonic() + _PATIENCE
 
     def give(self, job: int, structure: Structure, patience: float) -> bool:
         """Send a crystal, and the task before it if it is new; False if the process is dead already."""
@@ -278,7 +291,8 @@ class _Worker:
             self.connection.send(structure_record(structure))
         except OSError:
             return False
-        self.job, self._deadline = job, time.monotonic() + patience
+        self.job, self._patience = job, patience
+        self._deadline = time.monotonic() + (patience if self._can_calculate() else _PATIENCE_FOR_CALCULATOR)
         return True
 
     def collect(self) -> tuple[int | None, Any, str | None] | None:
@@ -295,19 +309,27 @@ class _Worker:
                 if kind == "ready":
                     self.ready = True
                     return None
+                if kind == "made":
+                    self._made.add(content)
+                    self._deadline = time.monotonic() + self._patience
+                    return None
                 job, self.job = self.job, None
                 return job, content, None
         except (EOFError, OSError):
             death = self._cause_of_death()
-        if not self.ready:
-            raise RuntimeError(f"a worker could not start: {death}")
+        if not self.ready or (self.job is not None and not self._can_calculate()):
+            raise RunError(f"a worker could not start: {death}")
         return self.job, None, death
 
     def end(self) -> None:
         """Kill the process if it lives."""
-        self.connection.close()
-        self._process.kill()
+        self._process.kill()  # first, for a worker that is left alone removes the folder of all
         self._process.wait()
+        self.connection.close()
+
+    def _can_calculate(self) -> bool:
+        """Whether the calculator of the task is made."""
+        return self.task is not None and self.task.potential in self._made
 
     def _cause_of_death(self) -> str:
         try:
@@ -320,8 +342,14 @@ class _Worker:
             return f"the worker crashed ({signal.Signals(-code).name})"
         log = self._log.read_text(errors="replace").strip()
         if code == 1 and "Traceback" in log:  # not the crystal's fault
-            raise RuntimeError(f"a worker failed:\n{log}")
-        return f"the worker ended with exit code {code}: {log.splitlines()[-1][:200] if log else 'no message'}"
+            error = RunError(f"a worker failed: {_one_line(log.splitlines()[-1])}")
+            error.add_note(log)
+            raise error
+        return f"the worker ended with exit code {code}: {_one_line(log.splitlines()[-1]) if log else 'no message'}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 @contextmanager
@@ -334,19 +362,27 @@ def _running(workers: int | Workers) -> Iterator[Workers]:
         yield new
 
 
-def _read(path: Path) -> Relaxation | None:
-    """The relaxation in a file, or None if there is none or it cannot be read."""
+def _read(folder: Path, key: str) -> Relaxation | None:
+    """The relaxation kept under a key, or None if there is none; one that is damaged is said and made anew."""
+    path = folder / f"{key}.json"
     try:
-        return Relaxation.from_dict(json.loads(path.read_bytes())["relaxation"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_sealed(path)
+        if content["key"] != key:
+            raise ValueError("it is another relaxation's")
+        return Relaxation.from_dict(content["relaxation"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        LOGGER.warning("%s is not believed (%s); the relaxation is done again", path, error)
         return None
 
 
-def _write(path: Path, structure: Structure, settings: RelaxSettings, record: dict[str, Any]) -> None:
-    """Write a relaxation with what it depends on."""
-    write_json(
-        path,
+def _write(folder: Path, key: str, structure: Structure, settings: RelaxSettings, record: dict[str, Any]) -> None:
+    """Keep a relaxation with what it depends on."""
+    write_sealed(
+        folder / f"{key}.json",
         {
+            "key": key,
             "formula": str(Formula.from_atomic_numbers(structure.atomic_numbers)),
             "potential": potential_identity(settings.potential),
             "settings": asdict(settings),

@@ -7,12 +7,14 @@ of a crystal too.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +60,14 @@ class Task:
 def main() -> None:
     """Answer until the other side is gone; a calculator is made when it is first needed, and kept.
 
-    The argument of the process is the descriptor of the socket.
+    The arguments of the process are the descriptor of the socket, and the folder that is removed when it is left alone.
     """
     import torch
 
     torch.set_num_threads(1)
     connection = Connection(int(sys.argv[1]))
     messages: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, messages.put), daemon=True).start()
+    threading.Thread(target=_receive, args=(connection, messages.put, Path(sys.argv[2])), daemon=True).start()
     connection.send(("ready", None))
     calculators: dict[str, Calculator] = {}
     while True:
@@ -76,15 +78,17 @@ def main() -> None:
         try:
             if task.potential not in calculators:
                 calculators[task.potential] = make_calculator(task.potential)
+                connection.send(("made", task.potential))
         except InputError as error:
             connection.send(("input error", str(error)))
             return
         connection.send(("done", task.carry_out(structure_from_record(message), calculators[task.potential])))
 
 
-def _receive(connection: Connection, put: Callable[[Any], None]) -> None:
+def _receive(connection: Connection, put: Callable[[Any], None], folder: Path) -> None:
     try:
         while True:
             put(connection.recv())
-    except (EOFError, OSError):
+    except (EOFError, OSError):  # the run was killed and removes nothing itself
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)

@@ -25,6 +25,7 @@ from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.pool import relax_many
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
+from crystalgraph.runs.alone import alone
 from crystalgraph.runs.evaluation_folder import (
     check_folder,
     check_same,
@@ -141,6 +142,7 @@ class _Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
 
+@alone
 def evaluate(
     source: CrystalSource,
     *,

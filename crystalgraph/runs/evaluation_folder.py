@@ -20,7 +20,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import crystals_of, to_atoms
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rows import COLUMNS, Row
-from crystalgraph.io.atomic import check_free, write_json, write_text
+from crystalgraph.io.atomic import check_free, new_folder, write_json, write_text
 from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.run_layout import METRICS, RELAXED_FILE, RELAXED_FOLDER, REQUEST, ROWS, RUN_RECORD, TIMINGS
 from crystalgraph.io.writing import write_structures
@@ -47,6 +47,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
         InputError: if it cannot.
     """
     if not resume:
+        if (out / REQUEST).is_file():
+            raise InputError(
+                f"{out} holds an evaluation; go on with it with --resume, or name another folder with --out"
+            )
         check_free(out)
     elif not (out / REQUEST).is_file():
         raise InputError(f"there is nothing to resume in {out}: it has no {REQUEST}; leave out --resume")
@@ -75,8 +79,11 @@ def check_same(out: Path, head: Mapping[str, Any]) -> None:
 
 def write_request(out: Path, head: Mapping[str, Any]) -> None:
     """Write what the results will depend on, so that the run can be resumed."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / REQUEST, head)
+    if out.exists():
+        write_json(out / REQUEST, head)
+        return
+    with new_folder(out) as folder:  # whole from its first moment, so that it can always be gone on with
+        write_json(folder / REQUEST, head)
 
 
 def files_of_relaxed(rows: list[Row], relaxations: Mapping[str, Relaxation]) -> list[Row]:
@@ -93,7 +100,7 @@ def files_of_relaxed(rows: list[Row], relaxations: Mapping[str, Relaxation]) -> 
 
 
 def write_evaluation(out: Path, head: Mapping[str, Any], evaluation: Evaluation) -> None:
-    """Write everything, the page too; of the figures ``metrics.json`` comes last and says that the rest is there.
+    """Write everything, the page too; ``metrics.json`` comes last and says that the rest is there.
 
     Args:
         out: the folder.
@@ -113,8 +120,8 @@ def write_evaluation(out: Path, head: Mapping[str, Any], evaluation: Evaluation)
         write_text(out / RELAXED_FILE, _extxyz(structures, written))
     write_text(out / ROWS, csv_text([vars(row) for row in rows], COLUMNS))
     write_json(out / TIMINGS, evaluation.timings)
-    write_json(out / METRICS, evaluation.record)
     write_evaluation_report(out, evaluation)
+    write_json(out / METRICS, evaluation.record)
 
 
 def _extxyz(structures: list[Structure], rows: list[Row]) -> str:

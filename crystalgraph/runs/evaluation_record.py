@@ -12,6 +12,7 @@ from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.io.provenance import versions
 from crystalgraph.relax.potentials import potential_identity
 from crystalgraph.report.words import energy_caveats
+from crystalgraph.runs.alone import N_THREADS
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
@@ -98,7 +99,10 @@ def timings_record(
 ) -> dict[str, Any]:
     """Content of ``timings.json``: seconds of stages and relaxations, and what a CPU-hour of relaxation found."""
     hours = sum(relaxation.seconds for relaxation in relaxations.values()) / 3600
-    timings: dict[str, Any] = {"seconds": {stage: round(spent, 3) for stage, spent in seconds.items()}}
+    timings: dict[str, Any] = {
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+        "threads": N_THREADS,
+    }
     if not relaxations:
         return timings
     timings["relaxation_cpu_hours"] = hours

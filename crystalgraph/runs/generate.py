@@ -21,6 +21,7 @@ from crystalgraph.progress import Progress
 from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.report.words import energy_caveats
+from crystalgraph.runs.alone import N_THREADS, alone
 from crystalgraph.runs.folder import check_formats, write_run
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
@@ -101,6 +102,7 @@ class GenerationResult(Candidates):
         )
 
 
+@alone
 def generate(
     request: GenerationRequest | str | None = None,
     *,
@@ -213,6 +215,7 @@ def generate(
         "known": reference_record(phases, request.system) | {"of_formula": _phases_of_formulas(phases, candidates)},
         "versions": versions(),
         "device": device,
+        "threads": N_THREADS,
         "formats": formats,
         "counts": candidates.counts,
         "shortfall": candidates.shortfall,

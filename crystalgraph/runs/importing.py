@@ -6,10 +6,12 @@ from pathlib import Path
 from shutil import rmtree
 
 from crystalgraph.errors import InputError
+from crystalgraph.io.claim import claimed
 from crystalgraph.io.entries import from_files, from_optimade
 from crystalgraph.io.importing import Imported, check_out, write_import
 from crystalgraph.io.optimade import Query, fetch
 from crystalgraph.progress import Progress
+from crystalgraph.runs.alone import one_thread
 
 
 def import_dataset(
@@ -41,7 +43,24 @@ def import_dataset(
     Raises:
         InputError: if the folder is in the way, the source cannot be read, or no entry is left.
     """
-    check_out(out)
+    with claimed(out), one_thread():
+        check_out(out)
+        return _import(
+            source, out, title, licence, attribution, keep_copies=keep_copies, resume=resume, progress=progress
+        )
+
+
+def _import(
+    source: Path | Query,
+    out: Path,
+    title: str | None,
+    licence: str | None,
+    attribution: str | None,
+    *,
+    keep_copies: bool,
+    resume: bool,
+    progress: Progress | None,
+) -> Imported:
     if isinstance(source, Path):
         entries = from_files(source, licence=licence, attribution=attribution, progress=progress)
         return write_import(entries, out, title=title, keep_copies=keep_copies, progress=progress)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
+from pathlib import Path
+from shutil import rmtree
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
@@ -11,9 +13,16 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.load import CrystalSource
 from crystalgraph.io.optimade import Query
+from crystalgraph.io.sealed import read_sealed, write_sealed
 from crystalgraph.known.phases import known_phases, readable
 from crystalgraph.progress import Progress
 from crystalgraph.runs.importing import import_dataset
+
+LOGGER = logging.getLogger("crystalgraph.known")
+"""Hears what is worth a line; the commands print it."""
+
+SEAL = "seal.json"
+"""In the folder of what a server gave: the checksums of its files."""
 
 
 def reference_phases(
@@ -41,12 +50,15 @@ def reference_phases(
     return table.within(system).revised(failures=table.failures)
 
 
-def _fetched(url: str, system: ChemicalSystem, progress: Progress | None) -> os.PathLike[str]:
+def _fetched(url: str, system: ChemicalSystem, progress: Progress | None) -> Path:
     """The folder of a dataset with all that a server has of a system and of the systems inside it."""
     elements = ", ".join(f'"{element}"' for element in system.elements)
     query = Query(url=url, filter=f"elements HAS ONLY {elements}")
     key = hashlib.sha256(f"{query.base} {query.filter}".encode()).hexdigest()[:16]
     folder = cache_folder("known") / f"{system}-{key}"
+    if folder.exists() and not _is_whole(folder):
+        LOGGER.warning("%s is not believed, for it was changed or not finished; the server is asked again", folder)
+        rmtree(folder)
     if not folder.exists():
         begun = folder.with_name(f"{folder.name}.partial").exists()
         title = f"Phases of {system} from {query.base}"
@@ -55,7 +67,21 @@ def _fetched(url: str, system: ChemicalSystem, progress: Progress | None) -> os.
         except InputError as error:
             reason = str(error).removesuffix("; try later with --resume")
             raise InputError(f"known phases of {url}: {reason}; the same command goes on from what came") from error
+        write_sealed(folder / SEAL, _checksums(folder))
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all files are as they were when they were made."""
+    try:
+        return bool(read_sealed(folder / SEAL) == _checksums(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = [file for file in sorted(folder.iterdir()) if file.name != SEAL]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def reference_record(phases: CrystalTable, system: ChemicalSystem) -> dict[str, object]:

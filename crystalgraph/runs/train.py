@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -25,7 +26,8 @@ from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.errors import InputError
-from crystalgraph.io.atomic import write_json, write_text
+from crystalgraph.io.atomic import new_folder, write_json, write_text
+from crystalgraph.io.claim import claimed
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model, save_model
 from crystalgraph.models.device import usable_device
@@ -38,16 +40,18 @@ from crystalgraph.progress import Progress
 from crystalgraph.relax.pool import Workers
 from crystalgraph.relax.potentials import potential_identity
 from crystalgraph.report.curves import draw_curves
+from crystalgraph.runs.alone import one_thread
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
 from crystalgraph.training.adversarial import Adversarial
 from crystalgraph.training.batches import step_rng
+from crystalgraph.training.checkpoint import load_checkpoint
 from crystalgraph.training.config import Config, config_text, parse_config
 from crystalgraph.training.corpus import Corpus, held_out_checksum, prepare, systems_left_out
 from crystalgraph.training.energies import Energies
 from crystalgraph.training.heldout import N_DRAWS, measure_heldout
 from crystalgraph.training.labels import Labels
-from crystalgraph.training.phases import LOG_EVERY, LOGGER, Phase, PhaseRunner
+from crystalgraph.training.phases import CHECKPOINT_FILE, LOG_EVERY, LOGGER, Phase, PhaseRunner
 from crystalgraph.training.pool import template_pool
 from crystalgraph.training.prior import PriorTraining
 from crystalgraph.training.redecorate import Redecorated, redecorate
@@ -118,28 +122,33 @@ def train(
         with TemporaryDirectory(prefix="crystalgraph-") as folder:
             return replace(_run(parsed, text, Path(folder) / "run", device, progress), folder=None)
     out = Path(out)
-    if resume and not (out / CONFIG_FILE).is_file():
-        raise InputError(f"nothing to resume in {out}: it holds no {CONFIG_FILE}; leave --resume out to start there")
-    if resume and (out / CONFIG_FILE).read_text() != text:
-        raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
-    if not resume and out.exists():
-        raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
-    return _run(parsed, text, out, device, progress)
+    with claimed(out):
+        if resume and not (out / CONFIG_FILE).is_file():
+            raise InputError(
+                f"nothing to resume in {out}: it holds no {CONFIG_FILE}; leave --resume out to start there"
+            )
+        if resume and (out / CONFIG_FILE).read_bytes() != text.encode():
+            raise InputError(f"{out} was started with another config; resume with {out / CONFIG_FILE}")
+        if resume and (out / CHECKPOINT_FILE).is_file():
+            load_checkpoint(out / CHECKPOINT_FILE)  # one that is damaged is refused before any work
+        if not resume and os.path.lexists(out):
+            raise InputError(f"{out} exists already; go on with --resume, or choose another --out")
+        return _run(parsed, text, out, device, progress)
 
 
 def _run(config: Config, text: str, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     if config.energies.systems:
         potential_identity(config.energies.calculator)
     dataset = load_dataset(config.data.dataset)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / CONFIG_FILE, text)
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)  # the phases share their work out to threads of their own
+    if not out.exists():
+        with new_folder(out) as folder:  # whole from its first moment, so that it can always be gone on with
+            write_text(folder / CONFIG_FILE, text)
+    deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(device == "cpu")
     try:
-        return _train(config, dataset, out, device, progress)
+        with one_thread():  # the phases share their work out to threads of their own
+            return _train(config, dataset, out, device, progress)
     finally:
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
 
 

@@ -44,7 +44,7 @@ class Phase(Protocol):
 
 
 class Log:
-    """Rows of means over ``LOG_EVERY`` steps, written as CSV with each checkpoint.
+    """Rows of means over ``LOG_EVERY`` steps, kept in each checkpoint and written as CSV behind it.
 
     Where TensorBoard is installed (extra ``log``) the same numbers go into event files beside the CSV.
     """
@@ -76,16 +76,14 @@ class Log:
                 for name, value in means.items():
                     self._board.add_scalar(f"{phase}/{name}", value, step)
 
-    def write(self) -> None:
-        """Write all rows, the unfinished one too, atomically."""
+    def close(self) -> list[dict[str, Any]]:
+        """All rows, the unfinished one too."""
         self._close_row()
-        write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
+        return self.rows
 
-    def read(self) -> None:
-        """Take the rows of an earlier part of the run."""
-        if self.path.is_file():
-            frame = pd.read_csv(self.path, float_precision="round_trip")
-            self.rows = [{str(k): v for k, v in row.items() if v == v} for row in frame.to_dict("records")]
+    def write(self) -> None:
+        """Write the rows, atomically."""
+        write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
 
 
 class PhaseRunner:
@@ -110,7 +108,8 @@ class PhaseRunner:
         if self._path.is_file():
             self._tensors, record = load_checkpoint(self._path)
             self._begin_phase, self._begin_step, self._earlier = record["phase"], record["step"], record["seconds"]
-            self.log.read()
+            self.log.rows = record["log"]
+            self.log.write()  # the run may have been killed before it got so far
             LOGGER.info("going on from phase %d, step %d", self._begin_phase + 1, self._begin_step)
 
     @property
@@ -156,12 +155,12 @@ class PhaseRunner:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "validity")
             self._report(phase, step + 1, shown + valid)
             if due:
-                self.log.write()
                 tensors = phase.tensors()
                 for name, module in (finished or {}).items():
                     tensors |= module_tensors(name, module)
-                record = {"phase": number, "step": step + 1, "seconds": self.seconds}
+                record = {"phase": number, "step": step + 1, "seconds": self.seconds, "log": self.log.close()}
                 save_checkpoint(self._path, tensors, record)
+                self.log.write()
         return True
 
     def _report(self, phase: Phase, done: int, state: str) -> None:

@@ -13,7 +13,7 @@ from pymatgen.io.cif import CifWriter
 
 from crystalgraph.cli import data
 from crystalgraph.cli.errors import run
-from crystalgraph.errors import InputError
+from crystalgraph.errors import InputError, RunError
 from crystalgraph.io.datasets import dataset_folder, load_dataset
 from crystalgraph.io.reading import read_structures
 from crystalgraph.io.writing import write_structures
@@ -111,7 +111,10 @@ def test_a_reader_that_leaves_early_is_no_error():
         (None, 0, ""),
         (InputError("two\nlines"), 2, "error: two lines\n"),
         (typer.Exit(3), 3, ""),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "interrupted; repeat it\n"),
+        (RunError("a worker failed: why"), 1, "error: a worker failed: why; repeat it\n"),
+        (OSError(28, "No space left on device", "a/b"), 1, "error: No space left on device: a/b; repeat it\n"),
+        (MemoryError(), 1, "error: there is not enough memory; repeat it\n"),
     ],
 )
 def test_how_a_command_ends(failure, code, message, monkeypatch, capsys):
@@ -124,7 +127,7 @@ def test_how_a_command_ends(failure, code, message, monkeypatch, capsys):
 
     monkeypatch.setattr(sys, "argv", ["cg-test"])
     with pytest.raises(SystemExit) as end:
-        run(app)
+        run(app, go_on="repeat it")
     assert end.value.code == code
     assert capsys.readouterr().err == message
 
@@ -138,7 +141,7 @@ def test_a_bug_stays_a_traceback(monkeypatch):
 
     monkeypatch.setattr(sys, "argv", ["cg-test"])
     with pytest.raises(ZeroDivisionError):
-        run(app)
+        run(app, go_on="repeat it")
 
 
 ROCK_SALT = Structure.from_spacegroup(225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -69,6 +69,16 @@ def test_fingerprints_are_computed_once(tmp_path, monkeypatch):
     assert steps == [("fingerprints", 1, 2), ("fingerprints", 2, 2)]
 
 
+def test_a_damaged_fingerprint_is_said_and_computed_again(tmp_path, caplog):
+    first = fingerprints([ROCK_SALT], cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"0.", b"1.", 1))
+    np.testing.assert_array_equal(fingerprints([ROCK_SALT], cache=tmp_path), first)
+    assert "is not believed (its checksum does not fit its content)" in caplog.text
+    assert file.read_bytes() == whole
+
+
 def test_a_fingerprint_that_ran_out_of_time_is_not_kept(tmp_path, monkeypatch):
     def hang(_):
         while True:

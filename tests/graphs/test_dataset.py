@@ -213,6 +213,80 @@ def test_on_disk_dataset_is_reopened_and_holds_no_pickle(tmp_path):
                 pickle.loads(blob)
 
 
+def transformed(data):
+    return data.update({"seen_by": "transform"})
+
+
+def loaded(part, **loading):
+    return [name for batch in DataLoader(part, batch_size=3, **loading) for name in batch.name]
+
+
+@pytest.fixture(scope="module")
+def eighteen(tmp_path_factory):
+    """The same 18 crystals in memory and on disk."""
+    crystals = [Structure(Lattice.cubic(4 + k / 10), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for k in range(18)]
+    folder = tmp_path_factory.mktemp("graphs") / "eighteen"
+    return CrystalGraphDataset(crystals), OnDiskCrystalGraphDataset.create(folder, crystals, transform=transformed)
+
+
+MASK = torch.arange(18) % 3 == 1
+PARTS = {
+    "the end": lambda whole: whole[4:],
+    "every second, backwards": lambda whole: whole[::-2],
+    "a list": lambda whole: whole[[17, 3, 3, -1]],
+    "one": lambda whole: whole[[5]],
+    "a tensor": lambda whole: whole[torch.tensor([9, 8])],
+    "a mask": lambda whole: whole[MASK],
+    "a mask of NumPy": lambda whole: whole[MASK.numpy()],
+    "a part of a part": lambda whole: whole[6:][torch.arange(12) > 8][[2, 0]],
+    "torch's subset": lambda whole: torch.utils.data.Subset(whole, [4, 16]),
+    "torch's subset of a part": lambda whole: torch.utils.data.Subset(whole[10:], [0, 7]),
+    "nothing": lambda whole: whole[:0],
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_a_part_on_disk_is_the_part_that_it_is_in_memory(eighteen, part):
+    expected, found = (part(whole) for whole in eighteen)
+    assert len(found) == len(expected)
+    assert [found[k].name for k in range(len(found))] == [expected[k].name for k in range(len(expected))]
+    assert loaded(found) == loaded(expected)
+    assert all(item.seen_by == "transform" for item in found)
+
+
+def test_a_shuffled_dataset_on_disk_is_loaded_as_shuffled(eighteen):
+    _, disk = eighteen
+    torch.manual_seed(0)
+    shuffled, order = disk.shuffle(return_perm=True)
+    assert loaded(shuffled) == [str(k) for k in order.tolist()] != [str(k) for k in range(18)]
+    training, validation = shuffled[:14], shuffled[14:]
+    for _ in range(3):  # the loader's own shuffle too
+        names = loaded(training, shuffle=True)
+        assert sorted([*names, *loaded(validation, shuffle=True)], key=int) == [str(k) for k in range(18)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_load_the_part_whatever_their_start(eighteen, method):
+    part = OnDiskCrystalGraphDataset(eighteen[1].root)[[17, 2, 11, 4, 5]]
+    assert part[0].name == "17"  # the database is open before the workers start
+    assert loaded(part, num_workers=2, multiprocessing_context=method) == ["17", "2", "11", "4", "5"]
+    assert part[1].name == "2"
+
+
+def test_rows_that_are_lost_or_damaged_are_said(tmp_path):
+    dataset = OnDiskCrystalGraphDataset.create(tmp_path / "graphs", STRUCTURES)
+    with sqlite3.connect(tmp_path / "graphs" / "processed" / "sqlite.db") as connection:
+        connection.execute("DELETE FROM OnDiskCrystalGraphDataset WHERE id = 1")
+        connection.execute("UPDATE OnDiskCrystalGraphDataset SET COL_cell = x'00' WHERE id = 2")
+    for part, fault in (([0, 1], "lacks 1 crystals"), ([1], "is damaged"), ([0, 2], "is damaged")):
+        with pytest.raises(InputError, match=f"{fault}.*; make it again"):
+            loaded(dataset[part])
+    (tmp_path / "graphs" / "processed" / "sqlite.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(InputError, match="is damaged"):
+        loaded(OnDiskCrystalGraphDataset(tmp_path / "graphs"))
+
+
 def test_items_of_a_disk_dataset_can_be_edited(tmp_path):
     dataset = OnDiskCrystalGraphDataset.create(tmp_path / "graphs", STRUCTURES)
     data = dataset[0]

@@ -13,6 +13,7 @@ from pymatgen.io.optimade import OptimadeStructureAdapter
 
 from crystalgraph.errors import InputError
 from crystalgraph.io import optimade
+from crystalgraph.io.bounded_http import Bounds
 from crystalgraph.io.entries import from_optimade
 from crystalgraph.io.optimade import FIELDS, Query, fetch
 
@@ -219,14 +220,49 @@ def test_no_entries_at_all(stub, tmp_path):
 @pytest.mark.parametrize("link", ["http://localhost.example/v1/structures?page_offset=1", "file:///etc/passwd"])
 def test_no_link_leads_to_another_server(stub, tmp_path, link):
     stub.links = {0: link}
-    with pytest.raises(InputError, match="lies on another server"):
+    with pytest.raises(InputError, match=r"lies on another server|is no address"):
         fetch(Query(url=stub.url), tmp_path / "kept")
 
 
-def test_an_encrypted_connection_stays_encrypted():
-    page = {"links": {"next": "http://example.org:80/v1/structures?page_offset=1"}}
-    found = optimade._next(page, "https://example.org/v1/structures")
-    assert found == "https://example.org/v1/structures?page_offset=1"
+@pytest.mark.parametrize("entries", [1, 3])
+def test_pages_that_repeat_under_new_addresses_are_noticed(stub, tmp_path, entries):
+    stub.pages = [[entry(f"s{k}") for k in range(entries)]] * 9
+    with pytest.raises(InputError, match=r"page 2 .* repeats page 1: .* run in a circle"):
+        fetch(Query(url=stub.url), tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    "bounds", [Bounds(n_pages=4), Bounds(total_bytes=1000)], ids=["pages without end", "bytes without end"]
+)
+def test_a_server_that_goes_on_is_left(stub, tmp_path, monkeypatch, bounds):
+    new = iter(range(10**6))
+    monkeypatch.setattr(
+        Stub,
+        "page",
+        lambda self, number: {
+            "data": [entry(f"s{next(new)}")],
+            "links": {"next": f"{self.url}/v1/structures?page_offset={number + 1}"},
+        },
+    )
+    with pytest.raises(InputError, match=r"goes on after \d pages with 0 MiB, more than an import takes; .* --filter"):
+        fetch(Query(url=stub.url), tmp_path / "kept", bounds=bounds)
+    assert len(stub.asked) <= 4
+
+
+def test_a_page_that_was_changed_on_disk_is_fetched_again(stub, tmp_path):
+    query = Query(url=stub.url)
+    fetch(query, tmp_path / "kept")
+    page = tmp_path / "kept" / "page-00002.json"
+    page.write_bytes(page.read_bytes().replace(b"s4", b"s5", 1))
+    before = len(stub.asked)
+    assert ids(fetch(query, tmp_path / "kept", resume=True)) == EVERYTHING
+    assert len(stub.asked) - before == 1
+
+
+@pytest.mark.parametrize("origin", ["example.org", "ftp://example.org", "http://"])
+def test_an_allowed_origin_is_an_address(origin):
+    with pytest.raises(InputError, match=r"give each such as https://example.org"):
+        Query(url="https://example.org", allowed=(origin,))
 
 
 def test_entries_that_come_twice_are_taken_once(stub, tmp_path):

@@ -87,4 +87,12 @@ def bottomless():
     return Constant(-50.0, 0.0)
 
 
+def dies():
+    os._exit(5)
+
+
+def hangs():
+    time.sleep(1000)
+
+
 not_callable = 1

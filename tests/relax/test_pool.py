@@ -1,4 +1,6 @@
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,11 +14,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.errors import InputError
+from crystalgraph.errors import InputError, RunError
+from crystalgraph.io.sealed import read_sealed
 from crystalgraph.relax import pool
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.pool import Workers, many_derivatives, relax_many, single_points
-from crystalgraph.relax.relaxation import RelaxSettings
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.relax.relaxer import relax
 from crystalgraph.relax.single_point import derivatives, single_point
 
@@ -145,12 +148,45 @@ def test_a_damaged_file_is_done_again(crystals, tmp_path):
     first = relax_many(crystals[:1], SETTINGS, folder=tmp_path)
     (file,) = tmp_path.glob("*.json")
     whole = file.read_bytes()
-    for content in (b"", whole[:100], b"[]", b'{"relaxation": {"structure": null, "nonsense": 1}}', b"\xff"):
+    old = json.dumps(read_sealed(file)).encode()  # as it was kept before there were checksums
+    for content in (b"", whole[:100], b"[]", old, b"\xff"):
         file.write_bytes(content)
-        assert pool._read(file) is None
+        assert pool._read(tmp_path, file.stem) is None
     assert records(relax_many(crystals[:1], SETTINGS, folder=tmp_path)) == records(first)
-    assert records([pool._read(file)]) == records(first)
+    assert records([pool._read(tmp_path, file.stem)]) == records(first)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+RELAXATION = Relaxation(
+    status="converged",
+    structure=Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+    initial_energy=-0.1,
+    energy=-0.123456789012345,
+    n_steps=7,
+)
+
+
+@pytest.mark.slow
+def test_no_byte_of_a_kept_relaxation_can_be_changed(tmp_path, caplog):
+    pool._write(tmp_path, "key", RELAXATION.structure, SETTINGS, RELAXATION.to_dict())
+    assert pool._read(tmp_path, "key") == RELAXATION
+    file, rng = tmp_path / "key.json", random.Random(0)
+    whole = file.read_bytes()
+    for k in rng.sample(range(len(whole)), 500):
+        file.write_bytes(whole[:k] + bytes([whole[k] ^ 1 << rng.randrange(8)]) + whole[k + 1 :])
+        assert pool._read(tmp_path, "key") is None
+    assert len(caplog.messages) == 500
+    assert all("is not believed (" in message for message in caplog.messages)
+    file.write_bytes(whole)
+    assert pool._read(tmp_path, "key") == RELAXATION
+
+
+def test_a_relaxation_under_another_key_is_not_believed(tmp_path, caplog):
+    pool._write(tmp_path, "key", RELAXATION.structure, SETTINGS, RELAXATION.to_dict())
+    (tmp_path / "key.json").rename(tmp_path / "other.json")
+    assert pool._read(tmp_path, "other") is None
+    assert "it is another relaxation's" in caplog.text
+    assert pool._read(tmp_path, "key") is None
 
 
 @pytest.mark.slow
@@ -175,8 +211,24 @@ def test_a_silent_worker_is_ended(crystals, fcc, monkeypatch):
 
 @pytest.mark.slow
 def test_a_bug_in_a_worker_is_not_hidden(crystals):
-    with pytest.raises(RuntimeError, match="TypeError: a bug of the calculator"):
+    with pytest.raises(RunError, match="a worker failed: TypeError: a bug of the calculator") as failed:
         relax_many(crystals, replace(SETTINGS, potential="stand_ins:Wrong"), workers=2)
+    assert "Traceback" in "".join(failed.value.__notes__)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_start_ends_the_work(crystals, monkeypatch, tmp_path):
+    with pytest.raises(RunError, match=r"a worker could not start: the worker ended with exit code 5"):
+        single_points(crystals, "stand_ins:dies")
+    monkeypatch.setattr(pool, "_PATIENCE_FOR_CALCULATOR", 1.0)
+    with pytest.raises(RunError, match="a worker could not start: the worker gave no answer for too long"):
+        single_points(crystals, "stand_ins:hangs")
+    monkeypatch.setattr(pool, "_START", "import sys; sys.exit('no luck')")
+    with pytest.raises(RunError, match="a worker could not start: the worker ended with exit code 1: no luck"):
+        single_points(crystals, EMT_NAME)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(RunError, match="name one with TMPDIR"):
+        single_points(crystals, EMT_NAME)
 
 
 @pytest.mark.slow
@@ -216,7 +268,8 @@ print([relaxation.energy for relaxation in found])
 
 
 def start(folder):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "OMP_NUM_THREADS": "1"}
+    (temporary := folder.parent / "temporary").mkdir(exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "TMPDIR": str(temporary)}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -266,3 +319,4 @@ def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, counted, sen
     time.sleep(2)
     assert sum(counted().values()) == begun
     assert not list(folder.glob(".*"))
+    assert not list((tmp_path / "temporary").iterdir()), "the workers' folder goes with them"

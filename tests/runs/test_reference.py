@@ -41,7 +41,12 @@ def test_a_server_is_asked_once(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "import_dataset", import_dataset)
     for _ in range(2):
         assert reference_phases(URL, NB_O).ids == ["of-the-server"]
-    (query,) = asked
+    assert len(asked) == 1
+    (kept,) = (tmp_path / "known").glob("*/*.cif")
+    kept.write_bytes(kept.read_bytes() + b"\n")
+    assert reference_phases(URL, NB_O).ids == ["of-the-server"]
+    assert len(asked) == 2, "what was changed since is not believed"
+    query = asked[0]
     assert query.base == f"{URL}/v1"
     assert query.filter == 'elements HAS ONLY "Nb", "O"'
 

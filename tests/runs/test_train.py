@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from crystalgraph.errors import InputError
+from crystalgraph.io.claim import claimed
 from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import Progress
 from crystalgraph.runs.train import train
@@ -79,6 +80,56 @@ def test_killed_and_resumed_run_ends_the_same(tmp_path: Path, toy_calculator: st
     parts = train(FEEDBACK, tmp_path / "parts", resume=True).model
     assert parts.checksum == whole.checksum
     assert (tmp_path / "parts" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
+
+
+SHORT = "\n".join(
+    [
+        FEEDBACK.split("[adversarial]")[0].replace("steps = 24", "steps = 20"),
+        "[adversarial]\nsteps = 0\n[energies]\nsystems = 0\n",
+    ]
+)
+
+
+def test_a_run_goes_on_from_between_any_two_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed behind, and before, every file that it writes, in turn."""
+    whole = train(SHORT, tmp_path / "whole").model
+    real, written = Path.replace, 0
+    left: int | None = None
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal written, left
+        if left == 0:
+            raise Killed
+        moved = real(self, target)
+        written += 1
+        left = None if left is None else left - 1
+        return moved
+
+    monkeypatch.setattr(Path, "replace", replace)
+    train(SHORT, tmp_path / "counted")
+    assert written > 10
+    for left in range(1, written, 3):  # a third of them, for each takes seconds
+        folder = tmp_path / f"after {left}"
+        with pytest.raises(Killed):
+            train(SHORT, folder)
+        left = None
+        again = train(SHORT, folder, resume=folder.exists())
+        assert again.model.checksum == whole.checksum
+        assert (folder / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
+
+
+def test_a_damaged_checkpoint_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(SHORT)
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=r"checkpoint.safetensors is damaged \(.*\); .* remove it to begin"):
+        train(SHORT, tmp_path / "run", resume=True)
+
+
+def test_a_second_training_on_the_folder_is_refused(tmp_path: Path) -> None:
+    with claimed(tmp_path / "run"), pytest.raises(InputError, match="another run is writing to"):
+        train(SHORT, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("toy_calculator")

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from crystalgraph.training import checkpoint
+from crystalgraph.errors import InputError
 from crystalgraph.training.checkpoint import (
     load_checkpoint,
     module_tensors,
@@ -51,13 +53,38 @@ def test_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "c.safetensors"
     save_checkpoint(path, {"a": torch.ones(2)}, {"step": 1})
 
-    def half(_tensors: object, file: Path, **_: object) -> None:
-        Path(file).write_bytes(b"half")
+    def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", half)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(path, {"a": torch.zeros(2)}, {"step": 2})
     tensors, record = load_checkpoint(path)
     assert record == {"step": 1}
     assert tensors["a"].tolist() == [1, 1]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_other_programs_can_read_a_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.safetensors", {"a": torch.arange(3)}, {"step": 1, "log": [{"loss": float("nan")}]})
+    with safe_open(tmp_path / "c.safetensors", framework="np") as file:
+        assert file.get_tensor("a").tolist() == [0, 1, 2]
+
+
+def test_no_byte_of_a_checkpoint_can_be_changed_added_or_lost(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, {"a": torch.rand(2, 3), "b": torch.arange(2)}, {"step": 1, "text": "0" * 64})
+    whole = path.read_bytes()
+    changed = [whole[:k] + bytes([whole[k] ^ 1 << k % 8]) + whole[k + 1 :] for k in range(len(whole))]
+    for data in (*changed, *(whole[:k] for k in range(0, len(whole), 7)), whole + b"\0", whole.upper()):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"is damaged \(.*\); put a copy .* or remove it"):
+            load_checkpoint(path)
+    path.write_bytes(whole)
+    assert load_checkpoint(path)[1]["step"] == 1
+
+
+def test_a_checkpoint_without_a_checksum_is_not_believed(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "c.safetensors", metadata={"record": "{}"})
+    with pytest.raises(InputError, match="it has no checksum"):
+        load_checkpoint(tmp_path / "c.safetensors")
