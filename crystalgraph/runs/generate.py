@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystalgraph import __version__
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
 from crystalgraph.io.provenance import versions
+from crystalgraph.io.writing import check_formats
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress
 from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.report.words import energy_caveats
-from crystalgraph.runs.folder import check_formats, write_run
+from crystalgraph.runs.folder import write_run
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
@@ -29,6 +32,7 @@ from crystalgraph.screening.candidates import Candidates, named, ranked_by_energ
 from crystalgraph.screening.composition import as_record, composition_filter
 from crystalgraph.screening.funnel import Funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
+from crystalgraph.screening.properties import described
 from crystalgraph.screening.request import GenerationRequest, check_relax, usual_num
 from crystalgraph.screening.screen import Screen
 from crystalgraph.screening.search import USUAL_SEARCH, SearchSettings, run
@@ -189,8 +193,10 @@ def generate(
         before = perf_counter()
         candidates = named(candidates, phases, progress)
         seconds["known phases"] = perf_counter() - before
+    candidates = described(candidates, _origin(request, loaded))
     record = {
         "request": request.as_record(),
+        "symprec": SYMPREC,
         "surrogate_steps": surrogate_steps,
         "model": {"name": loaded.name, "sha256": loaded.checksum, "record": loaded.record},
         "composition": as_record(screen.composition),
@@ -272,6 +278,12 @@ def _caveats(request: GenerationRequest, model: Model) -> list[str]:
     return [caveat]
 
 
+def _origin(request: GenerationRequest, model: Model) -> dict[str, Any]:
+    """Where a crystal comes from: one line, and the parts of it."""
+    line = f"crystalgraph {__version__}, model {model.name} (SHA-256 {model.checksum[:12]}), seed {request.seed}"
+    return {"source": line, "seed": request.seed, "model": model.name, "version": __version__}
+
+
 def _phases_of_formulas(phases: CrystalTable, candidates: Candidates) -> dict[str, int]:
     """How many known phases each selected formula has."""
     counted = Counter(str(Formula.from_atomic_numbers(s.atomic_numbers)) for s in phases.structures)
@@ -283,6 +295,7 @@ def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> No
         folder,
         structures=result.structures,
         names=result.names,
+        drawn_names=result.drawn_names,
         rows=result.rows(result.samples),
         columns=result.columns,
         record=result.record,

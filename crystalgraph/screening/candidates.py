@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
+from crystalgraph.crystals.standard_cell import primitive_cell
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.io.columns import column_of
 from crystalgraph.known.likeness import AS_DRAWN, AS_RELAXED, Likeness, nearest_phases
@@ -15,7 +17,7 @@ from crystalgraph.progress import Progress
 from crystalgraph.screening.outcome import FunnelResult, Outcome
 from crystalgraph.screening.rank import rank
 from crystalgraph.screening.request import GenerationRequest
-from crystalgraph.screening.screen import FILTERS, SELECTED, Sample, Screen
+from crystalgraph.screening.screen import FILTERS, SELECTED, Sample, Screen, with_symmetry
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -32,10 +34,12 @@ class Candidates:
     Attributes:
         request: what was asked for.
         samples: every sample drawn, in draw order, with verdicts and status.
-        structures: the selected crystals as drawn, best first (in draw order for a raw run).
-        names: a file name without extension for each of them.
+        structures: the selected crystals as drawn, best first (in draw order for a raw run); but for a raw run, in
+            the standard primitive cell with their symmetry exact, see `crystalgraph.crystals.standard_cell`.
+        names: a file name without extension for each of them, of the relaxed crystal where there is one.
         shortfall: why fewer crystals than requested were selected; empty if enough were.
-        relaxed: the crystals that passed the funnel, as relaxed; they are the first of ``structures``.
+        relaxed: the crystals that passed the funnel, as relaxed and in the standard primitive cell; they are the first
+            of ``structures``.
         outcomes: draw -> what became of each selected crystal in the funnel; None without one.
         judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
         likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
@@ -64,6 +68,13 @@ class Candidates:
         """The sample of each selected crystal, in their order."""
         by_file = {sample.file: sample for sample in self.samples}
         return [by_file[name] for name in self.names]
+
+    @property
+    def drawn_names(self) -> list[str]:
+        """A file name without extension for each selected crystal as drawn, with the space group that it had then."""
+        if self.outcomes is None:
+            return self.names
+        return [self.outcomes[sample.draw].drawn_file or str(sample.file) for sample in self.selected]
 
     @property
     def columns(self) -> list[str]:
@@ -105,16 +116,20 @@ def candidates_of(screen: Screen, shortfall: str = "") -> Candidates:
     samples, raw = list(screen.samples), screen.request.raw
     place_of = {draw: position for position, draw in enumerate(screen.draws)}
     order = list(place_of.values()) if raw else [place_of[draw] for draw in screen.best_first() if draw in place_of]
-    names = []
+    names, structures = [], []
     for place, position in enumerate(order, start=1):
         draw = screen.draws[position]
-        sample = samples[draw]
-        names.append(_name(place, screen.n_selected, sample, sample.space_group))
+        sample, structure = samples[draw], screen.structures[position]
+        if not raw:
+            structure = primitive_cell(structure)
+            sample = with_symmetry(replace(sample, num_atoms=len(structure)), structure)
+        structures.append(structure)
+        names.append(_name(place, screen.n_selected, sample.formula, sample.space_group))
         samples[draw] = replace(sample, rank=None if raw else place, file=names[-1])
     return Candidates(
         request=screen.request,
         samples=samples,
-        structures=[screen.structures[position] for position in order],
+        structures=structures,
         names=names,
         shortfall=shortfall,
     )
@@ -137,20 +152,25 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
     others = sorted(set(range(len(selected))) - passed)
     last = rank([-result.outcomes[i].e_above_hull_unrelaxed for i in others])
     order = [*result.order, *(others[i] for i in last)]
+    relaxed = [primitive_cell(structure) for i in result.order if (structure := result.structures[i]) is not None]
+    groups = dict(zip(result.order, space_groups(relaxed), strict=True))
     for place, i in enumerate(order, start=1):
         sample, outcome = samples[selected[i]], result.outcomes[i]
         if (first := result.copy_of[i]) is not None:
             outcome = replace(outcome, funnel_reason=f"became equal to sample {selected[first]}")
+        names.append(_name(place, len(selected), sample.formula, sample.space_group))
+        if i in passed:
+            group = None if groups[i] == NOT_FOUND else groups[i]
+            outcome = replace(outcome, relaxed_space_group=group, drawn_file=names[-1])
+            names[-1] = _name(place, len(selected), sample.formula, group)
         outcomes[sample.draw] = outcome
-        group = outcome.relaxed_space_group if i in passed else sample.space_group
-        names.append(_name(place, len(selected), sample, group))
         samples[sample.draw] = replace(sample, rank=place, file=names[-1])
     return replace(
         candidates,
         samples=samples,
         structures=[candidates.structures[i] for i in order],
         names=names,
-        relaxed=[structure for i in result.order if (structure := result.structures[i]) is not None],
+        relaxed=relaxed,
         outcomes=outcomes,
         judges=result.judges,
     )
@@ -177,5 +197,6 @@ def named(candidates: Candidates, known: CrystalTable, progress: Progress | None
     return replace(candidates, likenesses=likenesses)
 
 
-def _name(place: int, n_selected: int, sample: Sample, group: int | None) -> str:
-    return f"{place:0{max(4, len(str(n_selected)))}d}_{sample.formula}_sg{group or sample.space_group_requested}"
+def _name(place: int, n_selected: int, formula: str, group: int | None) -> str:
+    """Rank, formula and space group; without the group where none was found."""
+    return f"{place:0{max(4, len(str(n_selected)))}d}_{formula}" + (f"_sg{group}" if group else "")

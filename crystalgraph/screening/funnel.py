@@ -296,7 +296,7 @@ class _Work:
                 if judge == self.settings.ranked_by:
                     self.structures[k] = relaxation.structure
                     self._set(k, relax_status=relaxation.status, ranked_by=judge)
-                    self._set(k, e_above_hull=self.outcomes[k].e_above_hull_by[judge])
+                    self._set(k, e_above_hull=self.outcomes[k].e_above_hull_by[judge], energy=relaxation.energy)
         for k in left if self.settings.confirm else []:
             energies = [energy for energy in self.outcomes[k].e_above_hull_by.values() if isfinite(energy)]
             spread = max(energies) - min(energies) if len(energies) > 1 else nan
@@ -330,9 +330,8 @@ class _Work:
         judge, energy = self.settings.potential, nan
         if relaxation.structure is not None and isfinite(relaxation.energy):
             energy = self._above(judge, relaxation.structure, relaxation.energy)
-        self._set(
-            k, relax_status=relaxation.status, funnel_reason=relaxation.reason, e_above_hull=energy, ranked_by=judge
-        )
+        self._set(k, relax_status=relaxation.status, funnel_reason=relaxation.reason, energy=relaxation.energy)
+        self._set(k, e_above_hull=energy, ranked_by=judge)
         self._opinion(k, judge, energy)
         if relaxation.usable:
             self.structures[k] = relaxation.structure

@@ -55,7 +55,8 @@ class Sample:
         from_prototype: whether it set out from a training crystal with the requested elements in its place, not from
             noise.
         space_group_requested: of the request, or of the template where the request leaves it open.
-        space_group: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
+        space_group: by spglib, within `crystalgraph.crystals.space_groups.SYMPREC`; None where it was not looked for or
+            not found.
         symmetry_match: "exact" if that is the requested one, "supergroup", "other", or empty where there is none.
         strictly_valid: see `crystalgraph.crystals.validity`.
         min_reduced_distance: shortest distance over the sum of covalent radii; infinite if beyond what was searched.
@@ -208,7 +209,7 @@ class Screen:
         """The sample with its status; the crystal is selected if it passes the last two filters."""
         (structure,) = to_structures(crystal)
         with self.timed("symmetry"):
-            sample = _with_symmetry(sample, structure)
+            sample = with_symmetry(sample, structure)
         if self.request.space_group_number is not None and sample.symmetry_match not in (EXACT, SUPERGROUP):
             group = f"space group {sample.space_group}" if sample.space_group else "no space group"
             return replace(sample, status=SYMMETRY, reason=f"spglib finds {group}")
@@ -224,7 +225,7 @@ class Screen:
         (structure,) = to_structures(crystal)
         if isfinite(sample.density):
             with self.timed("symmetry"):
-                sample = _with_symmetry(sample, structure)
+                sample = with_symmetry(sample, structure)
         return self._select(sample, structure)
 
     def _select(self, sample: Sample, structure: Structure) -> Sample:
@@ -238,7 +239,8 @@ def _formulas(crystals: Crystals) -> list[Formula]:
     return [Formula.from_atomic_numbers(numbers.tolist()) for numbers in atoms]
 
 
-def _with_symmetry(sample: Sample, structure: Structure) -> Sample:
+def with_symmetry(sample: Sample, structure: Structure) -> Sample:
+    """The sample with its space group, and how that relates to the requested one."""
     (group,) = space_groups([structure])
     if group == NOT_FOUND:
         return sample
