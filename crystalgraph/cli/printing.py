@@ -1,4 +1,4 @@
-"""What ``cg-generate`` prints at its end: the best candidates, what became of the samples, what a reader must know."""
+"""What ``cg-generate`` says: the work to expect, and at the end the best candidates, the funnel, what one must know."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from crystalgraph.crystals.space_group_symbols import group_symbol
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.funnel import funnel_lines
 
@@ -19,59 +20,96 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Candidates that are printed."""
 
+WIDE = 100
+"""Columns of a terminal in which columns have their whole names and more room between them."""
+
 _ANSWERS = {True: "yes", False: "no", None: "–"}
 
 
-def print_run(result: GenerationResult, folder: Path) -> None:
-    """Print the first candidates, the funnel, the caveats, and where everything is."""
+def summary(result: GenerationResult, folder: Path) -> dict[str, Any]:
+    """What the table says, for programs.
+
+    Returns:
+        ``folder``, ``request``; ``candidates``, the first of them: ``rank``, ``formula``, ``space_group`` and its
+        ``symbol``, ``e_above_hull`` (eV/atom) or ``score``, ``agreed`` where several potentials judged, ``known_phase``
+        and ``known_rmsd`` (Å), ``file``; ``n_candidates``; ``funnel``, and ``remarks``, one line each.
+    """
+    shown = [] if result.request.raw else result.rows(result.selected[:SHOWN])
+    return {
+        "folder": str(folder),
+        "request": str(result.request),
+        "candidates": [_candidate(result, place, row) for place, row in enumerate(shown)],
+        "n_candidates": len(result),
+        "funnel": _funnel(result),
+        "remarks": [line for line in (result.shortfall, *_below(result), *result.record["caveats"]) if line],
+    }
+
+
+def print_summary(said: dict[str, Any]) -> None:
+    """Print the first candidates, the funnel, the remarks, and where everything is."""
     console = Console()
-    _lines(console, str(result.request))
-    if not result.request.raw and len(result):
-        console.print(_candidates(result))
-    console.print(_funnel(result))
-    remarks = (result.shortfall, *_below(result), *result.record["caveats"])
-    _lines(console, *filter(None, remarks), f"written to {folder}")
+    _lines(console, said["request"])
+    if said["candidates"]:
+        console.print(_table(said, is_wide=console.width >= WIDE))
+    _lines(console, said["funnel"], *said["remarks"], f"written to {said['folder']}")
 
 
-def _candidates(result: GenerationResult) -> Table:
-    """Rank, formula, group, energy or score, agreement, known phase and file of the first candidates."""
-    is_relaxed, agreed = result.outcomes is not None, len(result.judges) > 1
-    heads = ["#", "formula", "group", "e_above_hull" if is_relaxed else "score"]
-    table = Table(*heads, *(["agreed"] if agreed else []), "known as", "file", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in (0, 2, 3):
-        table.columns[column].justify = "right"
-    table.columns[-1].no_wrap = True
-    for place, row in enumerate(result.rows(result.selected[:SHOWN])):
-        passed = place < len(result.relaxed)
-        number = row["e_above_hull"] if is_relaxed else row["score"]
-        group = (row.get("relaxed_space_group") if passed else None) or row["space_group"] or "–"
+def _candidate(result: GenerationResult, place: int, row: dict[str, Any]) -> dict[str, Any]:
+    passed, is_relaxed = place < len(result.relaxed), result.outcomes is not None
+    prefix = "relaxed_" if passed else ""
+    number = "e_above_hull" if is_relaxed else "score"
+    group = row[f"{prefix}space_group"]
+    return {
+        "rank": row["rank"],
+        "formula": row["formula"],
+        "space_group": group,
+        "symbol": group_symbol(group) if group else None,
+        number: row[number] if isfinite(row[number]) else None,
+        **({"agreed": row["agreed_metastable"]} if len(result.judges) > 1 else {}),
+        "known_phase": row[f"{prefix}known_phase"] or None,
+        "known_rmsd": row[f"{prefix}known_rmsd"] if row[f"{prefix}known_phase"] else None,
+        "file": row["file"],
+    }
+
+
+def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
+    """The candidates; only what they are known as may take several lines."""
+    first = said["candidates"][0]
+    number = "e_above_hull" if "e_above_hull" in first else "score"
+    numbers = number if is_wide or number == "score" else "e_hull"
+    heads = ["#", "formula", "group", numbers, *(["agreed"] if "agreed" in first else []), "known as", "file"]
+    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, int(is_wide), 0, 0))
+    for column in table.columns:
+        column.no_wrap = column.header != "known as"
+        column.overflow = "fold"
+        column.justify = "right" if column.header in ("#", numbers) else "left"
+    for row in said["candidates"]:
+        known = f"{row['known_phase']} ({row['known_rmsd']:.2f} Å)" if row["known_phase"] else "–"
         table.add_row(
-            str(place + 1),
+            str(row["rank"]),
             row["formula"],
-            str(group),
-            f"{number:.3f}" if isfinite(number) else "–",
-            *([_ANSWERS[row["agreed_metastable"]]] if agreed else []),
-            _known_as(row, passed),
+            row["symbol"] or "–",
+            "–" if row[number] is None else f"{row[number]:.3f}",
+            *([_ANSWERS[row["agreed"]]] if "agreed" in row else []),
+            known,
             row["file"],
         )
-    if len(result) > SHOWN:
-        table.caption = f"the first {SHOWN} of {len(result)}"
+    if said["n_candidates"] > len(said["candidates"]):
+        table.caption = f"the first {len(said['candidates'])} of {said['n_candidates']}"
     return table
 
 
-def _known_as(row: dict[str, Any], passed: bool) -> str:
-    prefix = "relaxed_" if passed else ""
-    name, distance = row[f"{prefix}known_phase"], row[f"{prefix}known_rmsd"]
-    return f"{name} ({distance:.2f} Å)" if name else "–"
-
-
-def _funnel(result: GenerationResult) -> Table:
-    table = Table("", "samples", "")
-    table.columns[1].justify = "right"
+def _funnel(result: GenerationResult) -> str:
+    """Samples drawn, lost and left, in one line."""
+    parts: list[str] = []
+    lost: list[str] = []
     for line in funnel_lines(result, result.record):
-        name, style = (f"lost: {line.name}", "") if line.is_loss else (line.name, "bold")
-        table.add_row(name, str(line.count), line.meaning, style=style)
-    return table
+        if line.is_loss:
+            lost.append(f"{line.count} {line.name}")
+            continue
+        parts.append(f"{line.count} {line.name}" + (f" (lost: {', '.join(lost)})" if lost else ""))
+        lost = []
+    return " → ".join(parts)
 
 
 def _below(result: GenerationResult) -> list[str]:

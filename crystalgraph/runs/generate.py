@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +31,7 @@ from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.screening.candidates import Candidates, named, ranked_by_energy
 from crystalgraph.screening.composition import as_record, composition_filter
+from crystalgraph.screening.expected import expected_work
 from crystalgraph.screening.funnel import Funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.properties import described
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.io.load import CrystalSource
     from crystalgraph.relax.hull import Hull
+
+_log = logging.getLogger(__name__)
 
 SHOWN = 10
 """Rows that a notebook shows."""
@@ -178,6 +182,8 @@ def generate(
             progress=progress,
         )
     sampler = _sampler(loaded, request, sampling)
+    judges = () if funnel is None else funnel.settings.judges
+    _log.info("%s", expected_work(request, search, relax=relax, judges=judges, workers=workers))
     before = perf_counter()
     screen = Screen(request, composition_filter(request))
     screen.seconds["plausibility fit"] += perf_counter() - before

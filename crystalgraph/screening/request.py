@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from crystalgraph.chemistry.filter import CompositionFilter, StoichiometricRange
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.space_group_symbols import group_symbol
+from crystalgraph.crystals.space_group_symbols import space_group_number as space_group_number_of
 from crystalgraph.errors import InputError
+from crystalgraph.screening.constraints import NO_CONSTRAINTS, Constraints
 
 DEFAULT_SYSTEM = "Nb-O"
 
@@ -42,6 +46,7 @@ class GenerationRequest:
         fast: draw each crystal in one go instead of in several passes and choosing the best of several.
         refine: steps of surrogate relaxation that each crystal takes in the energy that the model has learned; None: as
             many as usual, none if ``fast``, or if the model has learned no energies.
+        constraints: what else each crystal must keep to; not for ``raw``.
 
     Raises:
         InputError: if a value is not allowed, or values contradict each other.
@@ -59,6 +64,7 @@ class GenerationRequest:
     explore: float = 0.0
     fast: bool = False
     refine: int | None = None
+    constraints: Constraints = NO_CONSTRAINTS
 
     def __post_init__(self) -> None:
         CompositionFilter(system=self.system, formula=self.formula, ranges=self.ranges)  # refuses contradictions
@@ -71,6 +77,11 @@ class GenerationRequest:
         if self.refine is not None:
             _check("surrogate relaxation steps", self.refine, 0, MAX_REFINE, "0 leaves crystals as drawn, 20 are usual")
         _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
+        self.constraints.check(self.system, self.formula, self.max_atoms)
+        if self.raw and self.constraints != NO_CONSTRAINTS:
+            raise InputError(f"a raw run drops nothing; leave out {', '.join(self.constraints.as_texts)}")
+        if self.space_group_number in self.constraints.excluded_groups:
+            raise InputError(f"space group {self.space_group_number} is requested and excluded; leave one of both out")
         smallest = self.formula.num_atoms if self.formula else len(self.system)
         if smallest > self.max_atoms:
             raise InputError(
@@ -80,14 +91,23 @@ class GenerationRequest:
 
     @classmethod
     def parse(
-        cls, *, system: str | None = None, formula: str | None = None, ranges: Sequence[str] = (), **others: Any
+        cls,
+        *,
+        system: str | None = None,
+        formula: str | None = None,
+        ranges: Sequence[str] = (),
+        space_group_number: int | str | None = None,
+        constraints: Constraints | Mapping[str, Any] | None = None,
+        **others: Any,
     ) -> GenerationRequest:
-        """Read system, formula and ranges as a user writes them.
+        """Read system, formula, ranges, space group and constraints as a user writes them.
 
         Args:
             system: such as "Nb-O"; None stands for the elements of the formula, and for Nb-O where there is none.
             formula: such as "Nb2O5".
             ranges: such as "O/Nb=1.5:2.5" or "O=0.6:0.75".
+            space_group_number: a number, or a Hermann-Mauguin symbol such as "R-3c".
+            constraints: what `Constraints.parse` takes, by name.
             **others: the other attributes.
 
         Raises:
@@ -101,6 +121,8 @@ class GenerationRequest:
             system=read,
             formula=None if formula is None else read.formula(formula),
             ranges=tuple(StoichiometricRange.parse(text) for text in ranges),
+            space_group_number=None if space_group_number is None else space_group_number_of(space_group_number),
+            constraints=constraints if isinstance(constraints, Constraints) else Constraints.parse(**constraints or {}),
             **others,
         )
 
@@ -123,14 +145,17 @@ class GenerationRequest:
             "" if self.explore == 0 else f"explore{self.explore:g}",
             "fast" if self.fast else "",
             "" if self.refine is None else f"refine{self.refine}",
+            *(re.sub(r"[^\w.-]+", "_", f"{name}_{text}") for name, text in self.constraints.as_texts.items()),
         ]
         return "-".join(part for part in parts if part)
 
     def __str__(self) -> str:
-        group = "" if self.space_group_number is None else f" in space group {self.space_group_number}"
+        number = self.space_group_number
+        group = "" if number is None else f" in space group {group_symbol(number)} ({number})"
         ranges = "".join(f", {_text(bounds)}" for bounds in self.ranges)
         kind = "raw samples" if self.raw else "crystals"
         atoms = f"up to {self.max_atoms} atoms in the primitive cell"
+        atoms += "".join(f", {name.replace('_', ' ')} {text}" for name, text in self.constraints.as_texts.items())
         temperature = "" if self.temperature == 1 else f", temperature {self.temperature:g}"
         explore = "" if self.explore == 0 else f", explore {self.explore:g}"
         fast = ", fast" if self.fast else ""
@@ -153,6 +178,7 @@ class GenerationRequest:
             "explore": self.explore,
             "fast": self.fast,
             "refine": self.refine,
+            "constraints": self.constraints.as_texts,
         }
 
 

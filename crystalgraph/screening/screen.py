@@ -1,8 +1,9 @@
 """What becomes of each raw crystal: it is selected, or lost at one filter for one reason.
 
-The filters, in order: *strict* (physically possible) and *composition* (what was requested, and sound chemistry),
-through which every crystal goes at once; then, best of each formula first and until enough are selected, *symmetry*
-(the requested space group or a supergroup, where one was requested) and *copy* (equal to a crystal selected before).
+The filters, in order: *strict* (physically possible), *composition* (what was requested, and sound chemistry) and
+*constraint* (cell, distances, density, volume), through which every crystal goes at once; then, best of each
+formula first and until enough are selected, *symmetry* (the requested space group or a supergroup, where one was
+requested, and none that was excluded) and *copy* (equal to a crystal selected before).
 What is left is *not selected*.
 
 A raw run has no filters: everything is selected, with its verdicts.
@@ -24,6 +25,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import NOT_FOUND, is_supergroup, space_groups
+from crystalgraph.screening.constraints import NO_CONSTRAINTS
 from crystalgraph.screening.rank import rank_by_formula
 from crystalgraph.screening.request import GenerationRequest
 
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 
     from crystalgraph.sampling.draws import Draws
 
-SELECTED, STRICT, COMPOSITION, SYMMETRY, COPY = "selected", "strict", "composition", "symmetry", "copy"
+SELECTED, STRICT, COMPOSITION, CONSTRAINT = "selected", "strict", "composition", "constraint"
+SYMMETRY, COPY = "symmetry", "copy"
 NOT_SELECTED = "not selected"
 
-FILTERS = (STRICT, COMPOSITION, SYMMETRY, COPY, NOT_SELECTED)
+FILTERS = (STRICT, COMPOSITION, CONSTRAINT, SYMMETRY, COPY, NOT_SELECTED)
 """Where a sample can be lost, in order."""
 
 
@@ -196,11 +199,16 @@ class Screen:
         self._open.clear()
 
     def _enter(self, sample: Sample, crystal: Crystals) -> Sample:
-        """The sample with its status if it is lost at one of the first two filters; otherwise its status is open."""
+        """The sample with its status if it is lost at one of the first filters; otherwise its status is open."""
         if not sample.strictly_valid:
             return replace(sample, status=STRICT)
         if sample.reason:
             return replace(sample, status=COMPOSITION)
+        if self.request.constraints != NO_CONSTRAINTS:
+            with self.timed("constraint"):
+                fault = self.request.constraints.fault(*to_structures(crystal))
+            if fault:
+                return replace(sample, status=CONSTRAINT, reason=fault)
         self._open[sample.draw] = crystal
         self._passed.append(sample.draw)
         return sample
@@ -213,6 +221,8 @@ class Screen:
         if self.request.space_group_number is not None and sample.symmetry_match not in (EXACT, SUPERGROUP):
             group = f"space group {sample.space_group}" if sample.space_group else "no space group"
             return replace(sample, status=SYMMETRY, reason=f"spglib finds {group}")
+        if sample.space_group in self.request.constraints.excluded_groups:
+            return replace(sample, status=SYMMETRY, reason=f"space group {sample.space_group} is excluded")
         with self.timed("copies"):
             equal = self._index.find(structure)
         if equal >= 0:

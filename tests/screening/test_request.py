@@ -29,7 +29,9 @@ def test_everything_asked_for_is_read_and_named():
     )
     assert request.formula_counts == {41: 2, 8: 5}
     assert request.slug == "Nb2O5-sg15-raw20-seed3-T0.5-explore0.25-refine8"
-    assert str(request).startswith("20 raw samples of Nb2O5, O/Nb=2:2.5, O=0.6:0.8 in space group 15, up to 28 atoms")
+    assert str(request).startswith(
+        "20 raw samples of Nb2O5, O/Nb=2:2.5, O=0.6:0.8 in space group C2/c (15), up to 28 atoms"
+    )
     assert str(request).endswith("seed 3, temperature 0.5, explore 0.25, 8 surrogate relaxation steps")
     record = json.loads(json.dumps(request.as_record()))
     assert GenerationRequest.parse(**record) == request
