@@ -18,7 +18,7 @@ EXAMPLES = (
     "cg-generate -n 100",
     "cg-generate --formula Nb2O5 --space-group 15 -n 20 --out runs/Nb2O5-sg15",
     "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
-    "cg-generate --formula NbO2 -n 10 --space-group I4_1/a --explore 0.5",
+    "cg-generate --formula NbO2 -n 10 --space-group P4_2/mnm --explore 0.5",
     "cg-generate --formula Nb2O5 --z 2 --density 3.5:5.5 --exclude-group P1",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )
