@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from crystalgraph.crystals.space_group_symbols import group_symbol
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.funnel import funnel_lines
 
 if TYPE_CHECKING:
     from crystalgraph.runs.generate import GenerationResult
-
-SHOWN = 10
-"""Candidates that are printed."""
 
 WIDE = 100
 """Columns of a terminal in which columns have their whole names and more room between them."""
@@ -30,15 +25,13 @@ def summary(result: GenerationResult, folder: Path) -> dict[str, Any]:
     """What the table says, for programs.
 
     Returns:
-        ``folder``, ``request``; ``candidates``, the first of them: ``rank``, ``formula``, ``space_group`` and its
-        ``symbol``, ``e_above_hull`` (eV/atom) or ``score``, ``agreed`` where several potentials judged, ``known_phase``
-        and ``known_rmsd`` (Å), ``file``; ``n_candidates``; ``funnel``, and ``remarks``, one line each.
+        ``folder``, ``request``; ``candidates``, the first of them, see
+        `crystalgraph.runs.generate.GenerationResult.best`; ``n_candidates``; ``funnel``; ``remarks``, one line each.
     """
-    shown = [] if result.request.raw else result.rows(result.selected[:SHOWN])
     return {
         "folder": str(folder),
         "request": str(result.request),
-        "candidates": [_candidate(result, place, row) for place, row in enumerate(shown)],
+        "candidates": [] if result.request.raw else result.best(),
         "n_candidates": len(result),
         "funnel": _funnel(result),
         "remarks": [line for line in (result.shortfall, *_below(result), *result.record["caveats"]) if line],
@@ -52,24 +45,6 @@ def print_summary(said: dict[str, Any]) -> None:
     if said["candidates"]:
         console.print(_table(said, is_wide=console.width >= WIDE))
     _lines(console, said["funnel"], *said["remarks"], f"written to {said['folder']}")
-
-
-def _candidate(result: GenerationResult, place: int, row: dict[str, Any]) -> dict[str, Any]:
-    passed, is_relaxed = place < len(result.relaxed), result.outcomes is not None
-    prefix = "relaxed_" if passed else ""
-    number = "e_above_hull" if is_relaxed else "score"
-    group = row[f"{prefix}space_group"]
-    return {
-        "rank": row["rank"],
-        "formula": row["formula"],
-        "space_group": group,
-        "symbol": group_symbol(group) if group else None,
-        number: row[number] if isfinite(row[number]) else None,
-        **({"agreed": row["agreed_metastable"]} if len(result.judges) > 1 else {}),
-        "known_phase": row[f"{prefix}known_phase"] or None,
-        "known_rmsd": row[f"{prefix}known_rmsd"] if row[f"{prefix}known_phase"] else None,
-        "file": row["file"],
-    }
 
 
 def _table(said: dict[str, Any], *, is_wide: bool) -> Table:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import torch
 
 from crystalgraph import __version__
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.space_group_symbols import group_symbol
 from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SHOWN = 10
-"""Rows that a notebook shows."""
+"""Candidates that a notebook or a terminal shows."""
 
 _OPTIONAL_INTEGERS = ("space_group", "rank", "n_steps", "relaxed_space_group")
 
@@ -81,23 +83,56 @@ class GenerationResult(Candidates):
         lost = f"; {self.shortfall}" if self.shortfall else ""
         return f"<{len(self)} candidates of {len(self.samples)} samples: {self.request}{lost}>"
 
+    def best(self, n: int = SHOWN) -> list[dict[str, Any]]:
+        """What matters of the first candidates, in plain values.
+
+        Args:
+            n: how many.
+
+        Returns:
+            ``rank``, ``formula``, ``space_group`` and its ``symbol``, ``e_above_hull`` (eV/atom) or ``score``,
+            ``agreed`` where several potentials judged, ``known_phase`` and ``known_rmsd`` (Å), ``file``: of the
+            relaxed crystal where there is one, else as drawn; None where there is no answer.
+        """
+        return [self._headline(place, row) for place, row in enumerate(self.rows(self.selected[:n]))]
+
+    def _headline(self, place: int, row: dict[str, Any]) -> dict[str, Any]:
+        prefix = "relaxed_" if place < len(self.relaxed) else ""
+        number = "score" if self.outcomes is None else "e_above_hull"
+        group, known = row[f"{prefix}space_group"], row.get(f"{prefix}known_phase")
+        return {
+            "rank": row["rank"],
+            "formula": row["formula"],
+            "space_group": group,
+            "symbol": group_symbol(group) if group else None,
+            number: row[number] if isfinite(row[number]) else None,
+            **({"agreed": row["agreed_metastable"]} if len(self.judges) > 1 else {}),
+            "known_phase": known or None,
+            "known_rmsd": row[f"{prefix}known_rmsd"] if known else None,
+            "file": row["file"],
+        }
+
     def _repr_html_(self) -> str:
         """The first candidates as a table, for notebooks."""
         from markupsafe import Markup
 
         from crystalgraph.report.notation import formula_html, group_html
 
-        is_relaxed = self.outcomes is not None
-        number, title = ("e_above_hull", "eV/atom above the hull") if is_relaxed else ("score", "score")
-        cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3f}</td><td>{}</td></tr>")
+        number, title = ("score", "score") if self.outcomes is None else ("e_above_hull", "eV/atom above the hull")
+        cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
         rows = [
             cells.format(
-                place, formula_html(row["formula"]), group_html(_group(row)), row["num_atoms"], row[number], row["file"]
+                place,
+                formula_html(row["formula"]),
+                group_html(row["space_group"]),
+                "" if row[number] is None else f"{row[number]:.3f}",
+                row["known_phase"] or "",
+                row["file"],
             )
-            for place, row in enumerate(self.rows(self.selected[:SHOWN]), start=1)
+            for place, row in enumerate(self.best(), start=1)
         ]
         heads = Markup("").join(
-            Markup("<th>{}</th>").format(head) for head in ("#", "formula", "space group", "atoms", title, "file")
+            Markup("<th>{}</th>").format(head) for head in ("#", "formula", "space group", title, "known as", "file")
         )
         more = f"; the first {SHOWN}" if len(self) > SHOWN else ""
         return str(
@@ -309,9 +344,3 @@ def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> No
         relaxed=None if result.outcomes is None else result.relaxed,
         page=lambda unfinished: write_generation_report(unfinished, result.record, result, result.hull),
     )
-
-
-def _group(row: dict[str, Any]) -> int | None:
-    """The space group of a candidate, after relaxation where it was relaxed."""
-    group: int | None = row.get("relaxed_space_group") or row["space_group"]
-    return group
