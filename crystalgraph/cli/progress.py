@@ -93,7 +93,7 @@ def _lines(console: Console) -> Iterator[Progress]:
         said = f": {state}" if state else ""
         line = f"{stage} {done:,} of {total:,}{said}"
         latest.pop(stage, None)  # so that it comes last
-        latest[stage] = line
+        latest[stage] = line if done < total else f"{stage} done, going on"
         if done >= total and stage in printed:
             printed.discard(stage)
             console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)
