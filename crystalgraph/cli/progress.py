@@ -85,22 +85,22 @@ def _bars(console: Console) -> Iterator[Progress]:
 def _lines(console: Console) -> Iterator[Progress]:
     """Every ten seconds a line that says where the work is; whatever takes no longer says nothing."""
     begun = monotonic()
-    latest: dict[str, str] = {}
+    latest = ("", "getting ready")
     printed: set[str] = set()
     over = Event()
 
     def update(stage: str, done: int, total: int, state: str = "") -> None:
+        nonlocal latest
         said = f": {state}" if state else ""
         line = f"{stage} {done:,} of {total:,}{said}"
-        latest.pop(stage, None)  # so that it comes last
-        latest[stage] = line if done < total else f"{stage} done, going on"
+        latest = (stage, line if done < total else f"{stage} done, going on")
         if done >= total and stage in printed:
             printed.discard(stage)
             console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)
 
     def speak() -> None:
         while not over.wait(SECONDS_A_LINE):
-            stage, line = next(reversed(latest.items()), ("", "getting ready"))
+            stage, line = latest
             printed.add(stage)
             console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)
 
