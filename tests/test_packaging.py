@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+import rattler_build
 import yaml
 from packaging.requirements import Requirement
 
@@ -77,6 +79,33 @@ def test_pins_satisfy_the_requirements(setup):
             assert requirement.specifier.contains(pins[requirement.name]), requirement
 
 
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch", "torch-geometric": "pytorch_geometric"}
+
+
+def test_the_conda_recipe_says_what_setup_cfg_says(setup):
+    path = ROOT / "packaging" / "recipe.yaml"
+    assert type(rattler_build.Stage0Recipe.from_file(path)).__name__ == "SingleOutputRecipe"
+    recipe = yaml.safe_load(path.read_text())
+    assert recipe["context"]["version"] == crystalgraph.__version__
+    assert setup["options"]["python_requires"] == f">={recipe['context']['python_min']}"
+    wanted = [Requirement(line) for line in lines(setup["options"]["install_requires"])]
+    names = {f"{CONDA_NAMES.get(requirement.name, requirement.name)} {requirement.specifier}" for requirement in wanted}
+    assert set(recipe["requirements"]["run"][1:]) == names
+    doors = lines(setup["options.entry_points"]["console_scripts"])
+    assert recipe["build"]["python"]["entry_points"] == doors
+
+
+def test_a_broken_recipe_would_be_noticed():
+    with pytest.raises(rattler_build.RattlerBuildError):
+        rattler_build.Stage0Recipe.from_yaml("schema_version: 1\npackage:\n  title: x\n")
+
+
+def test_the_image_copies_what_there_is():
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+
+
 @pytest.mark.parametrize("script", ["tools/install", "tools/check", "tools/test", "tools/quickstart", ".ci/run"])
 def test_scripts_parse_and_stop_at_the_first_error(script):
     subprocess.run(["bash", "-n", ROOT / script], check=True)
@@ -93,14 +122,20 @@ def test_a_commit_fetches_nothing():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    # Built from a copy: setuptools leaves build/ behind, and would take stale files from an earlier one.
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source_tree(tmp_path_factory):
+    # A copy: setuptools leaves build/ behind, and would take stale files from an earlier one.
+    source = tmp_path_factory.mktemp("source")
     for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source)
     for name in ("crystalgraph", "datasets"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source_tree, tmp_path_factory):
+    source, out = source_tree, tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", out, source]
     subprocess.run(command, check=True)
     return next(out.glob("*.whl"))
@@ -123,6 +158,19 @@ def test_wheel_holds_code_data_and_weights(wheel):
         "crystalgraph/symmetry/wyckoff.npz",
         "crystalgraph/weights/nbo/model.safetensors",
     }
+
+
+@pytest.mark.slow
+def test_an_index_would_take_wheel_and_sdist(wheel, source_tree):
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", source_tree]
+    subprocess.run(command, check=True, capture_output=True)
+    (sdist,) = (source_tree / "dist").glob("*.tar.gz")
+    command = [sys.executable, "-m", "twine", "check", "--strict", wheel, sdist]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"crystalgraph/weights/nbo/model.safetensors", "datasets/corpus/crystals.npz", "LICENSE"} <= names
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import typer
 
 from crystalgraph.cli.errors import run
 from crystalgraph.cli.exchange import AsJson, export_crystals, import_crystals
+from crystalgraph.cli.options import Version
 from crystalgraph.cli.tables import print_lines, print_table
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ DISAGREES = 1
 
 
 @app.callback(invoke_without_command=True)
-def no_command(context: typer.Context) -> None:
+def no_command(context: typer.Context, version: Version = False) -> None:  # noqa: ARG001
     """Show the help when no command is given."""
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Potential
+from crystalgraph.cli.options import KNOWN_HELP, Potential, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 from crystalgraph.report.words import METRIC_MEANING
@@ -57,6 +57,7 @@ def evaluate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout instead of the table.")] = False,
+    version: Version = False,  # noqa: ARG001
 ) -> None:
     """Judge crystals: valid, unique, novel, new, stable, and which known phases they found.
 

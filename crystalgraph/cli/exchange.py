@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,9 @@ from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from crystalgraph.io.importing import Imported
+
+CELLS = {"cif": "conventional", "cif-primitive": "primitive", "poscar": "primitive"}
+"""What cells a format has; the others leave each crystal in its own."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -81,7 +83,7 @@ def import_crystals(
         pause=pause,
         allowed=tuple(allow_origin or ()),
     )
-    with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as progress:
+    with stage_bars(show=not (quiet or as_json)) as progress:
         imported = import_dataset(
             entries,
             out,
@@ -107,7 +109,9 @@ def export_crystals(
     out: Annotated[Path | None, typer.Option(help="File or folder to write; it must not exist.")] = None,
     fmt: Annotated[
         str | None,
-        typer.Option("--format", help="A folder of cif or poscar; a file of extxyz, ase-db, json or parquet."),
+        typer.Option(
+            "--format", help="A folder of cif, cif-primitive or poscar; a file of extxyz, ase-db, json or parquet."
+        ),
     ] = None,
     vasp: Annotated[
         bool, typer.Option("--vasp", help="Instead of --format: INCAR, KPOINTS, POSCAR and POTCAR.spec of each.")
@@ -115,12 +119,15 @@ def export_crystals(
     input_set: Annotated[str, typer.Option("--set", help="With --vasp: pymatgen's input set.")] = "MPRelaxSet",
     top: Annotated[int | None, typer.Option(help="Only the first so many; a run's are ranked.")] = None,
     ids: Annotated[str | None, typer.Option(help="Only these ids or names, separated by commas.")] = None,
-    relaxed: Annotated[bool, typer.Option("--relaxed", help="Of a run: the relaxed structures.")] = False,
+    as_drawn: Annotated[
+        bool, typer.Option("--as-drawn", help="Of a relaxed run: all that were selected, before relaxation.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor summary.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hand crystals over to other programs.
+    """Hand crystals over to other programs; of a relaxed run, the relaxed ones.
 
+    A CIF has the conventional cell with its symmetry; cif-primitive, poscar and --vasp have the primitive cell.
     POTCAR.spec holds the names of the potentials, never their content.
     """
     if vasp == (fmt is not None):
@@ -128,26 +135,36 @@ def export_crystals(
     if out is None:
         raise InputError("where should it go? Name a new file or folder with --out")
 
-    from crystalgraph.io.exporting import export, export_vasp, select
+    from crystalgraph.io.exporting import export, export_vasp, relaxed_part, select
 
     wanted = [name.strip() for name in (ids or "").split(",") if name.strip()]
-    selection = select(source, top=top, ids=wanted, relaxed=relaxed)
+    selection = select(source, top=top, ids=wanted, as_drawn=as_drawn)
+    states = ("as drawn" if as_drawn else "relaxed",) if relaxed_part(source) else ()
     failures: dict[str, str] = {}
     remarks: dict[str, int] = {}
     if fmt is not None:
         export(selection, fmt, out)
     else:
-        with stage_bars(show=sys.stdout.isatty() and not (quiet or as_json)) as progress:
+        with stage_bars(show=not (quiet or as_json)) as progress:
             failures, remarks = export_vasp(selection, out, input_set=input_set, progress=progress)
     left_out = selection.failures | failures
     written = len(selection) - len(failures)
+    what = _what(written, states, CELLS.get(fmt or "poscar"))
     if as_json:
-        report = {"out": str(out), "written": written, "left_out": left_out, "remarks": remarks}
+        report = {"out": str(out), "what": what, "written": written, "left_out": left_out}
+        report |= {"remarks": remarks}
         print(json.dumps(report, indent=2))
     elif not quiet:
         lines = [f"{count} × {text}" for text, count in remarks.items()]
         lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
-        print_lines(*lines, f"{written:,} crystals written to {out}")
+        print_lines(*lines, f"{what}, written to {out}")
+
+
+def _what(n_crystals: int, states: tuple[str, ...], cell: str | None) -> str:
+    """What was written, in words: so many crystals, relaxed or not, and in which cells."""
+    one = n_crystals == 1
+    words = (f"{n_crystals:,}", *states, "crystal" if one else "crystals", "in", "its" if one else "their")
+    return " ".join((*words, cell or "own", "cell" if one else "cells"))
 
 
 def _print_imported(imported: Imported, out: Path) -> None:

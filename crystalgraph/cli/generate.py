@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Potential
+from crystalgraph.cli.options import KNOWN_HELP, Potential, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -18,7 +18,9 @@ EXAMPLES = (
     "cg-generate -n 100",
     "cg-generate --formula Nb2O5 --space-group 15 -n 20 --out runs/Nb2O5-sg15",
     "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
-    "cg-generate --formula NbO2 -n 10 --explore 0.5",
+    "cg-generate --formula Nb2O5 --minutes 20 --workers 2",
+    "cg-generate --formula NbO2 -n 10 --space-group P4_2/mnm --explore 0.5",
+    "cg-generate --formula Nb2O5 --z 2 --density 3.5:5.5 --exclude-group P1",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )
 
@@ -38,11 +40,29 @@ def generate(
         str | None,
         typer.Option(help="Chemical system; every crystal has all its elements.  [default: the formula's, or Nb-O]"),
     ] = None,
-    formula: Annotated[str | None, typer.Option(help="Exact formula, for instance Nb2O5.")] = None,
+    formula: Annotated[
+        str | None,
+        typer.Option(help="Exact formula: Nb2O5; a multiple, Nb4O10, is the primitive cell."),
+    ] = None,
     ranges: Annotated[
         list[str] | None, typer.Option("--range", help="Bounds such as O/Nb=1.5:2.5 (ratio) or O=0.6:0.75 (fraction).")
     ] = None,
-    space_group: Annotated[int | None, typer.Option("--space-group", help="Space group number, 1 to 230.")] = None,
+    space_group: Annotated[
+        str | None, typer.Option("--space-group", help="Space group: a number or a symbol, such as R-3c.")
+    ] = None,
+    supergroups: Annotated[
+        bool, typer.Option("--supergroups", help="Take crystals that come out in a supergroup of it too.")
+    ] = False,
+    exclude_groups: Annotated[
+        list[str] | None, typer.Option("--exclude-group", help="A space group that no crystal may have.")
+    ] = None,
+    num_atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the primitive cell, exactly.")] = None,
+    formula_units: Annotated[int | None, typer.Option("--z", help="Formula units in the primitive cell.")] = None,
+    min_distances: Annotated[
+        list[str] | None, typer.Option("--min-distance", help="Least distance between two elements, Å: Nb-O=1.8.")
+    ] = None,
+    density: Annotated[str | None, typer.Option(help="Least and most, g/cm³: 4:6, 4: or :6.")] = None,
+    volume: Annotated[str | None, typer.Option(help="Least and most, Å³ per atom: 10:14.")] = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
@@ -78,9 +98,17 @@ def generate(
         typer.Option(
             "--relax",
             metavar="K",
-            help="Relax up to K of the selected crystals and rank by energy above the hull: per composition the third "
-            "with the lowest energies as drawn, and a tenth of the rest at random. -n 300 --relax 100 costs 300 "
-            "single points and up to 100 relaxations. After a kill, the same command goes on from OUT.partial.",
+            help="Search with energies: relax K crystals in rounds, each led by what those before it found, and "
+            "rank by energy above the hull. What is relaxed is chosen by a single point of each of about ten crystals "
+            "for one relaxation. After a kill, the same command goes on from OUT.partial.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M",
+            help="Search with energies for so long, judging the finalists not counted; ends earlier when nothing lower "
+            "comes. What is found depends on the machine.",
         ),
     ] = None,
     potential: Potential = "sevennet-0",
@@ -111,12 +139,13 @@ def generate(
     ] = None,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
+    version: Version = False,  # noqa: ARG001
 ) -> None:
     """Propose crystals of a chemical system: drawn, screened, without copies, ranked.
 
     Leaves a folder with the structures, candidates.csv (a row for every sample drawn, with its status), run.json, and
-    report.html to look at. With --relax also the relaxed structures, under the same names.
+    report.html to look at. With --relax also the relaxed structures.
     """
     from crystalgraph.io.atomic import check_free, free_name
     from crystalgraph.io.claim import claimed
@@ -125,11 +154,21 @@ def generate(
     if num is not None and raw is not None:
         raise InputError("--num and --raw exclude each other; --raw keeps every sample, --num only distinct good ones")
     wanted = next((n for n in (raw, num) if n is not None), None)
+    constraints = {
+        "num_atoms": num_atoms,
+        "formula_units": formula_units,
+        "min_distances": min_distances or [],
+        "density": density,
+        "volume": volume,
+        "excluded_groups": exclude_groups or [],
+    }
     request = GenerationRequest.parse(
         system=system,
         formula=formula,
         ranges=ranges or [],
         space_group_number=space_group,
+        supergroups=supergroups,
+        constraints=constraints,
         max_atoms=max_atoms,
         num=usual_num(relax) if wanted is None else wanted,
         raw=raw is not None,
@@ -139,10 +178,11 @@ def generate(
         fast=fast,
         refine=refine,
     )
-    folder = out or free_name(Path("runs") / (request.slug if relax is None else f"{request.slug}-relax{relax}"))
+    effort = ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
+    folder = out or free_name(Path("runs") / f"{request.slug}{effort}")
     with claimed(folder):  # before the libraries are loaded
         check_free(folder)
-    from crystalgraph.cli.printing import print_run
+    from crystalgraph.cli.printing import print_summary, summary
     from crystalgraph.runs.generate import generate as generate_crystals
 
     with stage_bars(show=not (quiet or as_json)) as progress:
@@ -150,6 +190,7 @@ def generate(
             request,
             model=model,
             relax=relax,
+            minutes=minutes,
             potential=potential,
             confirm=None if confirm is None else [name for name in confirm.split(",") if name not in ("", "none")],
             known=known,
@@ -162,9 +203,9 @@ def generate(
     if as_json:
         import json
 
-        print(json.dumps(result.record))
+        print(json.dumps(summary(result, folder), ensure_ascii=False))
     elif not quiet:
-        print_run(result, folder)
+        print_summary(summary(result, folder))
     if not result.structures:
         # Something ran and its record is kept, but a script that waits for crystals must notice.
         raise typer.Exit(1)

@@ -18,3 +18,17 @@ KNOWN_HELP = (
     "Known phases: a dataset, structure files, or the address of an OPTIMADE server.  [default: the shipped ones]"
 )
 """``cg-evaluate`` has another name for it, too."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from crystalgraph import __version__
+
+        print(f"crystalgraph {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+]
+"""Answered before anything else is looked at."""

@@ -1,8 +1,7 @@
-"""What ``cg-generate`` prints at its end: the best candidates, what became of the samples, what a reader must know."""
+"""What ``cg-generate`` says: the work to expect, and at the end the best candidates, the funnel, what one must know."""
 
 from __future__ import annotations
 
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,62 +15,76 @@ from crystalgraph.report.funnel import funnel_lines
 if TYPE_CHECKING:
     from crystalgraph.runs.generate import GenerationResult
 
-SHOWN = 10
-"""Candidates that are printed."""
+WIDE = 100
+"""Columns of a terminal in which columns have their whole names and more room between them."""
 
 _ANSWERS = {True: "yes", False: "no", None: "–"}
 
 
-def print_run(result: GenerationResult, folder: Path) -> None:
-    """Print the first candidates, the funnel, the caveats, and where everything is."""
+def summary(result: GenerationResult, folder: Path) -> dict[str, Any]:
+    """What the table says, for programs.
+
+    Returns:
+        ``folder``, ``request``; ``candidates``, the first of them, see
+        `crystalgraph.runs.generate.GenerationResult.best`; ``n_candidates``; ``funnel``; ``remarks``, one line each.
+    """
+    return {
+        "folder": str(folder),
+        "request": str(result.request),
+        "candidates": [] if result.request.raw else result.best(),
+        "n_candidates": len(result),
+        "funnel": _funnel(result),
+        "remarks": [line for line in (result.shortfall, *_below(result), *result.record["caveats"]) if line],
+    }
+
+
+def print_summary(said: dict[str, Any]) -> None:
+    """Print the first candidates, the funnel, the remarks, and where everything is."""
     console = Console()
-    _lines(console, str(result.request))
-    if not result.request.raw and len(result):
-        console.print(_candidates(result))
-    console.print(_funnel(result))
-    remarks = (result.shortfall, *_below(result), *result.record["caveats"])
-    _lines(console, *filter(None, remarks), f"written to {folder}")
+    _lines(console, said["request"])
+    if said["candidates"]:
+        console.print(_table(said, is_wide=console.width >= WIDE))
+    _lines(console, said["funnel"], *said["remarks"], f"written to {said['folder']}")
 
 
-def _candidates(result: GenerationResult) -> Table:
-    """Rank, formula, group, energy or score, agreement, known phase and file of the first candidates."""
-    is_relaxed, agreed = result.outcomes is not None, len(result.judges) > 1
-    heads = ["#", "formula", "group", "e_above_hull" if is_relaxed else "score"]
-    table = Table(*heads, *(["agreed"] if agreed else []), "known as", "file", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in (0, 2, 3):
-        table.columns[column].justify = "right"
-    table.columns[-1].no_wrap = True
-    for place, row in enumerate(result.rows(result.selected[:SHOWN])):
-        passed = place < len(result.relaxed)
-        number = row["e_above_hull"] if is_relaxed else row["score"]
-        group = (row.get("relaxed_space_group") if passed else None) or row["space_group"] or "–"
+def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
+    """The candidates; only what they are known as may take several lines."""
+    first = said["candidates"][0]
+    number = "e_above_hull" if "e_above_hull" in first else "score"
+    numbers = number if is_wide or number == "score" else "e_hull"
+    heads = ["#", "formula", "group", numbers, *(["agreed"] if "agreed" in first else []), "known as", "file"]
+    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, int(is_wide), 0, 0))
+    for column in table.columns:
+        column.no_wrap = column.header != "known as"
+        column.overflow = "fold"
+        column.justify = "right" if column.header in ("#", numbers) else "left"
+    for row in said["candidates"]:
+        known = f"{row['known_phase']} ({row['known_rmsd']:.2f} Å)" if row["known_phase"] else "–"
         table.add_row(
-            str(place + 1),
+            str(row["rank"]),
             row["formula"],
-            str(group),
-            f"{number:.3f}" if isfinite(number) else "–",
-            *([_ANSWERS[row["agreed_metastable"]]] if agreed else []),
-            _known_as(row, passed),
+            row["symbol"] or "–",
+            "–" if row[number] is None else f"{row[number]:.3f}",
+            *([_ANSWERS[row["agreed"]]] if "agreed" in row else []),
+            known,
             row["file"],
         )
-    if len(result) > SHOWN:
-        table.caption = f"the first {SHOWN} of {len(result)}"
+    if said["n_candidates"] > len(said["candidates"]):
+        table.caption = f"the first {len(said['candidates'])} of {said['n_candidates']}"
     return table
 
 
-def _known_as(row: dict[str, Any], passed: bool) -> str:
-    prefix = "relaxed_" if passed else ""
-    name, distance = row[f"{prefix}known_phase"], row[f"{prefix}known_rmsd"]
-    return f"{name} ({distance:.2f} Å)" if name else "–"
-
-
-def _funnel(result: GenerationResult) -> Table:
-    table = Table("", "samples", "")
-    table.columns[1].justify = "right"
+def _funnel(result: GenerationResult) -> str:
+    """Samples drawn, lost and left, in one line."""
+    parts: list[str] = []
+    lost: list[str] = []
     for line in funnel_lines(result, result.record):
-        name, style = (f"lost: {line.name}", "") if line.is_loss else (line.name, "bold")
-        table.add_row(name, str(line.count), line.meaning, style=style)
-    return table
+        if line.is_loss:
+            lost.append(f"{line.count} {line.name}")
+            continue
+        parts.append(f"{line.count} {line.name}" + (f" (lost: {', '.join(lost)})" if lost else ""))
+        lost = []
+    return " → ".join(parts)
 
 
 def _below(result: GenerationResult) -> list[str]:

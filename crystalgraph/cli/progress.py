@@ -1,10 +1,11 @@
-"""How far a command is: a bar for each stage on a terminal, a line now and then in a log file; on stderr."""
+"""How far a command is: a bar for each stage on a terminal, a line every ten seconds in a pipe or file; on stderr."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 SECONDS_A_LINE = 10.0
-"""Least time between two lines of one stage, where nothing can be redrawn; its end has a line at once."""
+"""Time between two lines where nothing can be redrawn; the end of a stage that had one has a line at once."""
 
 
 @contextmanager
 def stage_bars(*, show: bool) -> Iterator[Progress | None]:
     """Show the stages of a long work, and what the package has to say meanwhile.
 
-    Nothing appears before the first call, so that a request that is refused ends in one line.
+    Nothing appears before the first call or the first ten seconds, so that a request that is refused ends in one line.
 
     Args:
         show: whether anything is shown.
@@ -41,11 +42,8 @@ def stage_bars(*, show: bool) -> Iterator[Progress | None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        if console.is_terminal:
-            with _bars(console) as update:
-                yield update
-        else:
-            yield _lines(console)
+        with _bars(console) if console.is_terminal else _lines(console) as update:
+            yield update
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -83,19 +81,43 @@ def _bars(console: Console) -> Iterator[Progress]:
             bar.stop()
 
 
-def _lines(console: Console) -> Progress:
-    """A line for a stage when it begins and ends, and now and then between."""
-    last: dict[str, float] = {}
+@contextmanager
+def _lines(console: Console) -> Iterator[Progress]:
+    """Every ten seconds a line that says where the work is; whatever takes no longer says nothing."""
+    begun = monotonic()
+    latest = ("", "getting ready")
+    printed: set[str] = set()
+    over = Event()
 
     def update(stage: str, done: int, total: int, state: str = "") -> None:
-        now = monotonic()
-        if done < total and now - last.get(stage, -SECONDS_A_LINE) < SECONDS_A_LINE:
-            return
-        last[stage] = now
+        nonlocal latest
         said = f": {state}" if state else ""
-        console.print(f"{stage} {done:,} of {total:,}{said}", markup=False, highlight=False)
+        line = f"{stage} {done:,} of {total:,}{said}"
+        latest = (stage, line if done < total else f"{stage} done, going on")
+        if done >= total and stage in printed:
+            printed.discard(stage)
+            console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)
 
-    return update
+    def speak() -> None:
+        while not over.wait(SECONDS_A_LINE):
+            stage, line = latest
+            printed.add(stage)
+            console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)
+
+    speaker = Thread(target=speak, name="progress", daemon=True)
+    speaker.start()
+    try:
+        yield update
+    finally:
+        over.set()
+        speaker.join()
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds since the beginning, with hours where there are any."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class _Lines(logging.Handler):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.options import Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -33,6 +34,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     device: Annotated[str, typer.Option(help="Where the networks learn: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    version: Version = False,  # noqa: ARG001
 ) -> None:
     """Train a generator and a discriminator on every chemistry of the corpus but one system.
 

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("SPGLIB_WARNING", "OFF")  # its C code would write to stderr; a search that fails is reported here
 
-SYMPREC = 0.1
-"""Å; atoms this close to a symmetric arrangement count as symmetric."""
+SYMPREC = 0.01
+"""Å; atoms this close to a symmetric arrangement count as symmetric: in names, tables, pages and files of a run."""
+
+DATASET_SYMPREC = 0.1
+"""Å; the same for the crystals of a dataset, which come from many sources and with rounded coordinates."""
 
 NOT_FOUND = 0
 """Stands for the space group of a crystal in which spglib finds none."""

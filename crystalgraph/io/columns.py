@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from crystalgraph.crystals.space_groups import SYMPREC
+
 
 class Column(NamedTuple):
     """A column.
@@ -32,7 +34,7 @@ COLUMNS = {
         "", "generator (from noise), prototype (a known crystal, its elements exchanged), or child of one found"
     ),
     "space_group_requested": Column("", "number asked for, or the template's where the request leaves it open"),
-    "space_group": Column("", "number found by spglib with symprec 0.1 Å; empty where none was looked for or found"),
+    "space_group": Column("", f"number found by spglib within {SYMPREC:g} Å; empty where none was looked for or found"),
     "symmetry_match": Column("", "exact, supergroup or other: the group found against the one requested"),
     "in_system": Column("", "whether all its elements belong to the system"),
     "cdvae_valid": Column("", "all distances above 0.5 Å, volume at least 0.1 Å³"),
@@ -46,7 +48,8 @@ COLUMNS = {
     "status": Column("", "selected, or the filter that it was lost at"),
     "reason": Column("", "why it was lost, or is not judged further; empty where nothing is wrong"),
     "rank": Column("", "1 for the best"),
-    "file": Column("", "name of its files without ending"),
+    "file": Column("", "name of its files without ending: of the relaxed crystal where there is one, else as drawn"),
+    "drawn_file": Column("", "name of the files of a relaxed crystal as drawn, with the space group that it had then"),
     "funnel_status": Column("", "relaxed, or the stage of the funnel that it was lost at; empty if it never entered"),
     "funnel_reason": Column("", "why it was lost there, or what a relaxation has to say"),
     "e_above_hull_unrelaxed": Column("eV/atom", "above the hull of the known phases, before relaxation"),

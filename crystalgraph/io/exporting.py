@@ -1,7 +1,7 @@
 """Hand crystals over: from a dataset, a run folder or structure files to the formats that other programs take.
 
-The same crystals give the same bytes. CIF and POSCAR get left-handed cells with all three vectors reversed: the same
-crystal in a right-handed cell, which is all that CIF can express and VASP accepts.
+The same crystals give the same bytes. CIF and POSCAR have the standard cells of `crystalgraph.crystals.standard_cell`,
+with the symmetry found within its tolerance; the other formats have each crystal in the cell that it came in.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ import numpy as np
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import to_atoms
+from crystalgraph.crystals.standard_cell import primitive_cell, right_handed
 from crystalgraph.crystals.table import CrystalTable, plain
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free, new_folder, write_bytes
 from crystalgraph.io.datasets import is_dataset
 from crystalgraph.io.load import load
 from crystalgraph.io.reading import own_ids
-from crystalgraph.io.run_layout import RELAXED_FILE
+from crystalgraph.io.run_layout import CANDIDATES, RELAXED_FILE, RELAXED_FOLDER
 from crystalgraph.io.tables import require_pyarrow
-from crystalgraph.io.writing import write_structures
+from crystalgraph.io.writing import extxyz_text, plain_properties, write_structures
 from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp.sets import VaspInputSet
 
 #: What can be written; a folder with a file each, or one file with all.
-_FOLDER_FORMATS, _FILE_FORMATS = ("cif", "poscar"), ("extxyz", "ase-db", "json", "parquet")
+_FOLDER_FORMATS, _FILE_FORMATS = ("cif", "cif-primitive", "poscar"), ("extxyz", "ase-db", "json", "parquet")
 
 EXPORT_FORMATS = (*_FOLDER_FORMATS, *_FILE_FORMATS)
 
 
-def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), relaxed: bool = False) -> CrystalTable:
+def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), as_drawn: bool = False) -> CrystalTable:
     """Crystals of a dataset, of a run folder, or of structure files, under the ids that their files give.
 
     Args:
-        source: a shipped dataset, the folder of one, a run folder, a structure file, or a folder of them.
+        source: a shipped dataset, the folder of one, a run folder, a structure file, or a folder of them. Of a run with
+            relaxed crystals, these are taken.
         top: the first so many; those of a run are ranked.
         ids: instead of that, those with these ids.
-        relaxed: of a run, the relaxed structures instead of those drawn.
+        as_drawn: of a run with relaxed crystals, all that were selected, as they were before relaxation.
 
     Returns:
         The crystals, and the reason for everything that could not be read.
@@ -58,23 +60,36 @@ def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), rela
     """
     if top is not None and (ids or top < 1):
         raise InputError(f"--top {top}: give a number of crystals, 1 or more, and no --ids beside it")
-    if relaxed and is_dataset(source):
-        raise InputError(f"--relaxed is for run folders, and {source!r} is a dataset; leave it out")
-    if relaxed and not (Path(source) / RELAXED_FILE).is_file():
-        raise InputError(f"{source!r} holds no {RELAXED_FILE}; name a run folder made with --relax and extxyz")
-    table = load(Path(source) / RELAXED_FILE if relaxed else source)
+    relaxed = relaxed_part(source)
+    if as_drawn and relaxed is None:
+        raise InputError(f"--as-drawn is for run folders with relaxed crystals, and {source!r} is none; leave it out")
+    table = load(source if relaxed is None or as_drawn else relaxed)
     table = table.revised(ids=own_ids(table))
     if unknown := [name for name in ids if name not in table.ids]:
-        raise InputError(f"{source!r} holds no crystal {unknown[0]!r}; `cg-data export SOURCE --format json` lists all")
+        more = "; --as-drawn has those that were not relaxed" if relaxed is not None and not as_drawn else ""
+        raise InputError(
+            f"{source!r} holds no crystal {unknown[0]!r}{more}; `cg-data export SOURCE --format json` lists all"
+        )
     positions = [table.ids.index(name) for name in ids] if ids else list(range(len(table)))[:top]
     return table[positions].revised(failures=table.failures)
+
+
+def relaxed_part(source: str) -> Path | None:
+    """The file or folder with the relaxed crystals of a run; None where a source has none."""
+    file, folder = Path(source) / RELAXED_FILE, Path(source) / RELAXED_FOLDER
+    if is_dataset(source) or not (Path(source) / CANDIDATES).is_file():
+        return None
+    if file.is_file() and file.stat().st_size:
+        return file
+    return folder if folder.is_dir() and any(folder.iterdir()) else None
 
 
 def export(selection: CrystalTable, fmt: str, out: Path) -> None:
     """Write the crystals in one format.
 
-    ``cif`` and ``poscar`` make a folder with a file each; ``extxyz``, ``ase-db``, ``json`` (pymatgen's, one entry a
-    crystal) and ``parquet`` (see `crystalgraph.io.tables`) make one file, with the columns beside each crystal.
+    ``cif``, ``cif-primitive`` and ``poscar`` make a folder with a file each; ``extxyz``, ``ase-db``, ``json``
+    (pymatgen's, one entry a crystal) and ``parquet`` (see `crystalgraph.io.tables`) make one file, with the columns
+    beside each crystal.
 
     Args:
         selection: at least one crystal.
@@ -90,7 +105,7 @@ def export(selection: CrystalTable, fmt: str, out: Path) -> None:
     names = file_names(selection.ids)
     if fmt in _FOLDER_FORMATS:
         with new_folder(out) as folder:
-            write_structures([right_handed(s) for s in selection.structures], names, folder, fmt)
+            write_structures(_described(selection), names, folder, fmt)
     else:
         write = {"extxyz": _extxyz, "ase-db": _ase_db, "json": _json, "parquet": _parquet}[fmt]
         write_bytes(out, write(selection))
@@ -99,7 +114,7 @@ def export(selection: CrystalTable, fmt: str, out: Path) -> None:
 def export_vasp(
     selection: CrystalTable, out: Path, *, input_set: str = "MPRelaxSet", progress: Progress | None = None
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """Write VASP's INCAR, KPOINTS and POSCAR of each crystal, and the names of its potentials in a POTCAR.spec.
+    """Write VASP's INCAR, KPOINTS and primitive POSCAR of each crystal, and its potentials' names in a POTCAR.spec.
 
     No potential is read or written: ``pmg potcar`` or the reader's own script turns POTCAR.spec into POTCAR.
 
@@ -128,7 +143,7 @@ def export_vasp(
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 try:
-                    inputs = make(right_handed(structure)).get_input_set(potcar_spec=True)
+                    inputs = make(right_handed(primitive_cell(structure))).get_input_set(potcar_spec=True)
                 except (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
                     failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 else:
@@ -140,13 +155,6 @@ def export_vasp(
             name, reason = next(iter(failures.items()))
             raise InputError(f"{input_set} can be made for none of {len(failures)} crystals; {name}: {reason}")
     return failures, remarks
-
-
-def right_handed(structure: Structure) -> Structure:
-    """The same crystal with all cell vectors reversed if they are left-handed, else the structure itself."""
-    if np.linalg.det(structure.lattice.matrix) > 0:
-        return structure
-    return Structure(-structure.lattice.matrix, structure.species, -structure.frac_coords)
 
 
 def file_names(names: Sequence[str]) -> list[str]:
@@ -169,22 +177,13 @@ def _check(selection: CrystalTable, out: Path) -> None:
     check_free(out)
 
 
-def _given(columns: dict[str, Any]) -> dict[str, Any]:
-    """The columns that hold a number, a flag or a text."""
-    return {key: value for key, value in columns.items() if isinstance(value, bool | int | float | str)}
+def _described(selection: CrystalTable) -> list[Structure]:
+    """The structures with their columns as properties."""
+    return [s.copy(properties=row) for s, row in zip(selection.structures, selection.rows(), strict=True)]
 
 
 def _extxyz(selection: CrystalTable) -> bytes:
-    from io import StringIO
-
-    from ase.io.extxyz import write_extxyz
-
-    frames = to_atoms(selection.crystals)
-    for atoms, name, columns in zip(frames, selection.ids, selection.rows(), strict=True):
-        atoms.info = {"name": name} | {re.sub(r"\W", "_", key): value for key, value in _given(columns).items()}
-    buffer = StringIO()
-    write_extxyz(buffer, frames)
-    return buffer.getvalue().encode()
+    return extxyz_text(_described(selection), selection.ids).encode()
 
 
 def _ase_db(selection: CrystalTable) -> bytes:
@@ -199,7 +198,7 @@ def _ase_db(selection: CrystalTable) -> bytes:
             for atoms, name, columns in zip(frames, selection.ids, selection.rows(), strict=True):
                 pairs: dict[str, Any] = {}
                 data: dict[str, Any] = {}
-                for key, value in {"name": name, **_given(columns)}.items():
+                for key, value in {"name": name, **plain_properties(columns)}.items():
                     try:
                         check({key: value})
                         pairs[key] = value
@@ -217,7 +216,9 @@ def _ase_db(selection: CrystalTable) -> bytes:
 
 def _json(selection: CrystalTable) -> bytes:
     entries = [
-        json.dumps({"material_id": name, **_given(columns), "structure": structure.as_dict()}, ensure_ascii=False)
+        json.dumps(
+            {"material_id": name, **plain_properties(columns), "structure": structure.as_dict()}, ensure_ascii=False
+        )
         for name, columns, structure in zip(selection.ids, selection.rows(), selection.structures, strict=True)
     ]
     return ("[\n" + ",\n".join(entries) + "\n]\n").encode()

@@ -17,7 +17,7 @@ from pymatgen.core import Element, Structure
 from crystalgraph.chemistry.elements import covalent_radii
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.matching import group_equal
-from crystalgraph.crystals.space_groups import space_groups
+from crystalgraph.crystals.space_groups import DATASET_SYMPREC, space_groups
 from crystalgraph.crystals.table import NOT_STATED, CrystalTable, Source, plain
 from crystalgraph.errors import InputError
 from crystalgraph.geometry.neighbors import neighbor_list, searchable_cells
@@ -42,7 +42,7 @@ MIN_REDUCED_DISTANCE = 0.6
 _WORKED_OUT = {
     "id": "id in the source",
     "formula": "reduced formula of the stored sites",
-    "space_group_number": "spglib, symprec 0.1, on the stored cell; 1 to 230",
+    "space_group_number": f"spglib, symprec {DATASET_SYMPREC:g}, on the stored cell; 1 to 230",
     "source": "database or file of the kept crystal",
     "licence": "licence of the kept crystal",
     "num_atoms": "sites in the stored cell",
@@ -253,7 +253,9 @@ def _space_groups(structures: list[Structure], progress: Progress | None) -> lis
     report = at_stage(progress, "space groups")
     for start in range(0, len(structures), _CHUNK // 10):
         # Where nothing is found, whole translations are still there.
-        numbers += [max(number, 1) for number in space_groups(structures[start : start + _CHUNK // 10])]
+        numbers += [
+            max(number, 1) for number in space_groups(structures[start : start + _CHUNK // 10], DATASET_SYMPREC)
+        ]
         report(len(numbers), len(structures))
     return numbers
 

@@ -65,7 +65,7 @@ def read_structures(path: str | os.PathLike[str], *, progress: Progress | None =
     In a folder the files ``*.cif``, ``*.extxyz``, ``*.xyz``, ``*.vasp``, ``*.poscar``, ``POSCAR*`` and ``CONTCAR*``
     are read in the order of their names; other files and subfolders are left alone. ``*.json`` and ``*.jsonl`` are
     read where there are no others, and ``*.csv``, ``*.db`` and ``*.parquet`` where there are none of these either. Of
-    a run folder, which keeps the same crystals in several formats, only one is read: CIF, else extxyz, else POSCAR.
+    a run folder, which keeps the same crystals in several formats, only one is read: extxyz, else CIF, else POSCAR.
 
     JSON holds structures as pymatgen writes them (``Structure.as_dict``): one, a list, a table by name, or one a line;
     a structure may also be the ``structure`` of an entry. Tables are CSV, ASE databases and Parquet, see
@@ -103,7 +103,8 @@ def read_structures(path: str | os.PathLike[str], *, progress: Progress | None =
     properties = [dict(structure.properties) for structure in structures.values()]
     candidates = _candidates(Path(path))
     for name, own in zip(structures, properties, strict=True):
-        own |= candidates.get(str(own.get("name", name)), {})
+        # What a file says about a crystal itself holds for its state, relaxed or not.
+        own |= {k: v for k, v in candidates.get(str(own.get("name", name)), {}).items() if k not in own}
     files = tuple(readers)
     return CrystalTable.of_structures(
         structures,
@@ -143,8 +144,8 @@ def _checksum(files: Sequence[Path]) -> str:
 
 def _candidates(path: Path) -> dict[str, dict[str, Any]]:
     """What a run says about each candidate that it selected, by the name of its file; nothing where this is no run."""
-    run = path if path.is_dir() else path.parent
-    if not (run / RUN_RECORD).is_file():
+    run = next((folder for folder in (path, path.parent) if (folder / RUN_RECORD).is_file()), None)
+    if run is None:
         return {}
     try:
         with (run / CANDIDATES).open(encoding="utf-8", newline="") as lines:
@@ -152,8 +153,9 @@ def _candidates(path: Path) -> dict[str, dict[str, Any]]:
     except OSError:
         return {}
     return {
-        row["file"]: {FORMER_NAMES.get(key, key): _number(text) for key, text in row.items() if key != "file"}
+        name: {FORMER_NAMES.get(key, key): _number(text) for key, text in row.items() if key != "file"}
         for row in rows
+        for name in filter(None, (row.get("drawn_file"), row["file"]))
     }
 
 
@@ -186,8 +188,8 @@ def _choose_files(path: Path) -> dict[Path, Reader]:
 def _places(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Folders to look into, and for which ends of names, until one of them holds something."""
     if (path / RUN_RECORD).is_file() and (path / STRUCTURES_FOLDER).is_dir():
-        yield path / STRUCTURES_FOLDER, (".cif",)
         yield path, (EXTXYZ_FILE,)
+        yield path / STRUCTURES_FOLDER, (".cif",)
         yield path / STRUCTURES_FOLDER, (".vasp",)
     else:
         yield path, ()

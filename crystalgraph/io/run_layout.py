@@ -11,7 +11,7 @@ STRUCTURES_FOLDER, EXTXYZ_FILE = "structures", "candidates.extxyz"
 RELAXED_FOLDER, RELAXED_FILE = "relaxed", "relaxed.extxyz"
 """Where relaxed crystals go, in the same order."""
 
-EXTENSION = {"cif": ".cif", "poscar": ".vasp"}
+EXTENSION = {"cif": ".cif", "cif-primitive": ".cif", "poscar": ".vasp"}
 """Endings of the formats that have a file for each crystal."""
 
 METRICS, ROWS, TIMINGS, REQUEST = "metrics.json", "structures.csv", "timings.json", "request.json"

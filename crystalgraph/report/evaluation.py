@@ -8,6 +8,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.evaluation.rates import Absent, Metric, Number
 from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
 from crystalgraph.relax.hull import METASTABLE
@@ -46,7 +47,10 @@ COLUMNS = (
     Column(key="place", label="#", meaning="lowest above the hull first, then as given"),
     Column(key="formula", label="formula", kind="formula"),
     Column(
-        key="group", label="group", meaning="space group found with 0.1 Å, after relaxation where relaxed", kind="group"
+        key="group",
+        label="group",
+        meaning=f"space group found with {SYMPREC:g} Å, after relaxation where relaxed",
+        kind="group",
     ),
     Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
     Column(key="atoms", label="atoms", meaning="as given"),

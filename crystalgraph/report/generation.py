@@ -7,6 +7,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.space_groups import SYMPREC
+from crystalgraph.crystals.standard_cell import standard_cell
 from crystalgraph.io.run_layout import CANDIDATES, EXTENSION, RELAXED_FOLDER, STRUCTURES_FOLDER
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.potentials import potential_label
@@ -28,6 +30,8 @@ from crystalgraph.report.words import (
 from crystalgraph.screening.outcome import RELAXED
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystalgraph.known.likeness import Likeness
     from crystalgraph.relax.hull import Hull
     from crystalgraph.screening.candidates import Candidates
@@ -42,7 +46,10 @@ COLUMNS = (
     Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
     Column(key="formula", label="formula", kind="formula"),
     Column(
-        key="group", label="group", meaning="space group found with 0.1 Å, after relaxation where relaxed", kind="group"
+        key="group",
+        label="group",
+        meaning=f"space group found with {SYMPREC:g} Å, after relaxation where relaxed",
+        kind="group",
     ),
     Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
     Column(key="agreed", label="agreed", meaning="every potential calls it metastable", kind="bool"),
@@ -197,7 +204,7 @@ def _crystal(folder: Path, place: int, sample: Sample, candidates: Candidates, h
             _version(folder / RELAXED_FOLDER, "relaxed", candidates.relaxed[place], candidates.names[place])
         )
     drawn = candidates.structures[place] if sample.strictly_valid else None
-    versions.append(_version(folder / STRUCTURES_FOLDER, "as drawn", drawn, candidates.names[place]))
+    versions.append(_version(folder / STRUCTURES_FOLDER, "as drawn", drawn, candidates.drawn_names[place]))
     facts = _facts(sample, (candidates.outcomes or {}).get(sample.draw), candidates.judges)
     facts += _likeness_facts((candidates.likenesses or {}).get(sample.draw))
     if hull is not None:
@@ -241,8 +248,10 @@ def _facts(sample: Sample, outcome: Outcome | None, judges: Sequence[str]) -> li
     return [(label, value) for label, value in facts if value]
 
 
-def _version(folder: Path, label: str, structure: Any, name: str) -> Version:
-    """A crystal with its file, of the first kind that the folder has."""
+def _version(folder: Path, label: str, structure: Structure | None, name: str) -> Version:
+    """A crystal with its file, of the first kind that the folder has, in the conventional cell."""
+    if structure is not None and (cell := standard_cell(structure)) is not None:
+        structure = cell.conventional
     for fmt, kind in (("cif", "CIF"), ("poscar", "POSCAR")):
         file = folder / f"{name}{EXTENSION[fmt]}"
         if file.is_file():
@@ -296,7 +305,8 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
         ("chemical system", system),
         ("formula", request["formula"] or "any"),
         ("ranges", ", ".join(request["ranges"]) or "none"),
-        ("space group", str(request["space_group_number"] or "any")),
+        ("space group", group_text(request["space_group_number"]) or "any"),
+        *[(name.replace("_", " "), text) for name, text in request.get("constraints", {}).items()],
         ("atoms in the primitive cell", f"at most {request['max_atoms']}"),
         ("samples, nothing dropped" if request["raw"] else "distinct crystals", str(request["num"])),
         ("seed", str(request["seed"])),

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from crystalgraph.crystals.space_group_symbols import group_symbol
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -46,13 +48,4 @@ def group_text(number: int | None) -> str:
 @lru_cache(maxsize=230)
 def _symbol(number: int) -> str:
     """The short international symbol, with overlined numbers, and ``_`` before those of screw axes."""
-    return re.sub(r"-(\d)", "\\1\u0305", _short_symbols()[number])
-
-
-@lru_cache(maxsize=1)
-def _short_symbols() -> dict[int, str]:
-    """Number -> short symbol in the standard setting."""
-    import spglib
-
-    settings = (spglib.get_spacegroup_type(hall) for hall in range(530, 0, -1))  # the standard one is the first
-    return {setting.number: setting.international_short for setting in settings if setting is not None}
+    return re.sub(r"-(\d)", "\\1\u0305", group_symbol(number))

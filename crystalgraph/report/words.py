@@ -12,7 +12,8 @@ from crystalgraph.relax.potentials import potential_label
 FILTER_MEANING = {
     "strict": "atoms too close, or a density no solid has",
     "composition": "not what was requested, or unsound chemistry",
-    "symmetry": "not the requested space group or a supergroup",
+    "constraint": "a cell, distance, density or volume that was not wanted",
+    "symmetry": "not the requested space group or a supergroup, or an excluded one",
     "copy": "equal to a crystal selected before",
     "not selected": "others came first, the best of each formula",
 }

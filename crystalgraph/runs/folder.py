@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free, new_folder, write_json, write_text
 from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.run_layout import (
@@ -26,20 +25,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-def check_formats(formats: Sequence[str]) -> list[str]:
-    """Formats of structures as they are written, each once.
-
-    Raises:
-        InputError: if one is not known.
-    """
-    from crystalgraph.io.writing import FORMATS
-
-    names = [name.strip().lower() for name in formats]
-    if unknown := [name for name in names if name not in FORMATS]:
-        raise InputError(f"format {unknown[0]!r} is not known; give any of {', '.join(FORMATS)}")
-    return list(dict.fromkeys(names))
-
-
 def write_run(
     out: Path,
     *,
@@ -50,20 +35,22 @@ def write_run(
     record: Mapping[str, Any],
     formats: Sequence[str] = ("cif",),
     relaxed: Sequence[Structure] | None = None,
+    drawn_names: Sequence[str] | None = None,
     page: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a run folder.
 
     Args:
         out: the folder; it must not exist.
-        structures: the selected candidates, best first.
-        names: their file names without extension, in the same order.
+        structures: the selected candidates as drawn, best first.
+        names: their file names without extension, in the same order; of the relaxed crystal where there is one.
         rows: one mapping per sample drawn, with the values of ``columns``.
         columns: header of ``candidates.csv``.
         record: content of ``run.json``.
         formats: any of `crystalgraph.io.writing.FORMATS`: a CIF or a POSCAR each, or one extxyz with all.
         relaxed: the first of ``structures`` after relaxation. They get a folder ``relaxed`` and a file
-            ``relaxed.extxyz``, in the same order and under the same names; None where nothing was to be relaxed.
+            ``relaxed.extxyz``, in the same order; None where nothing was to be relaxed.
+        drawn_names: names of ``structures``; None means ``names``.
         page: writes the report into the folder, which is whole but for that and has not got its name yet.
 
     Raises:
@@ -82,7 +69,8 @@ def write_run(
                 write_structures(relaxed, first, folder if fmt == "extxyz" else folder / RELAXED_FOLDER, fmt)
                 if fmt == "extxyz":
                     (folder / EXTXYZ_FILE).rename(folder / RELAXED_FILE)
-            write_structures(structures, names, folder if fmt == "extxyz" else folder / STRUCTURES_FOLDER, fmt)
+            drawn = names if drawn_names is None else drawn_names
+            write_structures(structures, drawn, folder if fmt == "extxyz" else folder / STRUCTURES_FOLDER, fmt)
         write_text(folder / CANDIDATES, csv_text(rows, columns))
         write_json(folder / RUN_RECORD, record)
         if page is not None:

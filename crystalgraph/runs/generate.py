@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystalgraph import __version__
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.space_group_symbols import group_symbol
+from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
 from crystalgraph.io.provenance import versions
+from crystalgraph.io.writing import check_formats
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress
@@ -22,15 +28,17 @@ from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.alone import N_THREADS, alone
-from crystalgraph.runs.folder import check_formats, write_run
+from crystalgraph.runs.folder import write_run
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.screening.candidates import Candidates, named, ranked_by_energy, source_yields
 from crystalgraph.screening.composition import as_record, composition_filter
+from crystalgraph.screening.expected import expected_work
 from crystalgraph.screening.funnel import Funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
+from crystalgraph.screening.properties import described
 from crystalgraph.screening.request import GenerationRequest, check_relax, usual_num
 from crystalgraph.screening.rounds import search_rounds
 from crystalgraph.screening.screen import Screen
@@ -43,8 +51,10 @@ if TYPE_CHECKING:
     from crystalgraph.io.load import CrystalSource
     from crystalgraph.relax.hull import Hull
 
+_log = logging.getLogger(__name__)
+
 SHOWN = 10
-"""Rows that a notebook shows."""
+"""Candidates that a notebook or a terminal shows."""
 
 _OPTIONAL_INTEGERS = ("space_group", "rank", "n_steps", "relaxed_space_group")
 
@@ -76,23 +86,56 @@ class GenerationResult(Candidates):
         lost = f"; {self.shortfall}" if self.shortfall else ""
         return f"<{len(self)} candidates of {len(self.samples)} samples: {self.request}{lost}>"
 
+    def best(self, n: int = SHOWN) -> list[dict[str, Any]]:
+        """What matters of the first candidates, in plain values.
+
+        Args:
+            n: how many.
+
+        Returns:
+            ``rank``, ``formula``, ``space_group`` and its ``symbol``, ``e_above_hull`` (eV/atom) or ``score``,
+            ``agreed`` where several potentials judged, ``known_phase`` and ``known_rmsd`` (Å), ``file``: of the
+            relaxed crystal where there is one, else as drawn; None where there is no answer.
+        """
+        return [self._headline(place, row) for place, row in enumerate(self.rows(self.selected[:n]))]
+
+    def _headline(self, place: int, row: dict[str, Any]) -> dict[str, Any]:
+        prefix = "relaxed_" if place < len(self.relaxed) else ""
+        number = "score" if self.outcomes is None else "e_above_hull"
+        group, known = row[f"{prefix}space_group"], row.get(f"{prefix}known_phase")
+        return {
+            "rank": row["rank"],
+            "formula": row["formula"],
+            "space_group": group,
+            "symbol": group_symbol(group) if group else None,
+            number: row[number] if isfinite(row[number]) else None,
+            **({"agreed": row["agreed_metastable"]} if len(self.judges) > 1 else {}),
+            "known_phase": known or None,
+            "known_rmsd": row[f"{prefix}known_rmsd"] if known else None,
+            "file": row["file"],
+        }
+
     def _repr_html_(self) -> str:
         """The first candidates as a table, for notebooks."""
         from markupsafe import Markup
 
         from crystalgraph.report.notation import formula_html, group_html
 
-        is_relaxed = self.outcomes is not None
-        number, title = ("e_above_hull", "eV/atom above the hull") if is_relaxed else ("score", "score")
-        cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3f}</td><td>{}</td></tr>")
+        number, title = ("score", "score") if self.outcomes is None else ("e_above_hull", "eV/atom above the hull")
+        cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
         rows = [
             cells.format(
-                place, formula_html(row["formula"]), group_html(_group(row)), row["num_atoms"], row[number], row["file"]
+                place,
+                formula_html(row["formula"]),
+                group_html(row["space_group"]),
+                "" if row[number] is None else f"{row[number]:.3f}",
+                row["known_phase"] or "",
+                row["file"],
             )
-            for place, row in enumerate(self.rows(self.selected[:SHOWN]), start=1)
+            for place, row in enumerate(self.best(), start=1)
         ]
         heads = Markup("").join(
-            Markup("<th>{}</th>").format(head) for head in ("#", "formula", "space group", "atoms", title, "file")
+            Markup("<th>{}</th>").format(head) for head in ("#", "formula", "space group", title, "known as", "file")
         )
         more = f"; the first {SHOWN}" if len(self) > SHOWN else ""
         return str(
@@ -184,6 +227,8 @@ def generate(
             progress=progress,
         )
     sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
+    judges = () if funnel is None else funnel.settings.judges
+    _log.info("%s", expected_work(request, search, relax=relax, judges=judges, workers=workers))
     before = perf_counter()
     screen = Screen(request, composition_filter(request))
     screen.seconds["plausibility fit"] += perf_counter() - before
@@ -207,8 +252,10 @@ def generate(
         before = perf_counter()
         candidates = named(candidates, phases, progress)
         seconds["known phases"] = perf_counter() - before
+    candidates = described(candidates, _origin(request, loaded))
     record = {
         "request": request.as_record(),
+        "symprec": SYMPREC,
         "surrogate_steps": surrogate_steps,
         "model": {"name": loaded.name, "sha256": loaded.checksum, "record": loaded.record},
         "composition": as_record(screen.composition),
@@ -268,8 +315,8 @@ def _sampler(model: Model, request: GenerationRequest, settings: SamplingSetting
         torch.Generator().manual_seed(request.seed),
         formula=request.formula_counts,
         space_group_number=request.space_group_number,
-        min_atoms=request.min_atoms,
-        max_atoms=request.min_atoms if request.units else request.max_atoms,
+        min_atoms=request.num_atoms or 1,
+        max_atoms=request.num_atoms or request.max_atoms,
         temperature=request.temperature,
         explore=request.explore,
         n_draws=1 if request.raw else settings.n_draws_with_energies if with_energies and not request.fast else None,
@@ -300,6 +347,12 @@ def _caveats(request: GenerationRequest, model: Model) -> list[str]:
     return caveats
 
 
+def _origin(request: GenerationRequest, model: Model) -> dict[str, Any]:
+    """Where a crystal comes from: one line, and the parts of it."""
+    line = f"crystalgraph {__version__}, model {model.name} (SHA-256 {model.checksum[:12]}), seed {request.seed}"
+    return {"origin": line, "seed": request.seed, "model": model.name, "version": __version__}
+
+
 def _phases_of_formulas(phases: CrystalTable, candidates: Candidates) -> dict[str, int]:
     """How many known phases each selected formula has."""
     counted = Counter(str(Formula.from_atomic_numbers(s.atomic_numbers)) for s in phases.structures)
@@ -311,6 +364,7 @@ def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> No
         folder,
         structures=result.structures,
         names=result.names,
+        drawn_names=result.drawn_names,
         rows=result.rows(result.samples),
         columns=result.columns,
         record=result.record,
@@ -318,9 +372,3 @@ def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> No
         relaxed=None if result.outcomes is None else result.relaxed,
         page=lambda unfinished: write_generation_report(unfinished, result.record, result, result.hull),
     )
-
-
-def _group(row: dict[str, Any]) -> int | None:
-    """The space group of a candidate, after relaxation where it was relaxed."""
-    group: int | None = row.get("relaxed_space_group") or row["space_group"]
-    return group

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
+from crystalgraph.crystals.standard_cell import primitive_cell
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.io.columns import column_of
 from crystalgraph.known.likeness import AS_DRAWN, AS_RELAXED, Likeness, nearest_phases
@@ -16,7 +18,7 @@ from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.screening.outcome import RELAXED, FunnelResult, Outcome
 from crystalgraph.screening.rank import rank
 from crystalgraph.screening.request import GenerationRequest
-from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Sample, Screen
+from crystalgraph.screening.screen import FILTERS, NOT_SELECTED, SELECTED, Sample, Screen, with_symmetry
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -33,10 +35,12 @@ class Candidates:
     Attributes:
         request: what was asked for.
         samples: every sample drawn, in draw order, with verdicts and status.
-        structures: the selected crystals as drawn, best first (in draw order for a raw run).
-        names: a file name without extension for each of them.
+        structures: the selected crystals as drawn, best first (in draw order for a raw run); but for a raw run, in
+            the standard primitive cell with their symmetry exact, see `crystalgraph.crystals.standard_cell`.
+        names: a file name without extension for each of them, of the relaxed crystal where there is one.
         shortfall: why fewer crystals than requested were selected; empty if enough were.
-        relaxed: the crystals that passed the funnel, as relaxed; they are the first of ``structures``.
+        relaxed: the crystals that passed the funnel, as relaxed and in the standard primitive cell; they are the first
+            of ``structures``.
         outcomes: draw -> what became of each crystal that entered the funnel; None without one.
         judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
         likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
@@ -65,6 +69,13 @@ class Candidates:
         """The sample of each selected crystal, in their order."""
         by_file = {sample.file: sample for sample in self.samples}
         return [by_file[name] for name in self.names]
+
+    @property
+    def drawn_names(self) -> list[str]:
+        """A file name without extension for each selected crystal as drawn, with the space group that it had then."""
+        if self.outcomes is None:
+            return self.names
+        return [self.outcomes[sample.draw].drawn_file or str(sample.file) for sample in self.selected]
 
     @property
     def columns(self) -> list[str]:
@@ -107,16 +118,20 @@ def candidates_of(screen: Screen, shortfall: str = "", *, by_score: bool = True)
     samples, raw = list(screen.samples), screen.request.raw or not by_score
     place_of = {draw: position for position, draw in enumerate(screen.draws)}
     order = list(place_of.values()) if raw else [place_of[draw] for draw in screen.best_first() if draw in place_of]
-    names = []
+    names, structures = [], []
     for place, position in enumerate(order, start=1):
         draw = screen.draws[position]
-        sample = samples[draw]
-        names.append(_name(place, screen.n_selected, sample, sample.space_group))
+        sample, structure = samples[draw], screen.structures[position]
+        if not raw:
+            structure = primitive_cell(structure)
+            sample = with_symmetry(replace(sample, num_atoms=len(structure)), structure)
+        structures.append(structure)
+        names.append(_name(place, screen.n_selected, sample.formula, sample.space_group))
         samples[draw] = replace(sample, rank=None if raw else place, file=names[-1])
     return Candidates(
         request=screen.request,
         samples=samples,
-        structures=[screen.structures[position] for position in order],
+        structures=structures,
         names=names,
         shortfall=shortfall,
     )
@@ -140,24 +155,32 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
     last = rank([-result.outcomes[i].e_above_hull_unrelaxed for i in others])
     order = [*result.order, *(others[i] for i in last)]
     num = candidates.request.num
+    n_kept = min(num, len(selected))
+    kept = [(i, structure) for i in result.order[:num] if (structure := result.structures[i]) is not None]
+    relaxed = [primitive_cell(structure) for _, structure in kept]
+    groups = dict(zip((i for i, _ in kept), space_groups(relaxed), strict=True))
     for place, i in enumerate(order, start=1):
         sample, outcome = samples[selected[i]], result.outcomes[i]
         if (first := result.copy_of[i]) is not None:
             outcome = replace(outcome, funnel_reason=f"became equal to sample {selected[first]}")
-        outcomes[sample.draw] = outcome
         if place > num:
+            outcomes[sample.draw] = outcome
             reason = f"{num} others lie lower above the hull"
             samples[sample.draw] = replace(sample, status=NOT_SELECTED, reason=reason, rank=None, file=None)
             continue
-        group = outcome.relaxed_space_group if i in passed else sample.space_group
-        names.append(_name(place, min(num, len(selected)), sample, group))
+        names.append(_name(place, n_kept, sample.formula, sample.space_group))
+        if i in groups:
+            group = None if groups[i] == NOT_FOUND else groups[i]
+            outcome = replace(outcome, relaxed_space_group=group, drawn_file=names[-1])
+            names[-1] = _name(place, n_kept, sample.formula, group)
+        outcomes[sample.draw] = outcome
         samples[sample.draw] = replace(sample, rank=place, file=names[-1])
     return replace(
         candidates,
         samples=samples,
         structures=[candidates.structures[i] for i in order[:num]],
         names=names,
-        relaxed=[structure for i in result.order[:num] if (structure := result.structures[i]) is not None],
+        relaxed=relaxed,
         outcomes=outcomes,
         judges=result.judges,
     )
@@ -201,5 +224,6 @@ def named(candidates: Candidates, known: CrystalTable, progress: Progress | None
     return replace(candidates, likenesses=likenesses)
 
 
-def _name(place: int, n_selected: int, sample: Sample, group: int | None) -> str:
-    return f"{place:0{max(4, len(str(n_selected)))}d}_{sample.formula}_sg{group or sample.space_group_requested}"
+def _name(place: int, n_selected: int, formula: str, group: int | None) -> str:
+    """Rank, formula and space group; without the group where none was found."""
+    return f"{place:0{max(4, len(str(n_selected)))}d}_{formula}" + (f"_sg{group}" if group else "")

@@ -265,7 +265,7 @@ class Descent:
             below = known[judge].e_above_hull(composition, self._energies[k][judge])
             if self._from_prototype[k] and below < 0:
                 self._remark(k, f"{-below:.3f} eV/atom below the hull of the known phases alone")
-            self._set(k, e_above_hull=above[judge], e_above_hull_by=above)
+            self._set(k, energy=self._energies[k][judge], e_above_hull=above[judge], e_above_hull_by=above)
             if self.settings.confirm:
                 energies = [energy for energy in above.values() if isfinite(energy)]
                 spread = max(energies) - min(energies) if len(energies) > 1 else nan
@@ -318,6 +318,7 @@ class Descent:
             k,
             relax_status=relaxation.status,
             funnel_reason=relaxation.reason,
+            energy=relaxation.energy,
             e_above_hull=above,
             e_above_hull_by={judge: above},
             ranked_by=judge,

@@ -39,7 +39,9 @@ class Outcome:
             only one.
         relax_status: of the last relaxation, see `crystalgraph.relax.relaxer.Relaxation`; empty where not relaxed.
         n_steps: of all relaxations; None where not relaxed.
-        relaxed_space_group: by spglib with symprec 0.1 Å; None where not relaxed or not found.
+        energy: of the potential ``ranked_by`` after relaxation; NaN where not relaxed.
+        relaxed_space_group: as ``space_group`` of a sample, after relaxation; None where not relaxed or not found.
+        drawn_file: name of the files of the crystal as drawn, without extension; empty where there are no others.
     """
 
     funnel_status: str = ""
@@ -52,7 +54,9 @@ class Outcome:
     agreed_metastable: bool | None = None
     relax_status: str = ""
     n_steps: int | None = None
+    energy: float = nan
     relaxed_space_group: int | None = None
+    drawn_file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

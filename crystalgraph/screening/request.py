@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crystalgraph.chemistry.filter import CompositionFilter, StoichiometricRange
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
+from crystalgraph.crystals.space_group_symbols import group_symbol
+from crystalgraph.crystals.space_group_symbols import space_group_number as space_group_number_of
 from crystalgraph.errors import InputError
+from crystalgraph.screening.constraints import NO_CONSTRAINTS, Constraints
 
 DEFAULT_SYSTEM = "Nb-O"
 
@@ -31,7 +35,6 @@ class GenerationRequest:
     Attributes:
         system: every crystal has exactly these elements.
         formula: every crystal has this formula.
-        units: formula units in the primitive cell; None leaves them open.
         ranges: bounds on ratios and fractions of elements that every crystal keeps.
         space_group_number: every crystal has this group, 1 to 230.
         supergroups: whether it may have a supergroup of it instead.
@@ -44,6 +47,7 @@ class GenerationRequest:
         fast: draw each crystal in one go instead of in several passes and choosing the best of several.
         refine: steps of surrogate relaxation that each crystal takes in the energy that the model has learned; None: as
             many as usual, none if ``fast``, or if the model has learned no energies.
+        constraints: what else each crystal must keep to; not for ``raw``.
 
     Raises:
         InputError: if a value is not allowed, or values contradict each other.
@@ -51,7 +55,6 @@ class GenerationRequest:
 
     system: ChemicalSystem
     formula: Formula | None = None
-    units: int | None = None
     ranges: tuple[StoichiometricRange, ...] = ()
     space_group_number: int | None = None
     supergroups: bool = False
@@ -63,6 +66,7 @@ class GenerationRequest:
     explore: float = 0.0
     fast: bool = False
     refine: int | None = None
+    constraints: Constraints = NO_CONSTRAINTS
 
     def __post_init__(self) -> None:
         CompositionFilter(system=self.system, formula=self.formula, ranges=self.ranges)  # refuses contradictions
@@ -70,8 +74,6 @@ class GenerationRequest:
             _check("space group", self.space_group_number, 1, 230, "choose one of the 230 groups")
         elif self.supergroups:
             raise InputError("supergroups of what? name a space group, or leave supergroups out")
-        if self.units is not None and (self.formula is None or self.units < 1):
-            raise InputError(f"{self.units} formula units: give a formula, and 1 or more of them")
         _check("number of crystals", self.num, 1, MAX_NUM, "ask for at least one")
         _check("seed", self.seed, 0, MAX_SEED, "choose another")
         _check("temperature", self.temperature, *TEMPERATURES, "1 draws templates as often as they are likely")
@@ -79,24 +81,37 @@ class GenerationRequest:
         if self.refine is not None:
             _check("surrogate relaxation steps", self.refine, 0, MAX_REFINE, "0 leaves crystals as drawn, 20 are usual")
         _check("largest cell", self.max_atoms, 1, MAX_ATOMS, "set --max-atoms inside this range")
-        smallest = self.formula.num_atoms * (self.units or 1) if self.formula else len(self.system)
+        self.constraints.check(self.system, self.formula, self.max_atoms)
+        if self.raw and self.constraints != NO_CONSTRAINTS:
+            raise InputError(f"a raw run drops nothing; leave out {', '.join(self.constraints.as_texts)}")
+        if self.space_group_number in self.constraints.excluded_groups:
+            raise InputError(f"space group {self.space_group_number} is requested and excluded; leave one of both out")
+        smallest = self.formula.num_atoms if self.formula else len(self.system)
         if smallest > self.max_atoms:
-            cell = _cell(self.formula, self.units) or self.system
             raise InputError(
-                f"{cell} needs at least {smallest} atoms in a cell, but at most {self.max_atoms} are allowed; "
-                f"set --max-atoms {smallest} or more"
+                f"{self.formula or self.system} needs at least {smallest} atoms in a cell, but at most "
+                f"{self.max_atoms} are allowed; set --max-atoms {smallest} or more"
             )
 
     @classmethod
     def parse(
-        cls, *, system: str | None = None, formula: str | None = None, ranges: Sequence[str] = (), **others: Any
+        cls,
+        *,
+        system: str | None = None,
+        formula: str | None = None,
+        ranges: Sequence[str] = (),
+        space_group_number: int | str | None = None,
+        constraints: Constraints | Mapping[str, Any] | None = None,
+        **others: Any,
     ) -> GenerationRequest:
-        """Read system, formula and ranges as a user writes them.
+        """Read system, formula, ranges, space group and constraints as a user writes them.
 
         Args:
             system: such as "Nb-O"; None stands for the elements of the formula, and for Nb-O where there is none.
             formula: such as "Nb2O5"; a multiple, such as "Li4Nb4O12", asks for a primitive cell with these atoms.
             ranges: such as "O/Nb=1.5:2.5" or "O=0.6:0.75".
+            space_group_number: a number, or a Hermann-Mauguin symbol such as "R-3c".
+            constraints: what `Constraints.parse` takes, by name.
             **others: the other attributes.
 
         Raises:
@@ -106,14 +121,19 @@ class GenerationRequest:
             read = Formula.parse(formula).system
         else:
             read = ChemicalSystem.parse(DEFAULT_SYSTEM if system is None else system)
+        bounds = constraints if isinstance(constraints, Constraints) else Constraints.parse(**constraints or {})
         asked = None if formula is None else read.formula(formula)
         if formula is not None and asked is not None and (units := Formula.units(formula)) > 1:
-            others = {"units": units} | others
+            if bounds.formula_units not in (None, units):
+                raise InputError(f"{formula} has {units} formula units, not {bounds.formula_units}; leave one out")
+            bounds = replace(bounds, formula_units=units)
             others["max_atoms"] = max(others.get("max_atoms", 0), units * asked.num_atoms)
         return cls(
             system=read,
             formula=asked,
             ranges=tuple(StoichiometricRange.parse(text) for text in ranges),
+            space_group_number=None if space_group_number is None else space_group_number_of(space_group_number),
+            constraints=bounds,
             **others,
         )
 
@@ -125,15 +145,17 @@ class GenerationRequest:
         return dict(zip(self.formula.atomic_numbers, (count for _, count in self.formula.counts), strict=True))
 
     @property
-    def min_atoms(self) -> int:
-        """Fewest atoms in the primitive cell: of a requested number of formula units these, and no more."""
-        return 1 if self.formula is None or self.units is None else self.units * self.formula.num_atoms
+    def num_atoms(self) -> int | None:
+        """Atoms in the primitive cell where the request says how many, else None."""
+        if self.constraints.num_atoms is not None or self.formula is None or self.constraints.formula_units is None:
+            return self.constraints.num_atoms
+        return self.constraints.formula_units * self.formula.num_atoms
 
     @property
     def slug(self) -> str:
         """What is asked for as a folder name: ``Nb2O5-sg15-n20-seed0``."""
         parts = [
-            _cell(self.formula, self.units) or str(self.system),
+            str(self.formula or self.system),
             "" if self.space_group_number is None else f"sg{self.space_group_number}{'+' * self.supergroups}",
             f"{'raw' if self.raw else 'n'}{self.num}",
             f"seed{self.seed}",
@@ -141,21 +163,23 @@ class GenerationRequest:
             "" if self.explore == 0 else f"explore{self.explore:g}",
             "fast" if self.fast else "",
             "" if self.refine is None else f"refine{self.refine}",
+            *(re.sub(r"[^\w.-]+", "_", f"{name}_{text}") for name, text in self.constraints.as_texts.items()),
         ]
         return "-".join(part for part in parts if part)
 
     def __str__(self) -> str:
-        group = "" if self.space_group_number is None else f" in space group {self.space_group_number}"
+        number = self.space_group_number
+        group = "" if number is None else f" in space group {group_symbol(number)} ({number})"
         group += " or a supergroup" if self.supergroups else ""
         ranges = "".join(f", {_text(bounds)}" for bounds in self.ranges)
         kind = "raw samples" if self.raw else "crystals"
         atoms = f"up to {self.max_atoms} atoms in the primitive cell"
+        atoms += "".join(f", {name.replace('_', ' ')} {text}" for name, text in self.constraints.as_texts.items())
         temperature = "" if self.temperature == 1 else f", temperature {self.temperature:g}"
         explore = "" if self.explore == 0 else f", explore {self.explore:g}"
         fast = ", fast" if self.fast else ""
         refine = "" if self.refine is None else f", {self.refine} surrogate relaxation steps"
-        atoms = atoms if self.units is None else f"{self.min_atoms} atoms in the primitive cell"
-        asked = f"{self.num} {kind} of {_cell(self.formula, self.units) or self.system}{ranges}{group}"
+        asked = f"{self.num} {kind} of {self.formula or self.system}{ranges}{group}"
         return f"{asked}, {atoms}, seed {self.seed}{temperature}{explore}{fast}{refine}"
 
     def as_record(self) -> dict[str, Any]:
@@ -163,7 +187,6 @@ class GenerationRequest:
         return {
             "system": str(self.system),
             "formula": None if self.formula is None else str(self.formula),
-            "units": self.units,
             "ranges": [_text(bounds) for bounds in self.ranges],
             "space_group_number": self.space_group_number,
             "supergroups": self.supergroups,
@@ -175,15 +198,8 @@ class GenerationRequest:
             "explore": self.explore,
             "fast": self.fast,
             "refine": self.refine,
+            "constraints": self.constraints.as_record(),
         }
-
-
-def _cell(formula: Formula | None, units: int | None) -> str:
-    """The atoms of a cell as one writes them, Li4Nb4O12; empty where no formula is asked for."""
-    if formula is None:
-        return ""
-    counts = [(symbol, count * (units or 1)) for symbol, count in formula.counts]
-    return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in counts)
 
 
 def usual_num(relax: int | None) -> int:

@@ -1,9 +1,9 @@
 """What becomes of each raw crystal: it is selected, or lost at one filter for one reason.
 
-The filters, in order: *strict* (physically possible) and *composition* (what was requested, and sound chemistry),
-through which every crystal goes at once; then, best of each formula first and until enough are selected, *symmetry*
-(the requested space group, or if allowed a supergroup, where one was requested) and *copy* (equal to a crystal selected
-before).
+The filters, in order: *strict* (physically possible), *composition* (what was requested, and sound chemistry) and
+*constraint* (cell, distances, density, volume), through which every crystal goes at once; then, best of each
+formula first and until enough are selected, *symmetry* (the requested space group, or where allowed a supergroup of it,
+where one was requested, and none that was excluded) and *copy* (equal to a crystal selected before).
 What is left is *not selected*.
 
 A raw run has no filters: everything is selected, with its verdicts.
@@ -25,6 +25,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import NOT_FOUND, is_supergroup, space_groups
+from crystalgraph.screening.constraints import NO_CONSTRAINTS
 from crystalgraph.screening.rank import rank_by_formula
 from crystalgraph.screening.request import GenerationRequest
 
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 
     from crystalgraph.sampling.draws import Draws
 
-SELECTED, STRICT, COMPOSITION, SYMMETRY, COPY = "selected", "strict", "composition", "symmetry", "copy"
+SELECTED, STRICT, COMPOSITION, CONSTRAINT = "selected", "strict", "composition", "constraint"
+SYMMETRY, COPY = "symmetry", "copy"
 NOT_SELECTED = "not selected"
 
-FILTERS = (STRICT, COMPOSITION, SYMMETRY, COPY, NOT_SELECTED)
+FILTERS = (STRICT, COMPOSITION, CONSTRAINT, SYMMETRY, COPY, NOT_SELECTED)
 """Where a sample can be lost, in order."""
 
 
@@ -56,7 +58,8 @@ class Sample:
         source: "generator" (filled from noise), "prototype" (a known crystal with the requested elements in its place),
             or "child" (derived from a crystal that the run had found).
         space_group_requested: of the request, or of the template where the request leaves it open.
-        space_group: by spglib with symprec 0.1 Å; None where it was not looked for or not found.
+        space_group: by spglib, within `crystalgraph.crystals.space_groups.SYMPREC`; None where it was not looked for or
+            not found.
         symmetry_match: "exact" if that is the requested one, "supergroup", "other", or empty where there is none.
         strictly_valid: see `crystalgraph.crystals.validity`.
         min_reduced_distance: shortest distance over the sum of covalent radii; infinite if beyond what was searched.
@@ -196,11 +199,16 @@ class Screen:
         self._open.clear()
 
     def _enter(self, sample: Sample, crystal: Crystals) -> Sample:
-        """The sample with its status if it is lost at one of the first two filters; otherwise its status is open."""
+        """The sample with its status if it is lost at one of the first filters; otherwise its status is open."""
         if not sample.strictly_valid:
             return replace(sample, status=STRICT)
         if sample.reason:
             return replace(sample, status=COMPOSITION)
+        if self.request.constraints != NO_CONSTRAINTS:
+            with self.timed("constraint"):
+                fault = self.request.constraints.fault(*to_structures(crystal))
+            if fault:
+                return replace(sample, status=CONSTRAINT, reason=fault)
         self._open[sample.draw] = crystal
         self._passed.append(sample.draw)
         return sample
@@ -209,11 +217,13 @@ class Screen:
         """The sample with its status; the crystal is selected if it passes the last two filters."""
         (structure,) = to_structures(crystal)
         with self.timed("symmetry"):
-            sample = _with_symmetry(sample, structure)
+            sample = with_symmetry(sample, structure)
         fitting = (EXACT, SUPERGROUP) if self.request.supergroups else (EXACT,)
         if self.request.space_group_number is not None and sample.symmetry_match not in fitting:
             group = f"space group {sample.space_group}" if sample.space_group else "no space group"
             return replace(sample, status=SYMMETRY, reason=f"spglib finds {group}")
+        if sample.space_group in self.request.constraints.excluded_groups:
+            return replace(sample, status=SYMMETRY, reason=f"space group {sample.space_group} is excluded")
         with self.timed("copies"):
             equal = self._index.find(structure)
         if equal >= 0:
@@ -226,7 +236,7 @@ class Screen:
         (structure,) = to_structures(crystal)
         if isfinite(sample.density):
             with self.timed("symmetry"):
-                sample = _with_symmetry(sample, structure)
+                sample = with_symmetry(sample, structure)
         return self._select(sample, structure)
 
     def _select(self, sample: Sample, structure: Structure) -> Sample:
@@ -240,7 +250,8 @@ def _formulas(crystals: Crystals) -> list[Formula]:
     return [Formula.from_atomic_numbers(numbers.tolist()) for numbers in atoms]
 
 
-def _with_symmetry(sample: Sample, structure: Structure) -> Sample:
+def with_symmetry(sample: Sample, structure: Structure) -> Sample:
+    """The sample with its space group, and how that relates to the requested one."""
     (group,) = space_groups([structure])
     if group == NOT_FOUND:
         return sample

@@ -52,7 +52,7 @@ def run(
     Args:
         source: where raw crystals come from.
         screen: a fresh screen; it knows the request.
-        progress: called after every round.
+        progress: called before the first round and after every one.
         settings: when crystals are selected, and when the search ends.
 
     Returns:
@@ -65,6 +65,7 @@ def run(
             progress(SELECTED, screen.n_selected, request.num, _state(screen))
 
     shortfall = ""
+    report()
     if request.raw:
         while screen.n_selected < request.num:
             with screen.timed("draw"):

@@ -60,10 +60,10 @@ def test_run_folder_tells_the_whole_story(cg_generate, tmp_path):
     assert record["composition"]["plausibility"]["auc"] > 0.7
     assert set(record["composition"]["plausibility"]["sha256"]) == {"crystals.npz"}
     assert record["seconds"]["total"] > 0
-    assert "lost: strict" in out
-    assert str(statuses["strict"]) in out
+    assert f"{statuses['strict']} strict" in out
+    assert "P4_2/mnm" in out
     assert "written to run" in out
-    assert "selected 4 of 4" in err
+    assert "samples or more" in err
     assert "\x1b" not in out + err
 
 
@@ -106,7 +106,11 @@ def test_nothing_selected_is_a_failure_with_a_record(cg_generate, tmp_path):
 def test_json_is_all_there_is_on_stdout(cg_generate, tmp_path):
     code, out, err = cg_generate("-n", 2, "--json", "--out", "run")
     assert (code, err) == (0, "")
-    assert json.loads(out) == json.loads((tmp_path / "run" / "run.json").read_text())
+    said = json.loads(out)
+    table = sorted((row for row in rows(tmp_path / "run") if row["rank"]), key=lambda row: int(row["rank"]))
+    assert [row["file"] for row in said["candidates"]] == [row["file"] for row in table]
+    assert [str(row["space_group"]) for row in said["candidates"]] == [row["space_group"] for row in table]
+    assert said["n_candidates"] == len(table)
 
 
 @pytest.mark.slow
@@ -129,7 +133,10 @@ def test_default_folder_says_what_was_asked_and_is_never_in_the_way(cg_generate,
         (["--formula", "Nb2O"[::-1] + "x"], "formula"),
         (["--space-group", "0"], "0 is not in 1 to 230"),
         (["--space-group", "231"], "231 is not in 1 to 230"),
-        (["--space-group", "P21/c"], "--space-group"),
+        (["--space-group", "P21/q"], "P2_1/c"),
+        (["--exclude-group", "R-3d"], "R-3c"),
+        (["--atoms", "7", "--formula", "NbO2"], "cannot hold"),
+        (["--min-distance", "Nb-O"], "Nb-O=1.8"),
         (["-n", "0"], "0"),
         (["-n", "-3"], "-3"),
         (["-n", "5", "--raw", "5"], "--raw"),
@@ -164,7 +171,7 @@ def test_a_request_nothing_fits_is_one_line_and_code_2(cg_generate, monkeypatch,
     def refuse(*_, **__):
         raise InputError("nothing fits; possible sizes are 21 atoms")
 
-    monkeypatch.setattr("crystalgraph.runs.generate.run", refuse)
+    monkeypatch.setattr("crystalgraph.runs.generate._sampler", refuse)
     assert cg_generate("-n", 5, "--out", "run") == (2, "", "error: nothing fits; possible sizes are 21 atoms\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -263,14 +270,17 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     assert {row["funnel_status"] for row in table if not row["rank"]} <= {""}
     names = [row["file"] for row in relaxed]
     relaxed_files = sorted(path.stem for path in (folder / "relaxed").glob("*.cif"))
+    assert all(name.endswith(f"_sg{row['relaxed_space_group']}") for name, row in zip(names, relaxed, strict=True))
     assert relaxed_files == names
     assert len(list((folder / "relaxed").glob("*.vasp"))) == len(names)
     frames = read_structures(folder / "relaxed.extxyz").ids
     assert [name.split("#")[1] for name in frames] == names
-    assert sorted(path.stem for path in (folder / "structures").glob("*.cif")) == [row["file"] for row in selected]
+    assert sorted(path.stem for path in (folder / "structures").glob("*.cif")) == [
+        row["drawn_file"] or row["file"] for row in selected
+    ]
     assert record["relaxation"]["potentials"][0]["name"] == "toy_potential:make"
     assert "relaxed" in out
-    assert "single point" in err
+    assert "relaxations by" in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -48,7 +48,7 @@ def test_a_crystal_is_searched_once_whatever_is_asked(monkeypatch):
     assert space_groups([crystal, crystal.copy()]) == [136, 136]
     assert len(conventional(crystal)[0]) == 6
     assert searches == [{"symprec": SYMPREC}]
-    assert symmetry_dataset(crystal, 0.01).number == 136
+    assert symmetry_dataset(crystal, 0.001).number == 136
     nudged = crystal.copy()
     nudged.translate_sites([0], [1e-15, 0, 0], to_unit_cell=False)
     assert space_groups([nudged, Structure(crystal.lattice, ["Sn"] * 6, crystal.frac_coords)])[0] == 136

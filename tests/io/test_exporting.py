@@ -7,6 +7,7 @@ import ase.db
 import ase.io
 import numpy as np
 import pytest
+import spglib
 import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
@@ -22,7 +23,6 @@ from crystalgraph.io.exporting import (
     export,
     export_vasp,
     file_names,
-    right_handed,
     select,
 )
 from crystalgraph.io.reading import read_structures
@@ -50,7 +50,9 @@ AWKWARD = {
     "skewed": sheared(RUTILE),
     "left-handed": left_handed(QUARTZ),
     "outside the cell": Structure(RUTILE.lattice, RUTILE.species, RUTILE.frac_coords - np.array([1.3, -2.2, 0.1])),
-    "one atom": Structure(Lattice.from_parameters(2.9, 2.9, 2.9, 109.47, 109.47, 109.47), ["W"], [[0.1, 0.2, 0.3]]),
+    "one atom": Structure(
+        Lattice.from_parameters(2.9, 2.9, 2.9, *[float(np.degrees(np.arccos(-1 / 3)))] * 3), ["W"], [[0.1, 0.2, 0.3]]
+    ),
     "triclinic, turned": Structure(
         Lattice([[0.3, 4.0, -0.2], [2.5, 0.1, 4.9], [-5.1, 1.2, 2.2]]), ["Nb", "O", "O"], np.eye(3) * 0.4 + 0.111
     ),
@@ -61,6 +63,7 @@ AWKWARD = {
 FILES = {
     "cif": "out",
     "poscar": "out",
+    "cif-primitive": "out",
     "extxyz": "a.extxyz",
     "ase-db": "a.db",
     "json": "a.json",
@@ -73,18 +76,18 @@ def selection(structures, rows=()):
     return CrystalTable.of_structures(named, source=Source(name="mine"), properties=rows)
 
 
-def distance_table(structure):
-    """Distances between all atoms, sorted within each pair of elements: the same for any order and axes."""
-    numbers, table = np.array(structure.atomic_numbers), structure.distance_matrix
-    return {(a, b): np.sort(table[np.ix_(numbers == a, numbers == b)], None) for a in {*numbers} for b in {*numbers}}
+def primitive(structure):
+    """A primitive cell with every atom where it is."""
+    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), structure.atomic_numbers)
+    lattice, frac_coords, numbers = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=1e-4)
+    return Structure(Lattice(lattice), numbers, frac_coords)
 
 
 def assert_same(one, other, tolerance=1e-4):
-    np.testing.assert_allclose(one.lattice.parameters, other.lattice.parameters, atol=tolerance)
-    ours, theirs = distance_table(one), distance_table(other)
-    assert ours.keys() == theirs.keys()
-    for pair in ours:
-        np.testing.assert_allclose(ours[pair], theirs[pair], atol=tolerance)
+    """The same crystal, in whatever cell."""
+    one, other = primitive(one), primitive(other)
+    ours, theirs = (structure.lattice.get_niggli_reduced_lattice().parameters for structure in (one, other))
+    np.testing.assert_allclose(ours, theirs, atol=tolerance)
     matcher = StructureMatcher(primitive_cell=False, scale=False)
     found = matcher.get_rms_dist(one, other)
     assert found is not None
@@ -115,9 +118,7 @@ def test_random_cells_survive_every_format(fmt, tmp_path):
     for original, structure in zip(
         originals, to_structures(read_structures(tmp_path / FILES[fmt]).crystals), strict=True
     ):
-        ours, theirs = distance_table(original), distance_table(structure)
-        for pair in ours:
-            np.testing.assert_allclose(ours[pair], theirs[pair], atol=1e-4)
+        assert_same(original, structure)
 
 
 @pytest.mark.parametrize("fmt", EXPORT_FORMATS)
@@ -127,14 +128,6 @@ def test_same_crystals_same_bytes(fmt, tmp_path):
         return [p.read_bytes() for p in sorted(place.rglob("*"))] if place.is_dir() else place.read_bytes()
 
     assert content(tmp_path / "one") == content(tmp_path / "two")
-
-
-def test_a_turned_over_cell_is_the_same_crystal_atom_by_atom():
-    for structure in AWKWARD.values():
-        turned = right_handed(structure)
-        assert np.linalg.det(turned.lattice.matrix) > 0
-        np.testing.assert_allclose(turned.cart_coords, structure.cart_coords, atol=1e-12)
-    assert right_handed(RUTILE) is RUTILE
 
 
 @pytest.mark.parametrize("fmt", ["cif", "poscar"])
@@ -151,7 +144,7 @@ def test_other_programs_read_what_is_written(tmp_path):
         {"e_above_hull": 0.01 * k, "formula": "x", "kind": "oxide", "stable": k < 3} for k in range(len(structures))
     ]
     for fmt, name in FILES.items():
-        if fmt not in ("cif", "poscar"):
+        if name != "out":
             export(selection(structures, columns), fmt, tmp_path / name)
     with ase.db.connect(tmp_path / "a.db") as database:
         rows = list(database.select("e_above_hull<0.025"))
@@ -210,11 +203,14 @@ def run_folder(tmp_path):
 
 
 def test_a_run_is_selected_with_what_it_says_about_each(run_folder):
-    chosen = select(run_folder, ids=["2_b"])
+    chosen = select(run_folder, ids=["2_b"], as_drawn=True)
     assert chosen.ids == ["2_b"]
-    assert chosen.rows() == [{"draw": 2, "status": "selected", "score": 0.5, "strictly_valid": True}]
-    assert select(run_folder, top=1).ids == ["1_a"]
-    relaxed = select(run_folder, relaxed=True)
+    (row,) = chosen.rows()
+    assert row.items() >= {"draw": 2, "status": "selected", "score": 0.5, "strictly_valid": True}.items()
+    assert select(run_folder, top=1, as_drawn=True).structures[0].composition.reduced_formula == "TiO2"
+    with pytest.raises(InputError, match="no crystal '2_b'; --as-drawn has those that were not relaxed"):
+        select(run_folder, ids=["2_b"])
+    relaxed = select(run_folder, top=2)
     assert relaxed.ids == ["1_a"]
     assert relaxed.columns["score"][0] == 1.5
     assert relaxed.structures[0].composition.reduced_formula == "W"
@@ -226,7 +222,7 @@ def test_a_run_is_selected_with_what_it_says_about_each(run_folder):
         ({"source": "nbo", "ids": ["mp-0"]}, "holds no crystal 'mp-0'"),
         ({"source": "nbo", "top": 0}, "1 or more"),
         ({"source": "nbo", "top": 2, "ids": ["mp-2311"]}, "no --ids beside it"),
-        ({"source": "nbo", "relaxed": True}, "is a dataset"),
+        ({"source": "nbo", "as_drawn": True}, "run folders with relaxed crystals, and 'nbo' is none"),
         ({"source": "nowhere"}, "neither a dataset"),
     ],
 )
@@ -236,7 +232,7 @@ def test_what_cannot_be_selected(arguments, message):
 
 
 def test_what_cannot_be_written(tmp_path):
-    with pytest.raises(InputError, match="not known; give one of cif, poscar"):
+    with pytest.raises(InputError, match="not known; give one of cif, cif-primitive, poscar"):
         export(selection([RUTILE]), "xyz", tmp_path / "out")
     (tmp_path / "there").write_text("mine")
     for fmt in EXPORT_FORMATS:

@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
+import spglib
 import torch
 from ase import Atoms
 from ase.build import bulk
@@ -59,6 +60,23 @@ def distance_table(structure):
 
 
 def assert_same_crystal(one, other, tolerance=1e-4):
+    """The same crystal, in whatever cell."""
+    one, other = primitive(one), primitive(other)
+    first_cell, second_cell = (s.lattice.get_niggli_reduced_lattice().parameters for s in (one, other))
+    np.testing.assert_allclose(first_cell, second_cell, atol=tolerance)
+    _, largest = StructureMatcher(primitive_cell=False, scale=False).get_rms_dist(one, other)
+    assert largest * (one.volume / len(one)) ** (1 / 3) < tolerance
+
+
+def primitive(structure):
+    """A primitive cell with every atom where it is."""
+    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), structure.atomic_numbers)
+    lattice, frac_coords, numbers = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=1e-4)
+    return Structure(Lattice(lattice), numbers, frac_coords)
+
+
+def assert_same_cell(one, other, tolerance=1e-4):
+    """The same crystal in the same cell."""
     np.testing.assert_allclose(one.lattice.parameters, other.lattice.parameters, atol=tolerance)
     first, second = distance_table(one), distance_table(other)
     assert first.keys() == second.keys()
@@ -161,15 +179,22 @@ def test_the_same_structures_give_the_same_bytes(tmp_path, fmt):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_cifs_are_whole_cells_in_p1_unless_symmetry_is_asked_for(tmp_path):
-    (plain,) = write_structures([ROCK_SALT], ["a"], tmp_path / "plain", "cif")
-    assert "'P 1'" in plain.read_text()
-    assert plain.read_text().splitlines()[1] == "data_a"
-    (symmetric,) = write_structures([ROCK_SALT], ["a"], tmp_path / "symmetric", "cif", symprec=0.01)
-    assert "Fm-3m" in symmetric.read_text()
-    back = to_structures(read_structures(symmetric).crystals)[0]
-    assert len(back) == 8
-    assert StructureMatcher().fit(back, ROCK_SALT)
+def test_cifs_have_the_conventional_cell_or_the_primitive_one(tmp_path):
+    primitive_cell = ROCK_SALT.get_primitive_structure()
+    for fmt, group, n_atoms in (("cif", "F m -3 m", 8), ("cif-primitive", "P 1", 2)):
+        (file,) = write_structures([primitive_cell], ["a"], tmp_path / fmt, fmt)
+        lines = file.read_text().splitlines()
+        assert lines[:2] == ["# NaCl, Fm-3m (225) within 0.01 A", "data_a"]
+        assert f"_space_group_name_H-M_alt '{group}'" in lines
+        (back,) = to_structures(read_structures(file).crystals)
+        assert len(back) == n_atoms
+        assert_same_crystal(back, ROCK_SALT)
+
+
+def test_an_extxyz_keeps_the_cell_as_it_is(tmp_path):
+    write_structures(list(ALL.values()), list(ALL), tmp_path, "extxyz")
+    for structure, back in zip(ALL.values(), to_structures(read_structures(tmp_path).crystals), strict=True):
+        assert_same_cell(structure, back)
 
 
 def test_nothing_is_overwritten(tmp_path):
@@ -184,7 +209,7 @@ def test_nothing_is_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("names", "fmt", "message"),
     [
-        (["a", "b"], "xsf", "cif, poscar, extxyz"),
+        (["a", "b"], "xsf", "cif, cif-primitive, poscar, extxyz"),
         (["a"], "cif", "give each its own"),
         (["a", "a"], "cif", "give each its own"),
         (["a", "../b"], "cif", "file name"),
@@ -199,7 +224,7 @@ def test_bad_requests_to_write(tmp_path, names, fmt, message):
 def test_a_cif_of_many_blocks(tmp_path):
     write_structures(list(ALL.values()), list(ALL), tmp_path, "cif")
     texts = [(tmp_path / f"{name}.cif").read_text() for name in ALL]
-    flat = texts[0].replace("data_rock-salt", "data_flat").replace("_cell_length_a   5.69", "_cell_length_a   0.00")
+    flat = texts[0].replace("data_rock-salt", "data_flat").replace("_cell_length_a 5.69", "_cell_length_a 0.00")
     broken = "data_broken\n_cell_length_a 4\nloop_\n_atom_site_label\nNb\n"
     many = tmp_path / "many" / "many.cif"
     many.parent.mkdir()
@@ -228,9 +253,9 @@ def test_a_cif_with_symmetry_and_rounded_thirds(tmp_path):
 )
 def test_atoms_must_be_those_of_the_stated_formula(tmp_path, formula, accepted):
     ice = Structure(Lattice.cubic(4), ["D", "D", "O"], [[0.1, 0, 0], [0, 0.1, 0], [0.5, 0.5, 0.5]])
-    (file,) = write_structures([ice], ["ice"], tmp_path, "cif")
+    (file,) = write_structures([ice], ["ice"], tmp_path, "cif-primitive")
     text = file.read_text()
-    assert "_chemical_formula_sum   'H2 O1'" in text
+    assert "_chemical_formula_sum 'H2 O1'" in text
     file.write_text(text.replace("'H2 O1'", formula))
     result = read_structures(file)
     if accepted:
@@ -243,12 +268,12 @@ def test_a_folder_with_broken_files(tmp_path):
     write_structures(list(ALL.values()), list(ALL), tmp_path, "cif")
     whole = (tmp_path / "perovskite.cif").read_text()
     DISORDERED.to(filename=str(tmp_path / "disordered.cif"))
-    (tmp_path / "mixed.cif").write_text(whole.replace("  Ti  ", "  Sr  ", 1).replace("0.5", "0.0"))
+    (tmp_path / "mixed.cif").write_text(whole.replace(" Ti ", " Sr ", 1).replace("0.5", "0.0"))
     (tmp_path / "empty.cif").write_text("")
     (tmp_path / "cut.cif").write_text(whole[: len(whole) // 2])
     (tmp_path / "binary.cif").write_bytes(bytes(range(256)))
-    (tmp_path / "nan.cif").write_text(whole.replace("_cell_length_a   3.905", "_cell_length_a   nan"))
-    (tmp_path / "water.cif").write_text(whole.replace("  Sr  ", "  OH2  "))
+    (tmp_path / "nan.cif").write_text(whole.replace("_cell_length_a 3.905", "_cell_length_a nan"))
+    (tmp_path / "water.cif").write_text(whole.replace(" Sr ", " OH2 "))
     (tmp_path / "dangling.cif").symlink_to(tmp_path / "nowhere")
     (tmp_path / "POSCAR").write_text("Nb\n1.0\n3 0 0\n0 3 0\n0 0 3\n1\nDirect\n0 0 0\n")
     (tmp_path / "short.vasp").write_text("Nb\n1.0\n3 0 0\n0 3 0\n0 0 3\nNb\n2\nDirect\n0 0 0\n")

@@ -10,7 +10,8 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
 from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.provenance import versions
-from crystalgraph.runs.folder import check_formats, write_run
+from crystalgraph.io.writing import check_formats
+from crystalgraph.runs.folder import write_run
 
 COLUMNS = ("draw", "formula", "score", "status")
 
@@ -148,3 +149,5 @@ def test_formats_are_read_as_users_write_them():
     assert check_formats([" CIF", "poscar", "cif"]) == ["cif", "poscar"]
     with pytest.raises(InputError, match="format 'xsf' is not known; give any of cif"):
         check_formats(["cif", "xsf"])
+    with pytest.raises(InputError, match="give one of them"):
+        check_formats(["cif-primitive", "cif"])

@@ -1,13 +1,19 @@
 """Generation as a library call: what it gives, what it writes, what it refuses before any work."""
 
 import json
+import re
 from dataclasses import replace
 
+import gemmi
 import pandas as pd
 import pytest
+import spglib
+from pymatgen.core import Lattice
+from pymatgen.io.cif import CifParser
 
 from crystalgraph.errors import InputError
 from crystalgraph.io.columns import COLUMNS
+from crystalgraph.io.exporting import select
 from crystalgraph.runs.generate import GenerationResult, generate
 from crystalgraph.sampling.settings import SamplingSettings
 from crystalgraph.screening.request import GenerationRequest
@@ -77,6 +83,67 @@ def test_a_relaxed_result_is_ranked_by_energy(deal, toy_calculator, flat_hull, m
     assert result.hull is not None
     assert result.record["relaxation"]["relaxed"] == len(relaxed)
     assert {"selected", "single point"} <= set(stages)
+
+
+def group_of_spglib(structure, symprec):
+    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), structure.atomic_numbers)
+    return spglib.get_symmetry_dataset(cell, symprec=symprec).number
+
+
+def assert_one_group_everywhere(folder, states):
+    """Name, CSV, CIF, page and spglib, at the stated tolerance and far below it; the cell on the page is the file's."""
+    rows = pd.read_csv(folder / "candidates.csv")
+    page = re.search(
+        r"<script[^>]*application/json[^>]*>(.*?)</script>", (folder / "report.html").read_text(), re.DOTALL
+    )
+    versions = {v["file"]: (c, v) for c in json.loads(page[1])["crystals"] for v in c["versions"]}
+    symprec = json.loads((folder / "run.json").read_text())["symprec"]
+    for state, (column, fact) in states.items():
+        for file in sorted((folder / state).glob("*.cif")):
+            named = rows["drawn_file"].fillna(rows["file"]) if "drawn_file" in rows else rows["file"]
+            row = rows[(rows["file"] if state == "relaxed" else named) == file.stem].iloc[0]
+            group = int(row[column])
+            crystal, version = versions[f"{state}/{file.name}"]
+            small = gemmi.read_small_structure(str(file))
+            (structure,) = CifParser(file, frac_tolerance=0).parse_structures(primitive=False)
+            assert file.stem.endswith(f"_sg{group}")
+            assert small.spacegroup.number == group
+            assert f"({group})" in dict(crystal["facts"])[fact]
+            assert [group_of_spglib(structure, tolerance) for tolerance in (1e-4, symprec)] == [group, group]
+            assert version["text"] == file.read_text()
+            shown = Lattice(version["scene"]["lattice"]).parameters
+            assert shown[:3] == pytest.approx(structure.lattice.parameters[:3], abs=2e-4)
+            assert shown[3:] == pytest.approx(structure.lattice.parameters[3:], abs=0.02)
+
+
+DRAWN = {"structures": ("space_group", "group drawn")}
+
+
+@pytest.mark.slow
+def test_name_table_file_and_page_have_one_group(deal, tmp_path):
+    result, _ = deal("Nb-O", num=4, out=tmp_path / "run")
+    assert_one_group_everywhere(tmp_path / "run", DRAWN)
+    for structure, name in zip(result.structures, result.names, strict=True):
+        assert structure.properties["state"] == "as drawn"
+        assert name.endswith(f"_sg{structure.properties['space_group']}")
+        assert group_of_spglib(structure, 1e-4) == structure.properties["space_group"]
+
+
+@pytest.mark.slow
+def test_a_relaxed_crystal_has_its_own_group_everywhere(deal, toy_calculator, flat_hull, monkeypatch, tmp_path):
+    monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
+    result, _ = deal("Nb-O", num=6, relax=3, potential=toy_calculator, out=tmp_path / "run")
+    assert_one_group_everywhere(tmp_path / "run", DRAWN | {"relaxed": ("relaxed_space_group", "group relaxed")})
+    assert result.relaxed
+    chosen = select(str(tmp_path / "run"), top=2)
+    assert chosen.ids == result.names[:2]
+    assert chosen.structures[0].matches(result.relaxed[0])
+    for structure, sample in zip(result.relaxed, result.selected, strict=False):
+        outcome = result.outcomes[sample.draw]
+        own = structure.properties
+        assert (own["state"], own["space_group"]) == ("relaxed", outcome.relaxed_space_group)
+        assert own["energy"] == outcome.energy
+        assert own["e_above_hull"] == outcome.e_above_hull
 
 
 def test_a_raw_result_is_in_draw_order(deal):

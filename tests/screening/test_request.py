@@ -16,7 +16,7 @@ def test_defaults_are_niobium_and_oxygen():
 def test_everything_asked_for_is_read_and_named():
     request = GenerationRequest.parse(
         system="O-Nb",
-        formula="Nb4O10",
+        formula="Nb2O5",
         ranges=["O/Nb=2:2.5", "O=0.6:0.8"],
         space_group_number=15,
         max_atoms=28,
@@ -28,9 +28,10 @@ def test_everything_asked_for_is_read_and_named():
         refine=8,
     )
     assert request.formula_counts == {41: 2, 8: 5}
-    assert (request.units, request.min_atoms) == (2, 14)
-    assert request.slug == "Nb4O10-sg15-raw20-seed3-T0.5-explore0.25-refine8"
-    assert str(request).startswith("20 raw samples of Nb4O10, O/Nb=2:2.5, O=0.6:0.8 in space group 15, 14 atoms in")
+    assert request.slug == "Nb2O5-sg15-raw20-seed3-T0.5-explore0.25-refine8"
+    assert str(request).startswith(
+        "20 raw samples of Nb2O5, O/Nb=2:2.5, O=0.6:0.8 in space group C2/c (15), up to 28 atoms"
+    )
     assert str(request).endswith("seed 3, temperature 0.5, explore 0.25, 8 surrogate relaxation steps")
     record = json.loads(json.dumps(request.as_record()))
     assert GenerationRequest.parse(**record) == request
@@ -38,10 +39,12 @@ def test_everything_asked_for_is_read_and_named():
 
 def test_a_multiple_of_a_formula_asks_for_that_cell():
     request = GenerationRequest.parse(formula="Li4Nb4O12")
-    assert (str(request.formula), request.units, request.min_atoms, request.max_atoms) == ("LiNbO3", 4, 20, 20)
+    assert (str(request.formula), request.constraints.formula_units) == ("LiNbO3", 4)
+    assert (request.num_atoms, request.max_atoms) == (20, 20)
     assert GenerationRequest.parse(formula="Nb12O30").max_atoms == 42
-    assert GenerationRequest.parse(formula="Nb2O5").min_atoms == 1
-    assert GenerationRequest.parse(formula="C8").units is None
+    assert GenerationRequest.parse(formula="Nb2O5").num_atoms is None
+    assert GenerationRequest.parse(formula="C8").num_atoms is None
+    assert GenerationRequest.parse(**json.loads(json.dumps(request.as_record()))) == request
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_a_multiple_of_a_formula_asks_for_that_cell():
         ({"space_group_number": 0}, "space group 0 is not in 1 to 230"),
         ({"space_group_number": 231}, "space group 231 is not in 1 to 230"),
         ({"supergroups": True}, "supergroups of what"),
-        ({"units": 2}, "2 formula units: give a formula"),
+        ({"formula": "Nb4O10", "constraints": {"formula_units": 3}}, "Nb4O10 has 2 formula units, not 3"),
         ({"num": 0}, "number of crystals 0"),
         ({"num": -5}, "number of crystals -5"),
         ({"seed": -1}, "seed -1"),

@@ -30,7 +30,7 @@ from crystalgraph.evaluation.judge import judge
 from crystalgraph.evaluation.rows import first_verdicts
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.load import load
-from crystalgraph.io.run_layout import CANDIDATES, RUN_RECORD, STRUCTURES_FOLDER
+from crystalgraph.io.run_layout import CANDIDATES, RUN_RECORD
 from crystalgraph.known.novelty import substituted
 from crystalgraph.known.phases import known_phases
 from tools.bench.record import command_line, record_head, write_result
@@ -71,7 +71,7 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
     if not (folder / CANDIDATES).is_file():
         raise InputError(f"{folder} holds no {CANDIDATES}; give a folder that cg-generate --raw left")
     n_samples = len(pd.read_csv(folder / CANDIDATES))
-    read = load(folder / STRUCTURES_FOLDER)
+    read = load(folder)
     if not n_samples or len(read) != n_samples:
         raise InputError(f"{folder} is not a raw run: {n_samples} samples, but {len(read)} structures")
     run = json.loads((folder / RUN_RECORD).read_text())
