@@ -23,7 +23,7 @@ ARROWS = {
     "known": {"errors", "progress", "chemistry", "crystals", "symmetry", "io", "relax"},
     "models": {"errors", "geometry", "chemistry", "crystals", "symmetry", "io"},
     "sampling": {"errors", "geometry", "chemistry", "crystals", "symmetry", "models"},
-    "screening": {"errors", "progress", "chemistry", "crystals", "io", "relax", "known"},
+    "screening": {"errors", "progress", "chemistry", "crystals", "io", "relax", "known", "sampling"},
     "evaluation": {"progress", "chemistry", "crystals", "io", "relax", "known"},
     "training": {
         "errors",

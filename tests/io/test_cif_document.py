@@ -35,7 +35,7 @@ PROPERTIES = {
     "e_above_hull_diep": 0.02,
     "known_phase": 'mp-1 (it\'s "rutile")',
     "known_rmsd": 0.081,
-    "source": "crystalgraph, seed 5",
+    "origin": "crystalgraph, seed 5",
     "seed": 5,
     "agreed_metastable": True,
     "missing": None,

@@ -13,7 +13,7 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.toml"
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_shipped_configs(path: Path) -> None:
     config = load_config(path)
-    assert config.name == path.stem
+    assert path.stem in (config.name, f"{config.name}-energies")
     assert config.data.system == {"vo": "V-O"}.get(config.name, "Nb-O")
 
 
