@@ -93,7 +93,7 @@ def _lines(console: Console) -> Iterator[Progress]:
         nonlocal latest
         said = f": {state}" if state else ""
         line = f"{stage} {done:,} of {total:,}{said}"
-        latest = (stage, line if done < total else f"{stage} done, going on")
+        latest = (stage, line if done < total else f"{stage}: done, going on")
         if done >= total and stage in printed:
             printed.discard(stage)
             console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)

@@ -7,7 +7,6 @@ Times, and rates per CPU-hour, are in ``timings.json`` alone, so that everything
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
@@ -17,19 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.crystals.conversion import crystals_of, to_atoms
+from crystalgraph.crystals.standard_cell import primitive_cell
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rows import COLUMNS, Row
 from crystalgraph.io.atomic import check_free, new_folder, write_json, write_text
 from crystalgraph.io.csv_table import csv_text
 from crystalgraph.io.run_layout import METRICS, RELAXED_FILE, RELAXED_FOLDER, REQUEST, ROWS, RUN_RECORD, TIMINGS
-from crystalgraph.io.writing import write_structures
+from crystalgraph.io.writing import extxyz_text, write_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystalgraph.relax.relaxation import Relaxation
     from crystalgraph.runs.evaluate import Evaluation
+
+_OF_THE_INPUT = {"name", "file", "reason", "min_reduced_distance", "cdvae_valid", "strictly_valid"}
+"""Columns that hold for a crystal as it was given, or say what its file is."""
 
 
 def requested_system(run: Path) -> ChemicalSystem | None:
@@ -116,25 +118,24 @@ def write_evaluation(out: Path, head: Mapping[str, Any], evaluation: Evaluation)
     if evaluation.relaxations:
         shutil.rmtree(out / RELAXED_FOLDER, ignore_errors=True)
         (out / RELAXED_FOLDER).mkdir()
-        write_structures(structures, [row.file for row in written], out / RELAXED_FOLDER, "cif")
-        write_text(out / RELAXED_FILE, _extxyz(structures, written))
+        described = [_described(structure, row) for structure, row in zip(structures, written, strict=True)]
+        names = [row.file for row in written]
+        write_structures(described, names, out / RELAXED_FOLDER, "cif")
+        write_text(out / RELAXED_FILE, extxyz_text(described, names))
     write_text(out / ROWS, csv_text([vars(row) for row in rows], COLUMNS))
     write_json(out / TIMINGS, evaluation.timings)
     write_evaluation_report(out, evaluation)
     write_json(out / METRICS, evaluation.record)
 
 
-def _extxyz(structures: list[Structure], rows: list[Row]) -> str:
-    """Frames with name, energy (eV, of the cell) and e_above_hull (eV/atom)."""
-    from ase.io.extxyz import write_extxyz
-
-    frames = to_atoms(crystals_of(structures)) if structures else []
-    for atoms, row in zip(frames, rows, strict=True):
-        atoms.info |= {"name": row.file, "input": row.name}
-        atoms.info |= {"total_energy": row.energy * len(atoms), "e_above_hull": row.e_above_hull}
-    buffer = io.StringIO()
-    write_extxyz(buffer, frames)
-    return buffer.getvalue()
+def _described(structure: Structure, row: Row) -> Structure:
+    """The relaxed crystal as a run writes one: its symmetry exact, and with what is known about it."""
+    values = vars(row)
+    after = {key.removeprefix("relaxed_"): value for key, value in values.items() if key.startswith("relaxed_")}
+    both = {key: value for key, value in values.items() if not key.startswith("relaxed_") and key not in _OF_THE_INPUT}
+    primitive = primitive_cell(structure)
+    own = {"num_atoms": len(primitive), "density": float(primitive.density), "input": row.name, "state": "relaxed"}
+    return primitive.copy(properties=both | after | own)
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -41,7 +41,7 @@ def test_lines_come_even_where_the_work_is_silent(heard):
         heard("relaxation 3 of 8: one failed", times=2)
         update("relaxation", 8, 8)
         lines = heard("relaxation 8 of 8")
-        heard("relaxation done, going on")
+        heard("relaxation: done, going on")
     assert lines.count("relaxation 8 of 8") == 1
 
 

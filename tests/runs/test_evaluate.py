@@ -124,8 +124,9 @@ def test_relaxed_files_are_in_the_order_of_the_inputs(place):
     assert [atoms.info["name"] for atoms in frames] == cifs.ids
     assert [atoms.info["input"] for atoms in frames] == list("abcdef")
     for atoms, structure, row in zip(frames, to_structures(cifs.crystals), rows, strict=True):
-        assert atoms.get_volume() == pytest.approx(structure.volume, rel=1e-5)
-        assert atoms.info["total_energy"] / len(atoms) == pytest.approx(float(row["energy"]), abs=1e-5)
+        assert atoms.get_volume() / len(atoms) == pytest.approx(structure.volume / len(structure), rel=1e-5)
+        assert atoms.get_potential_energy() / len(atoms) == pytest.approx(float(row["energy"]), abs=1e-5)
+        assert f"_crystalgraph_input {row['name']}\n" in (folder / "relaxed" / f"{row['file']}.cif").read_text()
         assert atoms.info["e_above_hull"] == pytest.approx(float(row["e_above_hull"]), abs=1e-5)
 
 
