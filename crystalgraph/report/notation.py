@@ -50,6 +50,20 @@ def _symbol(number: int) -> str:
 
 
 @lru_cache(maxsize=1)
+def group_numbers() -> dict[str, int]:
+    """Hermann–Mauguin symbol -> number: short and full, of every setting, in lower case without spaces and ``_``."""
+    import spglib
+
+    numbers: dict[str, int] = {}
+    for hall in range(1, 531):
+        setting = spglib.get_spacegroup_type(hall)
+        if setting is not None:
+            symbols = (setting.international_short, setting.international_full, setting.international.split("=")[0])
+            numbers |= {re.sub(r"[ _]", "", symbol).lower(): setting.number for symbol in symbols}
+    return numbers
+
+
+@lru_cache(maxsize=1)
 def _short_symbols() -> dict[int, str]:
     """Number -> short symbol in the standard setting."""
     import spglib

@@ -24,14 +24,13 @@ def test_rows_say_what_the_csv_says(page, finished_run):
             assert shown[key] == pytest.approx(float(row[column] or "nan"), rel=1e-5, nan_ok=True)
 
 
-def test_what_is_from_a_prototype_is_shown_where_a_formula_was_requested(page, finished_run):
-    assert {row["from_prototype"] for row in page.rows} == {None}
+def test_what_is_from_a_prototype_is_shown(finished_run):
     request = replace(finished_run.result.request, formula=Formula.parse("NbO2"))
     page = generation_page(finished_run.folder, finished_run.record, replace(finished_run.result, request=request))
     by_file = {sample.file: sample.from_prototype for sample in finished_run.result.samples}
-    assert [row["from_prototype"] for row in page.rows] == [by_file[row["name"]] for row in page.rows]
+    assert [row["source"] == "prototype" for row in page.rows] == [by_file[row["name"]] for row in page.rows]
     told = ["from a prototype" in dict(crystal.facts) for crystal in page.crystals]
-    assert told == [row["from_prototype"] for row in page.rows]
+    assert told == [row["source"] == "prototype" for row in page.rows]
     assert 0 < sum(told) < len(told)
 
 

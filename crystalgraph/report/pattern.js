@@ -1,0 +1,191 @@
+"use strict";
+
+/*
+ * Powder patterns: lines of a crystal with any radiation, their profile, measured patterns, and how alike they are.
+ *
+ * The similarity is that of de Gelder, Wehrens and Hageman, J. Comput. Chem. 22, 273 (2001): the correlation of two
+ * patterns, weighted by a triangle of the shift between them. A lattice that is a few percent too large or too small
+ * is allowed for: the similarity is that at the best common scale of the cell's lengths.
+ */
+
+const TRIANGLE = 0.5; // half the base of the triangle, degrees
+const SCALES = { most: 0.04, step: 0.002 }; // of the lengths of the cell
+const GRID = 0.02; // degrees, of measured patterns
+const FEWEST_POINTS = 20; // that a measured pattern has
+const SIGMA = 1 / Math.sqrt(8 * Math.log(2)); // of a Gaussian, over its full width at half maximum
+
+/**
+ * Lines of a crystal.
+ *
+ * @param reflections as `crystalgraph.report.drawing.reflections` has them.
+ * @param wavelength in Å.
+ * @param scale of the cell's lengths.
+ * @returns `angle` (2θ, degrees), `intensity` (percent of the strongest) and `miller` of each that can be seen.
+ */
+function powderLines(reflections, wavelength, scale = 1) {
+  const lines = [];
+  let strongest = 0;
+  for (const [inverse, strength, miller] of reflections) {
+    const sine = (inverse / scale) * wavelength / 2;
+    if (sine >= 1) continue;
+    const theta = Math.asin(sine);
+    const lorentz = (1 + Math.cos(2 * theta) ** 2) / (sine ** 2 * Math.cos(theta));
+    lines.push({ angle: (360 * theta) / Math.PI, intensity: strength * lorentz, miller });
+    strongest = Math.max(strongest, strength * lorentz);
+  }
+  for (const line of lines) line.intensity *= 100 / strongest;
+  return lines;
+}
+
+/** Lines as Gaussians of a full width at half maximum (degrees), at some angles; the highest point is 100. */
+function profileOf(lines, angles, width) {
+  const sigma = width * SIGMA, values = new Float64Array(angles.length);
+  const step = angles[1] - angles[0];
+  for (const { angle, intensity } of lines) {
+    const first = Math.max(0, Math.floor((angle - 5 * sigma - angles[0]) / step));
+    const last = Math.min(angles.length - 1, Math.ceil((angle + 5 * sigma - angles[0]) / step));
+    for (let k = first; k <= last; k++) values[k] += intensity * Math.exp(-0.5 * ((angles[k] - angle) / sigma) ** 2);
+  }
+  const highest = values.reduce((most, value) => Math.max(most, value), 0);
+  return highest > 0 ? values.map((value) => (100 * value) / highest) : values;
+}
+
+/**
+ * A measured pattern from the text of a file: two numbers a line, 2θ (degrees) and counts; what stands behind is left.
+ *
+ * @throws Error with one line for the reader if the text is none.
+ */
+function readPattern(text) {
+  const points = [];
+  for (const line of text.split(/\r\n?|\n/)) {
+    let fields = line.trim().split(/[\s;]+/);
+    if (fields.length < 2) fields = line.trim().split(/\s*,\s*/);
+    const [angle, counts] = fields.map((field) => field.replace(/,$/, "").replace(/^([-+]?\d+),(\d+)$/, "$1.$2")).slice(0, 2).map((field) => (field === "" ? NaN : Number(field)));
+    if (Number.isFinite(angle) && Number.isFinite(counts)) points.push([angle, counts]);
+  }
+  if (points.length < FEWEST_POINTS) {
+    throw new Error(`no pattern: ${points.length} lines with two numbers, and ${FEWEST_POINTS} are the fewest; give 2θ in degrees and counts, a pair a line`);
+  }
+  points.sort((one, other) => one[0] - other[0]);
+  const [first, last] = [points[0][0], points[points.length - 1][0]];
+  if (first < 0 || last > 180 || last - first < 5) {
+    throw new Error(`no pattern: its first column goes from ${first} to ${last}; 2θ in degrees lies between 0 and 180, and spans 5 at least`);
+  }
+  if (!points.some(([, counts]) => counts > 0)) throw new Error("no pattern: no count is above zero");
+  return { angles: points.map((point) => point[0]), counts: points.map((point) => point[1]) };
+}
+
+/** A measured pattern on an even grid, without its background; the highest point is 100. */
+function preparedPattern({ angles, counts }) {
+  const n = Math.floor((angles[angles.length - 1] - angles[0]) / GRID) + 1;
+  const grid = Float64Array.from({ length: n }, (_, k) => angles[0] + k * GRID);
+  const values = new Float64Array(n);
+  let left = 0;
+  grid.forEach((angle, k) => {
+    while (left < angles.length - 2 && angles[left + 1] < angle) left += 1;
+    const span = angles[left + 1] - angles[left];
+    const share = span > 0 ? Math.min(1, (angle - angles[left]) / span) : 0;
+    values[k] = counts[left] * (1 - share) + counts[left + 1] * share;
+  });
+  const background = backgroundOf(averaged(values, Math.round(0.1 / GRID)));
+  const above = values.map((value, k) => value - background[k]);
+  const floor = Float64Array.from(above).sort()[Math.floor(n / 2)]; // noise lies around it, where lines are few
+  const clean = above.map((value) => Math.max(0, value - Math.max(0, floor)));
+  const highest = clean.reduce((most, value) => Math.max(most, value), 0) || 1;
+  return { angles: grid, counts: clean.map((value) => (100 * value) / highest) };
+}
+
+/** The mean of each value and those around it. */
+function averaged(values, reach) {
+  const sums = new Float64Array(values.length + 1);
+  values.forEach((value, k) => { sums[k + 1] = sums[k] + value; });
+  return values.map((_, k) => {
+    const [first, end] = [Math.max(0, k - reach), Math.min(values.length, k + reach + 1)];
+    return (sums[end] - sums[first]) / (end - first);
+  });
+}
+
+/** Background of a pattern: peaks clipped again and again (SNIP; Morháč et al., Nucl. Instrum. Methods A 401, 113 (1997)). */
+function backgroundOf(values) {
+  const WIDEST = 1.5; // degrees, half the width of what is taken as a peak
+  let clipped = Float64Array.from(values, (value) => Math.log(Math.log(Math.sqrt(Math.max(0, value) + 1) + 1) + 1));
+  for (let reach = Math.round(WIDEST / GRID); reach >= 1; reach -= 1) {
+    clipped = clipped.map((value, k) => (k < reach || k >= clipped.length - reach ? value : Math.min(value, (clipped[k - reach] + clipped[k + reach]) / 2)));
+  }
+  return clipped.map((value) => (Math.exp(Math.exp(value) - 1) - 1) ** 2 - 1);
+}
+
+/** A kernel as a table over shifts from zero on, in steps of `GRID`: the triangle, blurred by a Gaussian. */
+function blurredTriangle(sigma) {
+  const reach = TRIANGLE + 4 * sigma, table = [];
+  for (let shift = 0; shift <= reach; shift += GRID) {
+    let [sum, weights] = [0, 0];
+    for (let d = -4; d <= 4; d += 0.25) {
+      const weight = Math.exp(-0.5 * d * d);
+      sum += weight * Math.max(0, 1 - Math.abs(shift + d * sigma) / TRIANGLE);
+      weights += weight;
+    }
+    table.push(sum / weights);
+  }
+  return table;
+}
+
+/** A pattern on the grid, weighted by a kernel. */
+function weighted(counts, kernel) {
+  return counts.map((_, k) => {
+    let sum = kernel[0] * counts[k];
+    for (let d = 1; d < kernel.length; d++) sum += kernel[d] * ((k >= d ? counts[k - d] : 0) + (k + d < counts.length ? counts[k + d] : 0));
+    return sum;
+  });
+}
+
+/** Sum over all pairs of lines of their intensities and the kernel of their shift; lines are in order of angle. */
+function autocorrelation(lines, kernel) {
+  let sum = 0;
+  for (let i = 0; i < lines.length; i++) {
+    sum += lines[i].intensity ** 2 * kernel[0];
+    for (let j = i + 1; j < lines.length; j++) {
+      const at = Math.round((lines[j].angle - lines[i].angle) / GRID);
+      if (at >= kernel.length) break;
+      sum += 2 * lines[i].intensity * lines[j].intensity * kernel[at];
+    }
+  }
+  return sum;
+}
+
+/**
+ * What compares crystals with a pattern.
+ *
+ * @param pattern on an even grid, see `preparedPattern`.
+ * @param wavelength in Å.
+ * @param width of the crystals' lines, full at half maximum, degrees.
+ * @returns a function of a crystal's reflections that gives its `similarity`, 0 to 1, and the `scale` of its cell.
+ */
+function patternMatcher(pattern, wavelength, width) {
+  const sigma = width * SIGMA;
+  const own = weighted(pattern.counts, blurredTriangle(0));
+  const norm = pattern.counts.reduce((sum, value, k) => sum + value * own[k], 0);
+  const blurred = weighted(pattern.counts, blurredTriangle(sigma));
+  const kernel = blurredTriangle(sigma * Math.SQRT2);
+  const [first, last] = [pattern.angles[0], pattern.angles[pattern.angles.length - 1]];
+  return (reflections) => {
+    let best = { similarity: 0, scale: 1 };
+    for (let k = -Math.round(SCALES.most / SCALES.step); k <= Math.round(SCALES.most / SCALES.step); k++) {
+      const scale = 1 + k * SCALES.step;
+      const lines = powderLines(reflections, wavelength, scale).filter(({ angle }) => angle >= first && angle <= last);
+      lines.sort((one, other) => one.angle - other.angle);
+      const shared = lines.reduce((sum, line) => sum + line.intensity * blurred[Math.round((line.angle - first) / GRID)], 0);
+      // Both kernels are means over the lines' width, so the step of the grid is all that is left of the integrals.
+      const similarity = shared / Math.sqrt(norm * autocorrelation(lines, kernel)) || 0;
+      if (similarity > best.similarity + 1e-9) best = { similarity: Math.min(1, similarity), scale };
+    }
+    return best;
+  };
+}
+
+/** A crystal's pattern on the grid, as if it had been measured. */
+function simulatedPattern(reflections, wavelength, width) {
+  const lines = powderLines(reflections, wavelength);
+  const angles = Float64Array.from({ length: Math.round(90 / GRID) }, (_, k) => 5 + k * GRID);
+  return { angles, counts: profileOf(lines, angles, width) };
+}

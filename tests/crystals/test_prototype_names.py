@@ -1,0 +1,35 @@
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystalgraph.crystals.prototype_names import prototype_name
+
+pytestmark = pytest.mark.slow
+
+
+def made(group, lattice, species, coords):
+    return Structure.from_spacegroup(group, lattice, species, coords).get_primitive_structure()
+
+
+@pytest.mark.parametrize(
+    ("structure", "group", "name"),
+    [
+        (made(225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]), 225, "Halite, Rock Salt (B1)"),
+        (made(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]), 136, "Rutile (C4)"),
+        (made(221, Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]), 221, "B2"),
+        (made(225, Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]]), 225, "Copper (A1)"),
+    ],
+    ids=["rock salt", "rutile", "CsCl", "copper"],
+)
+def test_structures_of_the_textbook_have_their_names(structure, group, name):
+    assert prototype_name(structure, group) == name
+    assert prototype_name(structure * (2, 1, 1), group) == name
+
+
+def test_what_only_shares_stoichiometry_and_group_has_no_name():
+    stretched = made(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.1, 0.1, 0]])
+    assert prototype_name(stretched, 136) == ""
+
+
+def test_without_a_group_there_is_no_name():
+    copper = made(225, Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    assert prototype_name(copper, None) == ""
