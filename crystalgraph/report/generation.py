@@ -7,18 +7,18 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.crystals.prototype_names import prototype_name
 from crystalgraph.io.run_layout import CANDIDATES, EXTENSION, RELAXED_FOLDER, STRUCTURES_FOLDER
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.potentials import potential_label
 from crystalgraph.report.crystal_data import MAX_CRYSTALS, Crystal, Version, poscar_text
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.funnel import funnel_lines
+from crystalgraph.report.generation_table import COLUMNS, FROM_PROTOTYPE, candidate_row
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
 from crystalgraph.report.known_comparison import ComparedPhase, known_phases_of
 from crystalgraph.report.ladder import Polymorph, polymorph_ladder
 from crystalgraph.report.notation import group_text
-from crystalgraph.report.page import MAX_ROWS, Column, Page, write_page
+from crystalgraph.report.page import MAX_ROWS, Page, write_page
 from crystalgraph.report.words import (
     LEARNED_ATOMS,
     MADE_CAVEAT,
@@ -41,38 +41,6 @@ if TYPE_CHECKING:
 
 WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""
-
-FROM_PROTOTYPE = "a training crystal with the requested elements in its place, relaxed in the learned energy"
-
-COLUMNS = (
-    Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
-    Column(key="formula", label="formula", kind="formula"),
-    Column(
-        key="group", label="group", meaning="space group found with 0.1 Å, after relaxation where relaxed", kind="group"
-    ),
-    Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
-    Column(key="agreed", label="agreed", meaning="every potential calls it metastable", kind="bool", best="high"),
-    Column(key="known_phase", label="known as", meaning="known phase that it equals", kind="text"),
-    Column(key="prototype", label="prototype", meaning="structure type that it equals, by AFLOW's names", kind="text"),
-    Column(key="score", label="score", meaning="the model's; higher is nearer the hull", digits=2, best="high"),
-    Column(key="atoms", label="atoms", meaning="in the primitive cell as drawn"),
-    Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
-    Column(
-        key="source", label="source", meaning=f"generated; or from a prototype, that is {FROM_PROTOTYPE}", kind="text"
-    ),
-    Column(
-        key="e_above_hull_unrelaxed", label="e_hull drawn", meaning="energy above the hull as drawn, eV/atom", digits=3
-    ),
-    Column(key="spread", label="spread", meaning="of e_hull between the potentials, eV/atom", digits=3),
-    Column(key="density", label="g/cm³", meaning="density as drawn", digits=2),
-    Column(key="plausibility", label="plausibility", meaning="of the composition, 0 to 1", digits=2, best="high"),
-    Column(
-        key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool", best="high"
-    ),
-    Column(key="valid", label="valid", meaning="strictly valid", kind="bool", best="high"),
-    Column(key="funnel_status", label="status", meaning="stage of the relaxation that it reached", kind="text"),
-    Column(key="name", label="file", kind="text"),
-)
 
 
 def write_generation_report(
@@ -106,7 +74,7 @@ def generation_page(
 ) -> Page:
     """What the page shows; arguments as for `write_generation_report`."""
     selected = candidates.selected
-    table = [_row(place, sample, candidates) for place, sample in enumerate(selected)]
+    table = [candidate_row(place, sample, candidates) for place, sample in enumerate(selected)]
     relaxed = [k for k, row in enumerate(table) if row["funnel_status"] == RELAXED]
     picture, note = _hull(hull, table, relaxed)
     system = str(candidates.request.system)
@@ -136,39 +104,6 @@ def generation_page(
         record=_record(record, system),
         caveats=_caveats(record, candidates),
     )
-
-
-def _row(place: int, sample: Sample, candidates: Candidates) -> dict[str, Any]:
-    outcome = (candidates.outcomes or {}).get(sample.draw)
-    likeness = (candidates.likenesses or {}).get(sample.draw)
-    is_relaxed = place < len(candidates.relaxed)
-    volume = sample.volume_per_atom
-    structure = candidates.relaxed[place] if is_relaxed else candidates.structures[place]
-    group = (outcome.relaxed_space_group if outcome and is_relaxed else None) or sample.space_group
-    if is_relaxed:
-        volume = structure.volume / len(structure)
-    return {
-        "place": sample.draw if sample.rank is None else sample.rank,
-        "formula": sample.formula,
-        "group": group,
-        "e_above_hull": outcome.e_above_hull if outcome and is_relaxed else nan,
-        "agreed": outcome.agreed_metastable if outcome and is_relaxed else None,
-        "known_phase": (likeness.relaxed_known_phase if is_relaxed else likeness.known_phase) if likeness else "",
-        "prototype": prototype_name(structure, group) if sample.strictly_valid else "",
-        "spread": outcome.e_above_hull_spread if outcome and is_relaxed else nan,
-        "e_above_hull_unrelaxed": outcome.e_above_hull_unrelaxed if outcome else nan,
-        "atoms": sample.num_atoms,
-        "volume": volume,
-        "density": sample.density,
-        "score": sample.score,
-        "plausibility": sample.plausibility,
-        "charge_neutral": sample.charge_neutral,
-        "valid": sample.strictly_valid if candidates.request.raw else None,
-        "source": "prototype" if sample.from_prototype else "generated",
-        "funnel_status": outcome.funnel_status if outcome else "",
-        "name": sample.file or "",
-        "volume_drawn": sample.volume_per_atom,
-    }
 
 
 def _figures(record: Mapping[str, Any], table: list[dict[str, Any]], relaxed: list[int]) -> list[tuple[str, str]]:

@@ -58,9 +58,9 @@ function profileOf(lines, angles, width) {
 function readPattern(text) {
   const points = [];
   for (const line of text.split(/\r\n?|\n/)) {
-    let fields = line.trim().split(/[\s;]+/);
-    if (fields.length < 2) fields = line.trim().split(/\s*,\s*/);
-    const [angle, counts] = fields.map((field) => field.replace(/,$/, "").replace(/^([-+]?\d+),(\d+)$/, "$1.$2")).slice(0, 2).map((field) => (field === "" ? NaN : Number(field)));
+    const hasCommas = /^\s*[-+]?\d+,\d+[\s;]/.test(line) && !line.includes("."); // for points
+    const fields = (hasCommas ? line.replace(/(\d),(\d)/g, "$1.$2") : line).trim().split(/[\s,;]+/);
+    const [angle, counts] = fields.slice(0, 2).map((field) => (field === "" ? NaN : Number(field)));
     if (Number.isFinite(angle) && Number.isFinite(counts)) points.push([angle, counts]);
   }
   if (points.length < FEWEST_POINTS) {

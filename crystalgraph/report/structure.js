@@ -15,13 +15,13 @@ function structurePanel(phases, viewer, powder) {
   function knownVersion() {
     const same = phases.filter((phase) => phase.formula === crystal.formula);
     const equal = phases.find((phase) => phase.name === crystal.known);
-    if (equal) return { ...equal, label: `known: ${equal.name}`, note: `the known phase ${equal.name}, which it equals` };
+    if (equal) return { ...equal, label: `known: ${equal.name}`, heading: "known", note: `the known phase ${equal.name}, which it equals` };
     const own = crystal.versions.map((version) => version.reflections).find((lines) => lines && lines.length);
     if (!own) return null;
     const near = same.filter((phase) => phase.reflections && phase.reflections.length)
       .map((phase) => ({ phase, likeness: powder.similarity(own, phase.reflections) }))
       .sort((one, other) => other.likeness - one.likeness)[0];
-    return near ? { ...near.phase, label: `nearest known: ${near.phase.name}`, note: `the known phase ${near.phase.name}, nearest by powder pattern (similarity ${near.likeness.toFixed(2)})` } : null;
+    return near ? { ...near.phase, label: `nearest known: ${near.phase.name}`, heading: "nearest known", note: `the known phase ${near.phase.name}, nearest by powder pattern (similarity ${near.likeness.toFixed(2)})` } : null;
   }
 
   function factsInto(list, facts) {
@@ -52,7 +52,7 @@ function structurePanel(phases, viewer, powder) {
     table.hidden = !drawn.length;
     const head = make("tr");
     head.append(make("td"), ...drawn.map((version) => {
-      const cell = make("th", version.label);
+      const cell = make("th", version.heading || version.label);
       cell.scope = "col";
       return cell;
     }));

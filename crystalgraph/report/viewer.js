@@ -39,9 +39,16 @@ function crystalViewer(root, color) {
     draw();
   }
 
+  /** As large as it fits from where one looks. */
   function reset() {
     [zoom, shift, turn] = [1, [0, 0], along(1)];
     rotate(-0.32, 0.2);
+    const { clientWidth: width, clientHeight: height } = canvas;
+    if (!width) return;
+    const { project } = projection(width, height);
+    const seen = cell().flat().concat(points.map((p) => p.from)).map(project);
+    const reach = (axis, size) => Math.max(...seen.map((p) => Math.abs(p[axis] - size / 2)));
+    enlarge(Math.min(2, (0.5 * width - 36) / reach(0, width), (0.5 * height - 36) / reach(1, height)));
   }
 
   function show(next, keep) {

@@ -15,10 +15,11 @@ def made(group, lattice, species, coords):
     [
         (made(225, Lattice.cubic(4.4), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]), 225, "Halite, Rock Salt (B1)"),
         (made(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]), 136, "Rutile (C4)"),
+        (made(141, Lattice.tetragonal(3.83, 9.57), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.208]]), 141, "Anatase (C5)"),
         (made(221, Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]), 221, "B2"),
         (made(225, Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]]), 225, "Copper (A1)"),
     ],
-    ids=["rock salt", "rutile", "CsCl", "copper"],
+    ids=["rock salt", "rutile", "anatase", "CsCl", "copper"],
 )
 def test_structures_of_the_textbook_have_their_names(structure, group, name):
     assert prototype_name(structure, group) == name
