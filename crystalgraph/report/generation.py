@@ -7,6 +7,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.io.cif import cif_parts
 from crystalgraph.io.run_layout import CANDIDATES, EXTENSION, RELAXED_FOLDER, STRUCTURES_FOLDER
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.potentials import potential_label
@@ -32,6 +33,8 @@ from crystalgraph.report.words import (
 from crystalgraph.screening.outcome import RELAXED
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.known.likeness import Likeness
     from crystalgraph.relax.hull import Hull
@@ -229,7 +232,7 @@ def _facts(sample: Sample, outcome: Outcome | None, judges: Sequence[str]) -> li
     return [(label, value) for label, value in facts if value]
 
 
-def _version(folder: Path, label: str, structure: Any, name: str) -> Version:
+def _version(folder: Path, label: str, structure: Structure | None, name: str) -> Version:
     """A crystal with its file, of the first kind that the folder has."""
     for fmt, kind in (("cif", "CIF"), ("poscar", "POSCAR")):
         file = folder / f"{name}{EXTENSION[fmt]}"
@@ -237,13 +240,24 @@ def _version(folder: Path, label: str, structure: Any, name: str) -> Version:
             text = file.read_bytes().decode()
             return Version(
                 label=label,
-                structure=structure,
+                structure=_drawn(structure, text, kind),
                 file=f"{folder.name}/{file.name}",
                 text=text,
                 kind=kind,
                 poscar=text if fmt == "poscar" else poscar_text(structure, name),
             )
     return Version(label=label, structure=structure, poscar=poscar_text(structure, name))
+
+
+def _drawn(structure: Structure | None, text: str, kind: str) -> Structure | None:
+    """The cell that a file states, so that page and file show the same; as given where it has another content."""
+    if structure is None or kind != "CIF":
+        return structure
+    try:
+        stated = next(parse() for _, parse in cif_parts(text))
+    except (StopIteration, ValueError):
+        return structure
+    return stated if stated.composition.reduced_formula == structure.composition.reduced_formula else structure
 
 
 def _distributions(table: list[dict[str, Any]], candidates: Candidates) -> list[Distribution]:

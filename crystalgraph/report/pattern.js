@@ -8,8 +8,9 @@
  * is allowed for: the similarity is that at the best common scale of the cell's lengths.
  */
 
-const TRIANGLE = 0.5; // half the base of the triangle, degrees
+const TRIANGLE = 0.4; // half the base of the triangle, degrees
 const SCALES = { most: 0.04, step: 0.002 }; // of the lengths of the cell
+const WIDTHS = [0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1]; // of lines, degrees, that are tried
 const GRID = 0.02; // degrees, of measured patterns
 const FEWEST_POINTS = 20; // that a measured pattern has
 const SIGMA = 1 / Math.sqrt(8 * Math.log(2)); // of a Gaussian, over its full width at half maximum
@@ -87,12 +88,17 @@ function preparedPattern({ angles, counts }) {
     const share = span > 0 ? Math.min(1, (angle - angles[left]) / span) : 0;
     values[k] = counts[left] * (1 - share) + counts[left + 1] * share;
   });
+  return { angles: grid, counts: withoutBackground(values) };
+}
+
+/** Counts without what is below the peaks; the highest is 100. */
+function withoutBackground(values) {
   const background = backgroundOf(averaged(values, Math.round(0.1 / GRID)));
   const above = values.map((value, k) => value - background[k]);
-  const floor = Float64Array.from(above).sort()[Math.floor(n / 2)]; // noise lies around it, where lines are few
-  const clean = above.map((value) => Math.max(0, value - Math.max(0, floor)));
+  const floor = Math.max(0, Float64Array.from(above).sort()[Math.floor(values.length / 2)]); // noise, where lines are few
+  const clean = above.map((value) => Math.max(0, value - floor));
   const highest = clean.reduce((most, value) => Math.max(most, value), 0) || 1;
-  return { angles: grid, counts: clean.map((value) => (100 * value) / highest) };
+  return clean.map((value) => (100 * value) / highest);
 }
 
 /** The mean of each value and those around it. */
@@ -109,8 +115,14 @@ function averaged(values, reach) {
 function backgroundOf(values) {
   const WIDEST = 1.5; // degrees, half the width of what is taken as a peak
   let clipped = Float64Array.from(values, (value) => Math.log(Math.log(Math.sqrt(Math.max(0, value) + 1) + 1) + 1));
-  for (let reach = Math.round(WIDEST / GRID); reach >= 1; reach -= 1) {
-    clipped = clipped.map((value, k) => (k < reach || k >= clipped.length - reach ? value : Math.min(value, (clipped[k - reach] + clipped[k + reach]) / 2)));
+  let next = clipped.slice();
+  for (let reach = Math.round(WIDEST / GRID); reach >= 1; reach -= reach > 12 ? 3 : 1) {
+    for (let k = reach; k < clipped.length - reach; k++) {
+      const across = (clipped[k - reach] + clipped[k + reach]) / 2;
+      next[k] = clipped[k] < across ? clipped[k] : across;
+    }
+    [clipped, next] = [next, clipped];
+    next.set(clipped);
   }
   return clipped.map((value) => (Math.exp(Math.exp(value) - 1) - 1) ** 2 - 1);
 }
@@ -132,11 +144,15 @@ function blurredTriangle(sigma) {
 
 /** A pattern on the grid, weighted by a kernel. */
 function weighted(counts, kernel) {
-  return counts.map((_, k) => {
-    let sum = kernel[0] * counts[k];
-    for (let d = 1; d < kernel.length; d++) sum += kernel[d] * ((k >= d ? counts[k - d] : 0) + (k + d < counts.length ? counts[k + d] : 0));
-    return sum;
-  });
+  const reach = kernel.length - 1, n = counts.length;
+  const padded = new Float64Array(n + 2 * reach), sums = new Float64Array(n);
+  padded.set(counts, reach);
+  for (let k = 0; k < n; k++) {
+    let sum = kernel[0] * padded[k + reach];
+    for (let d = 1; d <= reach; d++) sum += kernel[d] * (padded[k + reach - d] + padded[k + reach + d]);
+    sums[k] = sum;
+  }
+  return sums;
 }
 
 /** Sum over all pairs of lines of their intensities and the kernel of their shift; lines are in order of angle. */
@@ -159,28 +175,51 @@ function autocorrelation(lines, kernel) {
  * @param pattern on an even grid, see `preparedPattern`.
  * @param wavelength in Å.
  * @param width of the crystals' lines, full at half maximum, degrees.
- * @returns a function of a crystal's reflections that gives its `similarity`, 0 to 1, and the `scale` of its cell.
+ * @returns functions that give a `similarity`, 0 to 1, and the `scale` of the cell's lengths that it is reached at:
+ *   `rough(reflections)` from the lines alone; `fine(reflections, scale)` near a scale, from profiles, whose background
+ *   is taken away as that of the pattern was, so that crowded lines count alike in both.
  */
 function patternMatcher(pattern, wavelength, width) {
-  const sigma = width * SIGMA;
-  const own = weighted(pattern.counts, blurredTriangle(0));
+  const sigma = width * SIGMA, triangle = blurredTriangle(0);
+  const own = weighted(pattern.counts, triangle);
   const norm = pattern.counts.reduce((sum, value, k) => sum + value * own[k], 0);
   const blurred = weighted(pattern.counts, blurredTriangle(sigma));
   const kernel = blurredTriangle(sigma * Math.SQRT2);
   const [first, last] = [pattern.angles[0], pattern.angles[pattern.angles.length - 1]];
-  return (reflections) => {
+
+  function rough(reflections) {
     let best = { similarity: 0, scale: 1 };
-    for (let k = -Math.round(SCALES.most / SCALES.step); k <= Math.round(SCALES.most / SCALES.step); k++) {
+    const most = Math.round(SCALES.most / SCALES.step);
+    for (let k = -most; k <= most; k++) {
       const scale = 1 + k * SCALES.step;
       const lines = powderLines(reflections, wavelength, scale).filter(({ angle }) => angle >= first && angle <= last);
       lines.sort((one, other) => one.angle - other.angle);
       const shared = lines.reduce((sum, line) => sum + line.intensity * blurred[Math.round((line.angle - first) / GRID)], 0);
-      // Both kernels are means over the lines' width, so the step of the grid is all that is left of the integrals.
       const similarity = shared / Math.sqrt(norm * autocorrelation(lines, kernel)) || 0;
       if (similarity > best.similarity + 1e-9) best = { similarity: Math.min(1, similarity), scale };
     }
     return best;
-  };
+  }
+
+  function fine(reflections, near) {
+    let best = { similarity: 0, scale: near };
+    for (const scale of [near - SCALES.step / 2, near, near + SCALES.step / 2]) {
+      const counts = withoutBackground(profileOf(powderLines(reflections, wavelength, scale), pattern.angles, width));
+      const around = weighted(counts, triangle);
+      let [shared, itself] = [0, 0];
+      counts.forEach((value, k) => { shared += value * own[k]; itself += value * around[k]; });
+      const similarity = shared / Math.sqrt(norm * itself) || 0;
+      if (similarity > best.similarity) best = { similarity: Math.min(1, similarity), scale };
+    }
+    return best;
+  }
+  return { rough, fine };
+}
+
+/** The width of lines, of those that are tried, with which a crystal is most similar to a pattern. */
+function fittedWidth(pattern, wavelength, reflections, scale) {
+  const tried = WIDTHS.map((width) => [patternMatcher(pattern, wavelength, width).fine(reflections, scale).similarity, width]);
+  return tried.sort((one, other) => other[0] - one[0])[0][1];
 }
 
 /** A crystal's pattern on the grid, as if it had been measured. */

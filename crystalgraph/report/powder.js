@@ -49,21 +49,30 @@ function powderPattern(radiations, crystals, color, matched) {
 
   /* ---- the measured pattern ---- */
 
-  function compare() {
+  /** Compare every crystal, as it is shown first; `isNew`: with the line width that suits the best of them. */
+  function compare(isNew) {
     if (!measured) return;
-    const match = patternMatcher(measured, wavelength(), lineWidth());
-    matches = new Map();
+    const lines = new Map();
     crystals.forEach((crystal, row) => {
       const shown = crystal && crystal.versions.find((version) => version.reflections && version.reflections.length);
-      if (shown) matches.set(row, match(shown.reflections));
+      if (shown) lines.set(row, shown.reflections);
     });
+    const { rough } = patternMatcher(measured, wavelength(), lineWidth());
+    const found = new Map([...lines].map(([row, own]) => [row, rough(own)]));
+    if (isNew && found.size) {
+      const [[row, { scale }]] = [...found].sort((one, other) => other[1].similarity - one[1].similarity);
+      width.value = fittedWidth(measured, wavelength(), lines.get(row), scale);
+    }
+    const { fine } = patternMatcher(measured, wavelength(), lineWidth());
+    matches = new Map([...found].map(([row, { scale }]) => [row, fine(lines.get(row), scale)]));
     matched(new Map([...matches].map(([row, { similarity }]) => [row, similarity])));
   }
 
   function sayMatch() {
     if (!measured) return;
     if (!reflections || !reflections.length) { said.textContent = `${measured.name}: no pattern of this crystal to compare.`; return; }
-    const { similarity, scale } = patternMatcher(measured, wavelength(), lineWidth())(reflections);
+    const { rough, fine } = patternMatcher(measured, wavelength(), lineWidth());
+    const { similarity, scale } = fine(reflections, rough(reflections).scale);
     const best = Math.max(...[...matches.values()].map((match) => match.similarity));
     said.textContent = `${measured.name}: similarity ${similarity.toFixed(3)} with cell lengths times ${scale.toFixed(3)}; the best of ${matches.size} crystals has ${best.toFixed(3)}.`;
   }
@@ -77,15 +86,17 @@ function powderPattern(radiations, crystals, color, matched) {
       return;
     }
     byId("unmeasure").hidden = false;
-    compare();
+    compare(true);
     sayMatch();
     draw();
   }
 
-  byId("measured-file").addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
+  byId("measured-file").addEventListener("click", (event) => { event.target.value = ""; }); // the same file may be taken again
+  byId("measured-file").addEventListener("change", (event) => take(event.target.files[0]));
   byId("unmeasure").addEventListener("click", () => {
     [measured, matches] = [null, null];
     said.textContent = "";
+    byId("measured-file").value = "";
     byId("unmeasure").hidden = true;
     matched(null);
     draw();
@@ -97,7 +108,7 @@ function powderPattern(radiations, crystals, color, matched) {
 
   function change() {
     byId("wavelength-label").hidden = Boolean(radiation.value);
-    compare();
+    compare(false);
     sayMatch();
     draw();
   }
@@ -112,7 +123,7 @@ function powderPattern(radiations, crystals, color, matched) {
     },
     similarity(one, another) {
       const [[, length], lines] = [radiations[0], 0.15];
-      return patternMatcher(simulatedPattern(one, length, lines), length, lines)(another).similarity;
+      return patternMatcher(simulatedPattern(one, length, lines), length, lines).rough(another).similarity;
     },
   };
 }

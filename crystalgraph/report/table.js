@@ -94,8 +94,11 @@ function crystalTable(section, groups, choose, marked) {
     table.style.width = "";
     const style = getComputedStyle(box);
     let left = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    const first = widths.findIndex((width) => (left -= width) < 0);
-    const hidden = first < 0 ? [] : present.slice(Math.max(first, 3)).map(([, k]) => k);
+    const hidden = present.filter((_, k) => {
+      const fits = widths[k] <= left || k < 3; // the box to tick, the rank and what comes next stay
+      if (fits) left -= widths[k];
+      return !fits;
+    }).map(([, k]) => k);
     const button = byId("all-columns");
     button.hidden = !hidden.length;
     button.textContent = showAll ? "Fewer columns" : `${hidden.length} more columns`;
