@@ -1,13 +1,16 @@
-"""What crystallographers call a crystal's structure type, from the AFLOW library of prototypes that pymatgen carries.
+"""What crystallographers call a crystal's structure type, from the AFLOW library of prototypes.
+
+``python -m tools.build_prototypes`` writes the file from the one that pymatgen carries, which is slow to load.
 
 Reference: Mehl et al., Comput. Mater. Sci. 136, S1 (2017), https://doi.org/10.1016/j.commatsci.2017.01.017
 """
 
 from __future__ import annotations
 
-import re
+import json
 import warnings
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 TIME_LIMIT = 2.0
 """CPU seconds for one comparison; what takes longer counts as different."""
 
-ANATASE = "A2B_tI12_141_e_a"
+PROTOTYPES = Path(__file__).parent / "prototypes.json"
+"""Name, AFLOW label and primitive cell of each prototype."""
 
 MAX_ATOMS = 100
 """Larger cells get no name; the largest prototype has fewer atoms."""
@@ -63,34 +67,11 @@ def _distance(prototype: Structure, structure: Structure) -> float | None:
 @lru_cache(maxsize=1)
 def _prototypes() -> dict[tuple[str, int], list[tuple[str, Structure]]]:
     """Anonymous formula and space group -> names and structures."""
-    from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
+    from pymatgen.core import Structure
 
     grouped: dict[tuple[str, int], list[tuple[str, Structure]]] = {}
-    for entry in AFLOW_PROTOTYPE_LIBRARY:
-        structure, tags = entry["snl"].structure, entry["tags"]
-        if tags["aflow"] == ANATASE:
-            structure = _anatase()
-        key = (structure.composition.anonymized_formula, int(tags["aflow"].split("_")[2]))
-        grouped.setdefault(key, []).append((_name(tags), structure))
+    for entry in json.loads(PROTOTYPES.read_bytes()):
+        structure = Structure(entry["lattice"], entry["species"], entry["coords"])
+        key = (structure.composition.anonymized_formula, int(entry["aflow"].split("_")[2]))
+        grouped.setdefault(key, []).append((entry["name"], structure))
     return grouped
-
-
-def _anatase() -> Structure:
-    """Anatase (Howard et al., Acta Cryst. B 47, 462 (1991)); the library has its oxygen half a cell away."""
-    from pymatgen.core import Lattice, Structure
-
-    return Structure.from_spacegroup(
-        141, Lattice.tetragonal(3.785, 9.512), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.2081]]
-    ).get_primitive_structure()
-
-
-def _name(tags: dict[str, str]) -> str:
-    """Name of a prototype from what the library says of it."""
-    mineral = tags["mineral"].strip()
-    if mineral in ("alpha", "beta"):  # of an element that the library does not name
-        mineral = ""
-    designation = tags["strukturbericht"].replace("_", "").strip()
-    designation = "" if designation == "None" else re.sub(r"[{}^]", "", designation)
-    if mineral and designation:
-        return f"{mineral} ({designation})"
-    return mineral or designation or tags["aflow"]

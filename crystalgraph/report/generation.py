@@ -257,7 +257,8 @@ def _drawn(structure: Structure | None, text: str, kind: str) -> Structure | Non
         stated = next(parse() for _, parse in cif_parts(text))
     except (StopIteration, ValueError):
         return structure
-    return stated if stated.composition.reduced_formula == structure.composition.reduced_formula else structure
+    composition = structure.composition.fractional_composition
+    return stated if stated.composition.fractional_composition.almost_equals(composition) else structure
 
 
 def _distributions(table: list[dict[str, Any]], candidates: Candidates) -> list[Distribution]:

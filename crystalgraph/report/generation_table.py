@@ -6,7 +6,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.crystals.prototype_names import prototype_name
-from crystalgraph.report.page import Column
+from crystalgraph.report.page import MAX_ROWS, Column
 
 if TYPE_CHECKING:
     from crystalgraph.screening.candidates import Candidates
@@ -68,7 +68,7 @@ def candidate_row(place: int, sample: Sample, candidates: Candidates) -> dict[st
         "e_above_hull": outcome.e_above_hull if outcome and is_relaxed else nan,
         "agreed": outcome.agreed_metastable if outcome and is_relaxed else None,
         "known_phase": (likeness.relaxed_known_phase if is_relaxed else likeness.known_phase) if likeness else "",
-        "prototype": prototype_name(structure, group) if sample.strictly_valid else "",
+        "prototype": prototype_name(structure, group) if sample.strictly_valid and place < MAX_ROWS else "",
         "spread": outcome.e_above_hull_spread if outcome and is_relaxed else nan,
         "e_above_hull_unrelaxed": outcome.e_above_hull_unrelaxed if outcome else nan,
         "atoms": sample.num_atoms,

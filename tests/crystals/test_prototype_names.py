@@ -1,9 +1,9 @@
+import json
+
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.crystals.prototype_names import prototype_name
-
-pytestmark = pytest.mark.slow
+from crystalgraph.crystals.prototype_names import PROTOTYPES, prototype_name
 
 
 def made(group, lattice, species, coords):
@@ -34,3 +34,19 @@ def test_what_only_shares_stoichiometry_and_group_has_no_name():
 def test_without_a_group_there_is_no_name():
     copper = made(225, Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
     assert prototype_name(copper, None) == ""
+
+
+@pytest.mark.slow
+def test_the_file_is_what_the_tool_makes_of_pymatgens_library():
+    from tools.build_prototypes import prototypes
+
+    assert json.loads(PROTOTYPES.read_bytes()) == prototypes()
+
+
+@pytest.mark.slow
+def test_prototypes_have_their_own_names():
+    names = {entry["aflow"]: entry["name"] for entry in json.loads(PROTOTYPES.read_bytes())}
+    for aflow, name in (("AB_cF8_216_c_a", "Zincblende, Sphalerite (B3)"), ("AB2_cF12_225_a_c", "Fluorite (C1)")):
+        entry = next(one for one in json.loads(PROTOTYPES.read_bytes()) if one["aflow"] == aflow)
+        structure = Structure(entry["lattice"], entry["species"], entry["coords"])
+        assert prototype_name(structure, int(aflow.split("_")[2])) == name == names[aflow]
