@@ -152,6 +152,7 @@ def test_wheel_holds_code_data_and_weights(wheel):
     assert inside == expected | {f"crystalgraph/{path.relative_to(ROOT).as_posix()}" for path in datasets}
     assert inside >= {
         "crystalgraph/datasets/corpus/crystals.npz",
+        "crystalgraph/crystals/prototypes.json",
         "crystalgraph/known/energies/sevennet-0.json",
         "crystalgraph/py.typed",
         "crystalgraph/report/report.js",

@@ -1,4 +1,4 @@
-"""What it takes to draw a crystal: its conventional cell, bonds, coordination polyhedra, and powder pattern.
+"""What it takes to draw a crystal: its conventional cell, bonds, coordination polyhedra, and powder reflections.
 
 In a compound, the elements within 0.5 of the largest electronegativity are its anions, and bonds run between them and
 the others; where that leaves no others, between all atoms. Bonded are atoms at most 1.2 times their covalent radii
@@ -31,16 +31,26 @@ MAX_DRAWN_ATOMS = 120
 MAX_ATOMS = 200
 """Larger cells are neither drawn nor get a powder pattern."""
 
-WAVELENGTH, TWO_THETA = "CuKa", (10.0, 90.0)
-"""Radiation of the powder pattern, and its range in degrees."""
+WAVELENGTH, TWO_THETA = "CuKa", (3.0, 100.0)
+"""Radiation and range (degrees) that say which powder reflections are taken."""
 
-MIN_INTENSITY = 0.5
-"""Percent of the strongest; weaker lines are left out."""
+MIN_INTENSITY = 0.3
+"""Percent of the strongest with that radiation; weaker reflections are left out."""
+
+RADIATIONS = {
+    "Cu Kα": "CuKa",
+    "Cu Kα1": "CuKa1",
+    "Co Kα": "CoKa",
+    "Cr Kα": "CrKa",
+    "Fe Kα": "FeKa",
+    "Mo Kα": "MoKa",
+    "Ag Kα": "AgKa",
+}
+"""Radiations that a pattern can be shown for -> what pymatgen calls them."""
 
 HEAVIEST_SCATTERER = 98
 """Californium, the last element that pymatgen has scattering coefficients of."""
 
-_ON_THE_FACE = 0.01  # of a cell length; atoms this close to a face are drawn on the opposite one too
 _COPLANAR = 1e-2
 _VERTICES = range(4, 15)
 
@@ -54,7 +64,7 @@ class _Bonds:
 
     Attributes:
         of: atom in the home cell -> the atoms it is bonded to.
-        centers: atoms that have a polyhedron; none where all atoms are alike.
+        centers: atoms that have neighbours of another kind around them; none where all atoms are alike.
     """
 
     of: dict[int, list[Atom]]
@@ -85,73 +95,80 @@ def conventional(structure: Structure) -> tuple[Structure, NDArray[np.int64]]:
 
 
 def scene(structure: Structure) -> dict[str, Any]:
-    """All there is to draw in a cell, for JSON.
+    """A cell with its bonds, each of them once for every atom it belongs to, for JSON; ``scene.js`` repeats it.
 
     Args:
         structure: the cell to draw.
 
     Returns:
-        ``lattice``: rows, Å. ``elements``: symbol, colour and covalent radius (Å) of each. ``atoms``: index into
-        ``elements``, x, y and z (Å) of each atom in the cell, on its faces, or bonded to a centre of these; flat.
-        ``bonds``: pairs of positions in ``atoms``; flat. ``polyhedra``: position of the centre, and the faces as
-        lists of positions in order around the face.
+        ``lattice``: rows, Å. ``elements``: symbol, colour and covalent radius (Å) of each. ``sites``: index into
+        ``elements`` and fractional coordinates of each atom; flat. ``neighbors``: for each atom those it is bonded
+        to, as position in ``sites`` and the cell it is in; flat. ``polyhedra``: position of each atom that has its
+        neighbours around it, and the faces of their hull, as lists of positions in its ``neighbors`` in order around
+        the face; none where there is no hull to draw.
     """
     from ase.data import chemical_symbols, covalent_radii
 
     bonds = _bonds(structure)
-    visible = _in_the_cell(structure)
-    for site, image in list(visible):
-        if site in bonds.centers:
-            visible.update(dict.fromkeys(_moved(bonds.of[site], image)))
-    place = {atom: k for k, atom in enumerate(visible)}
-    frac_coords = structure.frac_coords
-    cart = structure.lattice.get_cartesian_coords([frac_coords[site] + np.array(image) for site, image in visible])
     numbers = list(structure.atomic_numbers)
     elements = list(dict.fromkeys(numbers))
-    atoms: list[float] = []
-    pairs: list[int] = []
+    sites: list[float] = []
+    for number, frac in zip(numbers, structure.frac_coords.round(6).tolist(), strict=True):
+        sites += [elements.index(number), *frac]
     polyhedra: list[list[Any]] = []
-    for (site, image), k in place.items():
-        atoms += [elements.index(numbers[site]), *np.round(cart[k], 3).tolist()]
-        around = [place[other] for other in _moved(bonds.of[site], image) if other in place]
-        for other in around:
-            if k < other:
-                pairs += [k, other]
-        if site in bonds.centers and len(around) == len(bonds.of[site]) and len(around) in _VERTICES:
-            faces = [[around[vertex] for vertex in face] for face in _faces(cart[around])]
-            if faces:
-                polyhedra.append([k, faces])
+    for center in sorted(bonds.centers):
+        around = bonds.of[center]
+        corners = [structure.frac_coords[site] + np.array(image) for site, image in around]
+        is_drawn = len(around) in _VERTICES
+        polyhedra.append([center, _faces(structure.lattice.get_cartesian_coords(corners)) if is_drawn else []])
     return {
-        "lattice": np.round(structure.lattice.matrix, 4).tolist(),
+        "lattice": structure.lattice.matrix.round(6).tolist(),
         "elements": [[chemical_symbols[z], _colour(z), round(float(covalent_radii[z]), 2)] for z in elements],
-        "atoms": atoms,
-        "bonds": pairs,
+        "sites": sites,
+        "neighbors": [
+            [part for other, image in bonds.of[site] for part in (other, *image)] for site in range(len(structure))
+        ],
         "polyhedra": polyhedra,
     }
 
 
-def powder_pattern(structure: Structure, matrix: NDArray[np.int64]) -> list[list[Any]] | None:
-    """Simulated X-ray powder pattern, as pymatgen computes it: sticks without thermal motion or texture.
+def radiations() -> list[tuple[str, float]]:
+    """Name and wavelength (Å) of the radiations that a pattern can be shown for."""
+    from pymatgen.analysis.diffraction.xrd import WAVELENGTHS
+
+    return [(name, float(WAVELENGTHS[key])) for name, key in RADIATIONS.items()]
+
+
+def reflections(structure: Structure, matrix: NDArray[np.int64]) -> list[list[Any]] | None:
+    """X-ray powder reflections, as pymatgen computes them: a perfect crystal at rest, without texture.
 
     Args:
         structure: ordered structure.
         matrix: that leads to the cell the indices refer to, see `conventional`.
 
     Returns:
-        Lines of at least ``MIN_INTENSITY``: 2θ (degrees), intensity (percent of the strongest), and Miller indices of
-        one of their reflections. None where it is not known how an element scatters.
+        Of each reflection that has at least ``MIN_INTENSITY`` with ``WAVELENGTH``: 1/d (1/Å), multiplicity times
+        squared structure factor (the largest is 1000), and the Miller indices of one of its planes. The Lorentz and
+        polarisation factor, which depends on the wavelength, is not in it. None where it is not known how an element
+        scatters.
     """
     from pymatgen.analysis.diffraction.xrd import XRDCalculator
 
     if max(structure.atomic_numbers) > HEAVIEST_SCATTERER:
         return None
-    pattern = XRDCalculator(WAVELENGTH).get_pattern(structure, two_theta_range=TWO_THETA)
+    pattern = XRDCalculator(WAVELENGTH).get_pattern(structure, scaled=False, two_theta_range=TWO_THETA)
+    if not len(pattern.x):
+        return []
+    theta = np.radians(np.asarray(pattern.x) / 2)
+    lorentz = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+    intensity = np.asarray(pattern.y)
+    strength = intensity / lorentz
     lines: list[list[Any]] = []
-    for angle, intensity, families in zip(pattern.x, pattern.y, pattern.hkls, strict=True):
-        if intensity >= MIN_INTENSITY:
-            index = families[0]["hkl"]
-            miller = matrix @ np.array([index[0], index[1], index[-1]])  # hexagonal ones have four
-            lines.append([round(float(angle), 3), round(float(intensity), 1), " ".join(map(str, miller))])
+    for k in np.flatnonzero(intensity >= MIN_INTENSITY / 100 * intensity.max()).tolist():
+        index = pattern.hkls[k][0]["hkl"]
+        miller = matrix @ np.array([index[0], index[1], index[-1]])  # hexagonal ones have four
+        relative = float(f"{1000 * strength[k] / strength.max():.4g}")
+        lines.append([round(1 / float(pattern.d_hkls[k]), 5), relative, " ".join(map(str, miller))])
     return lines
 
 
@@ -181,24 +198,6 @@ def _anions(structure: Structure) -> NDArray[np.bool_]:
         values = np.nan_to_num([float(site.specie.X) for site in structure])
     anions: NDArray[np.bool_] = values >= values.max() - ANION_RANGE
     return anions
-
-
-def _in_the_cell(structure: Structure) -> dict[Atom, None]:
-    """The atoms in the cell and on all its faces, in the order of the structure."""
-    atoms: dict[Atom, None] = {}
-    for site, frac in enumerate(structure.frac_coords):
-        home = np.floor(frac + _ON_THE_FACE).astype(int)
-        choices = [
-            (-h, 1 - h) if abs(f - h) <= _ON_THE_FACE else (-h,)
-            for f, h in zip(frac.tolist(), home.tolist(), strict=True)
-        ]
-        atoms.update(((site, (a, b, c)), None) for a in choices[0] for b in choices[1] for c in choices[2])
-    return atoms
-
-
-def _moved(atoms: list[Atom], image: tuple[int, int, int]) -> list[Atom]:
-    """The same atoms, as seen from another cell."""
-    return [(site, (a + image[0], b + image[1], c + image[2])) for site, (a, b, c) in atoms]
 
 
 def _faces(points: NDArray[np.float64]) -> list[list[int]]:

@@ -13,21 +13,12 @@ from crystalgraph.evaluation.rates import Absent, Metric, Number
 from crystalgraph.io.run_layout import RELAXED_FOLDER, ROWS
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.potentials import potential_label
+from crystalgraph.report.crystal_data import MAX_CRYSTALS, Crystal, Version, poscar_text
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.generation import WIDEST_E_HULL
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
 from crystalgraph.report.notation import group_text
-from crystalgraph.report.page import (
-    MAX_CRYSTALS,
-    MAX_ROWS,
-    Column,
-    Crystal,
-    FunnelLine,
-    MetricLine,
-    Page,
-    Version,
-    write_page,
-)
+from crystalgraph.report.page import MAX_ROWS, Column, FunnelLine, MetricLine, Page, write_page
 from crystalgraph.report.words import (
     MADE_CAVEAT,
     METRIC_MEANING,
@@ -55,12 +46,24 @@ COLUMNS = (
     Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
     Column(key="atoms", label="atoms", meaning="as given"),
     Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
-    Column(key="strictly_valid", label="valid", meaning="strictly valid", kind="bool"),
-    Column(key="unique", label="unique", meaning="first of its equals; after relaxation where relaxed", kind="bool"),
-    Column(key="novel", label="novel", meaning="equals no known phase; after relaxation where relaxed", kind="bool"),
-    Column(key="new", label="new", meaning="novel, and equals no crystal learned from", kind="bool"),
+    Column(key="strictly_valid", label="valid", meaning="strictly valid", kind="bool", best="high"),
+    Column(
+        key="unique",
+        label="unique",
+        meaning="first of its equals; after relaxation where relaxed",
+        kind="bool",
+        best="high",
+    ),
+    Column(
+        key="novel",
+        label="novel",
+        meaning="equals no known phase; after relaxation where relaxed",
+        kind="bool",
+        best="high",
+    ),
+    Column(key="new", label="new", meaning="novel, and equals no crystal learned from", kind="bool", best="high"),
     Column(key="known_phase", label="known phase", meaning="the one it equals", kind="text"),
-    Column(key="msun", label="MSUN", meaning="metastable, unique and novel after relaxation", kind="bool"),
+    Column(key="msun", label="MSUN", meaning="metastable, unique and novel after relaxation", kind="bool", best="high"),
     Column(key="rmsd", label="RMSD", meaning="from given to relaxed, Å", digits=3),
     Column(key="name", label="name", meaning="of the input", kind="text"),
     Column(key="reason", label="reason", meaning="why it is not judged further", kind="text"),
@@ -240,11 +243,27 @@ def _crystal(
     if row.file and (structure := evaluation.relaxations[row.name].structure) is not None:
         file = folder / RELAXED_FOLDER / f"{row.file}.cif"
         text = file.read_bytes().decode()
-        versions.append(Version(label="relaxed", structure=structure, file=f"{RELAXED_FOLDER}/{file.name}", text=text))
+        versions.append(
+            Version(
+                label="relaxed",
+                structure=structure,
+                file=f"{RELAXED_FOLDER}/{file.name}",
+                text=text,
+                poscar=poscar_text(structure, row.name),
+            )
+        )
     if given is not None:
         drawn = given if row.strictly_valid else None
         text, file_name = _source_text(sources.get(row.name))
-        versions.append(Version(label="as given", structure=drawn, file=file_name, text=text or str(CifWriter(given))))
+        versions.append(
+            Version(
+                label="as given",
+                structure=drawn,
+                file=file_name,
+                text=text or str(CifWriter(given)),
+                poscar=poscar_text(drawn, row.name),
+            )
+        )
     facts = _facts(row)
     if evaluation.hull is not None and row.in_system:
         facts += neighbours(evaluation.hull, row.formula)

@@ -7,16 +7,19 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.crystals.standard_cell import standard_cell
 from crystalgraph.io.run_layout import CANDIDATES, EXTENSION, RELAXED_FOLDER, STRUCTURES_FOLDER
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.potentials import potential_label
+from crystalgraph.report.crystal_data import MAX_CRYSTALS, Crystal, Version, poscar_text
 from crystalgraph.report.distributions import Distribution, bars, histogram
 from crystalgraph.report.funnel import funnel_lines
+from crystalgraph.report.generation_table import COLUMNS, candidate_row
 from crystalgraph.report.hull_picture import Point, energy_text, hull_picture, known_note, neighbours
+from crystalgraph.report.known_comparison import ComparedPhase, known_phases_of
+from crystalgraph.report.ladder import Polymorph, polymorph_ladder
 from crystalgraph.report.notation import group_text
-from crystalgraph.report.page import MAX_CRYSTALS, MAX_ROWS, Column, Crystal, Page, Version, write_page
+from crystalgraph.report.page import MAX_ROWS, Page, write_page
 from crystalgraph.report.words import (
     LEARNED_ATOMS,
     MADE_CAVEAT,
@@ -32,6 +35,7 @@ from crystalgraph.screening.outcome import RELAXED
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.known.likeness import Likeness
     from crystalgraph.relax.hull import Hull
     from crystalgraph.screening.candidates import Candidates
@@ -42,41 +46,12 @@ WIDEST_E_HULL = 2.0
 """eV/atom; what lies higher above the hull is counted in the note of the histogram."""
 
 
-COLUMNS = (
-    Column(key="place", label="#", meaning="rank; of a raw run, the draw"),
-    Column(key="formula", label="formula", kind="formula"),
-    Column(
-        key="group",
-        label="group",
-        meaning=f"space group found with {SYMPREC:g} Å, after relaxation where relaxed",
-        kind="group",
-    ),
-    Column(key="e_above_hull", label="e_hull", meaning="energy above the hull after relaxation, eV/atom", digits=3),
-    Column(key="agreed", label="agreed", meaning="every potential calls it metastable", kind="bool"),
-    Column(key="known_phase", label="known as", meaning="known phase that it equals", kind="text"),
-    Column(
-        key="e_above_hull_unrelaxed", label="e_hull drawn", meaning="energy above the hull as drawn, eV/atom", digits=3
-    ),
-    Column(key="atoms", label="atoms", meaning="in the primitive cell as drawn"),
-    Column(key="volume", label="Å³/atom", meaning="volume per atom, after relaxation where relaxed", digits=2),
-    Column(key="density", label="g/cm³", meaning="density as drawn", digits=2),
-    Column(key="score", label="score", meaning="the model's; higher is nearer the hull", digits=2),
-    Column(key="plausibility", label="plausibility", meaning="of the composition, 0 to 1", digits=2),
-    Column(key="charge_neutral", label="neutral", meaning="some oxidation states sum to zero", kind="bool"),
-    Column(key="valid", label="valid", meaning="strictly valid", kind="bool"),
-    Column(
-        key="source",
-        label="source",
-        meaning="generator: from noise; prototype: a known crystal, these elements in its place; child: of one found",
-        kind="text",
-    ),
-    Column(key="funnel_status", label="status", meaning="stage of the relaxation that it reached", kind="text"),
-    Column(key="name", label="file", kind="text"),
-)
-
-
 def write_generation_report(
-    folder: Path, record: Mapping[str, Any], candidates: Candidates, hull: Hull | None = None
+    folder: Path,
+    record: Mapping[str, Any],
+    candidates: Candidates,
+    hull: Hull | None = None,
+    known: CrystalTable | None = None,
 ) -> Path:
     """Write ``report.html`` and the plots beside it into a finished run folder.
 
@@ -85,21 +60,29 @@ def write_generation_report(
         record: content of ``run.json``.
         candidates: of the run.
         hull: of the known phases; None where nothing was relaxed.
+        known: known phases, which candidates of their formula are compared with; None for no comparison.
 
     Returns:
         The path of the page.
     """
-    return write_page(folder, generation_page(folder, record, candidates, hull))
+    return write_page(folder, generation_page(folder, record, candidates, hull, known))
 
 
-def generation_page(folder: Path, record: Mapping[str, Any], candidates: Candidates, hull: Hull | None = None) -> Page:
+def generation_page(
+    folder: Path,
+    record: Mapping[str, Any],
+    candidates: Candidates,
+    hull: Hull | None = None,
+    known: CrystalTable | None = None,
+) -> Page:
     """What the page shows; arguments as for `write_generation_report`."""
     selected = candidates.selected
-    table = [_row(place, sample, candidates) for place, sample in enumerate(selected)]
+    table = [candidate_row(place, sample, candidates) for place, sample in enumerate(selected)]
     relaxed = [k for k, row in enumerate(table) if row["funnel_status"] == RELAXED]
     picture, note = _hull(hull, table, relaxed)
     system = str(candidates.request.system)
     distributions = _distributions(table, candidates)
+    phases = [] if known is None else known_phases_of({row["formula"] for row in table[:MAX_CRYSTALS]}, known, hull)
     return Page(
         title=str(candidates.request.formula or system.replace("-", "–")),
         kind="generated crystals",
@@ -110,6 +93,7 @@ def generation_page(folder: Path, record: Mapping[str, Any], candidates: Candida
         funnel_note=candidates.shortfall,
         hull=picture,
         hull_note=note,
+        ladder=_ladder(candidates, table, phases),
         columns=list(COLUMNS),
         rows=table[:MAX_ROWS],
         n_rows=len(table),
@@ -117,40 +101,12 @@ def generation_page(folder: Path, record: Mapping[str, Any], candidates: Candida
         crystals=[
             _crystal(folder, place, sample, candidates, hull) for place, sample in enumerate(selected[:MAX_CRYSTALS])
         ],
+        phases=[phase.shown for phase in phases],
         distributions=distributions,
         missing=_missing(record, hull),
         record=_record(record, system),
         caveats=_caveats(record, candidates),
     )
-
-
-def _row(place: int, sample: Sample, candidates: Candidates) -> dict[str, Any]:
-    outcome = (candidates.outcomes or {}).get(sample.draw)
-    likeness = (candidates.likenesses or {}).get(sample.draw)
-    is_relaxed = place < len(candidates.relaxed)
-    volume = sample.volume_per_atom
-    if is_relaxed:
-        volume = candidates.relaxed[place].volume / len(candidates.relaxed[place])
-    return {
-        "place": sample.draw if sample.rank is None else sample.rank,
-        "formula": sample.formula,
-        "group": (outcome.relaxed_space_group if outcome and is_relaxed else None) or sample.space_group,
-        "e_above_hull": outcome.e_above_hull if outcome and is_relaxed else nan,
-        "agreed": outcome.agreed_metastable if outcome and is_relaxed else None,
-        "known_phase": (likeness.relaxed_known_phase if is_relaxed else likeness.known_phase) if likeness else "",
-        "e_above_hull_unrelaxed": outcome.e_above_hull_unrelaxed if outcome else nan,
-        "atoms": sample.num_atoms,
-        "volume": volume,
-        "density": sample.density,
-        "score": sample.score,
-        "plausibility": sample.plausibility,
-        "charge_neutral": sample.charge_neutral,
-        "valid": sample.strictly_valid if candidates.request.raw else None,
-        "source": sample.source,
-        "funnel_status": outcome.funnel_status if outcome else "",
-        "name": sample.file or "",
-        "volume_drawn": sample.volume_per_atom,
-    }
 
 
 def _figures(record: Mapping[str, Any], table: list[dict[str, Any]], relaxed: list[int]) -> list[tuple[str, str]]:
@@ -205,11 +161,39 @@ def _crystal(folder: Path, place: int, sample: Sample, candidates: Candidates, h
         )
     drawn = candidates.structures[place] if sample.strictly_valid else None
     versions.append(_version(folder / STRUCTURES_FOLDER, "as drawn", drawn, candidates.drawn_names[place]))
+    likeness = (candidates.likenesses or {}).get(sample.draw)
     facts = _facts(sample, (candidates.outcomes or {}).get(sample.draw), candidates.judges)
-    facts += _likeness_facts((candidates.likenesses or {}).get(sample.draw))
+    facts += _likeness_facts(likeness)
     if hull is not None:
         facts += neighbours(hull, sample.formula)
-    return Crystal(name=candidates.names[place], formula=sample.formula, facts=facts, versions=versions)
+    return Crystal(
+        name=candidates.names[place],
+        formula=sample.formula,
+        facts=facts,
+        versions=versions,
+        known_phase=(likeness.relaxed_known_phase or likeness.known_phase) if likeness else "",
+    )
+
+
+def _ladder(
+    candidates: Candidates, table: list[dict[str, Any]], phases: Sequence[ComparedPhase]
+) -> dict[str, Any] | None:
+    """The polymorphs, where one formula was asked for."""
+    if candidates.request.formula is None:
+        return None
+    polymorphs = [
+        Polymorph(
+            row=k,
+            name=row["name"],
+            volume=row["volume"],
+            energy=row["e_above_hull"] if isfinite(row["e_above_hull"]) else row["e_above_hull_unrelaxed"],
+            score=row["score"],
+            group=row["group"],
+            is_relaxed=isfinite(row["e_above_hull"]),
+        )
+        for k, row in enumerate(table[:MAX_ROWS])
+    ]
+    return polymorph_ladder(str(candidates.request.formula), [*polymorphs, *(phase.polymorph for phase in phases)])
 
 
 def _likeness_facts(likeness: Likeness | None) -> list[tuple[str, str]]:
@@ -250,14 +234,22 @@ def _facts(sample: Sample, outcome: Outcome | None, judges: Sequence[str]) -> li
 
 def _version(folder: Path, label: str, structure: Structure | None, name: str) -> Version:
     """A crystal with its file, of the first kind that the folder has, in the conventional cell."""
+    poscar = poscar_text(structure, name)
     if structure is not None and (cell := standard_cell(structure)) is not None:
         structure = cell.conventional
     for fmt, kind in (("cif", "CIF"), ("poscar", "POSCAR")):
         file = folder / f"{name}{EXTENSION[fmt]}"
         if file.is_file():
             text = file.read_bytes().decode()
-            return Version(label=label, structure=structure, file=f"{folder.name}/{file.name}", text=text, kind=kind)
-    return Version(label=label, structure=structure)
+            return Version(
+                label=label,
+                structure=structure,
+                file=f"{folder.name}/{file.name}",
+                text=text,
+                kind=kind,
+                poscar=text if fmt == "poscar" else poscar,
+            )
+    return Version(label=label, structure=structure, poscar=poscar)
 
 
 def _distributions(table: list[dict[str, Any]], candidates: Candidates) -> list[Distribution]:

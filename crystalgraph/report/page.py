@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -18,25 +17,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.io.atomic import write_text
-from crystalgraph.report.notation import formula_html, group_html
+from crystalgraph.report.crystal_data import Crystal, KnownPhase, crystal_records, phase_records, safe_json
+from crystalgraph.report.drawing import radiations
+from crystalgraph.report.notation import formula_html, group_html, group_numbers
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
-    from pymatgen.core import Structure
 
     from crystalgraph.report.distributions import Distribution
 
 REPORT = "report.html"
 
-SCRIPTS = ("viewer.js", "plots.js", "report.js")
+SCRIPTS = (
+    *("elements.js", "scene.js", "measure.js", "brush.js", "viewer.js", "pattern.js", "zip.js"),
+    *("plot_style.js", "hull.js", "ladder.js", "histograms.js", "powder.js"),
+    *("structure.js", "filters.js", "table.js", "report.js"),
+)
 """In the page they are one script."""
 
-MAX_CRYSTALS, MAX_ROWS = 200, 2000
-"""Crystals that can be looked at, and rows of the table; what is beyond is counted in a line."""
-
-MAX_CRYSTAL_BYTES = 5_000_000
-"""Of all crystals together, so that the page stays below 12 MB."""
+MAX_ROWS = 2000
+"""Rows of the table; what is beyond is counted in a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Column:
         meaning: one line, with the unit.
         digits: after the point; None for what is no fraction.
         kind: "number", "text", "formula", "group" or "bool".
+        best: "high" where the first click on its header puts large values in front; all else begins with the small.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Column:
     meaning: str = ""
     digits: int | None = None
     kind: str = "number"
+    best: str = "low"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,42 +102,6 @@ class MetricLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """One state of a crystal: as drawn, or relaxed.
-
-    Attributes:
-        label: which.
-        structure: what is drawn; None if nothing can be.
-        file: its file, relative to the folder; empty if there is none.
-        text: content of the file, or what it would be.
-        kind: of the text, "CIF" or "POSCAR".
-    """
-
-    label: str
-    structure: Structure | None
-    file: str = ""
-    text: str = ""
-    kind: str = "CIF"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crystal:
-    """A crystal that can be looked at.
-
-    Attributes:
-        name: of the candidate.
-        formula: such as "Nb2O5".
-        facts: label and text; what the table has no room for.
-        versions: the one to show first in front.
-    """
-
-    name: str
-    formula: str
-    facts: list[tuple[str, str]]
-    versions: list[Version]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Page:
     """All that a page shows, in its order.
 
@@ -149,11 +116,13 @@ class Page:
         metrics: group, what its rates are of, and its lines.
         hull: see `crystalgraph.report.hull_picture.hull_picture`; None if there is none.
         hull_note: caption, or why there is no hull.
-        columns: of the table.
+        ladder: see `crystalgraph.report.ladder.polymorph_ladder`; None where several formulas were asked for.
+        columns: of the table, the most important first: where there is little room the last are left out of sight.
         rows: of the table; those that can be looked at have the position of their crystal under "crystal".
         n_rows: how many there are with those that the table leaves out.
         rows_file: where all of them are.
         crystals: those that can be looked at.
+        phases: known phases that these are compared with.
         distributions: the histograms.
         missing: what is not on the page, and why.
         record: title, and pairs of label and value.
@@ -170,11 +139,13 @@ class Page:
     metrics: list[tuple[str, str, list[MetricLine]]] = field(default_factory=list)
     hull: dict[str, Any] | None = None
     hull_note: str = ""
+    ladder: dict[str, Any] | None = None
     columns: list[Column]
     rows: list[dict[str, Any]]
     n_rows: int
     rows_file: str
     crystals: list[Crystal]
+    phases: list[KnownPhase] = field(default_factory=list)
     distributions: list[Distribution] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     record: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
@@ -204,11 +175,15 @@ def render(page: Page) -> str:
     from plotly.offline import get_plotlyjs
 
     plotly, script = get_plotlyjs(), "\n".join(_asset(name) for name in SCRIPTS)
-    crystals = _crystals(page.crystals)
+    crystals = crystal_records(page.crystals)
     data = {
         "hull": page.hull,
+        "ladder": page.ladder,
         "distributions": [plot.record() for plot in page.distributions],
         "crystals": crystals,
+        "phases": phase_records(page.phases),
+        "radiations": radiations(),
+        "groups": group_numbers(),
     }
     return (
         _environment()
@@ -221,55 +196,19 @@ def render(page: Page) -> str:
             plotly=_trusted(plotly),
             script=_trusted(script),
             policy=f"{_policy(plotly)} {_policy(script)}",
-            data=_trusted(_safe_json(data)),
+            ratio_example=_ratio_example(page),
+            data=_trusted(safe_json(data)),
         )
     )
 
 
-def _crystals(crystals: Sequence[Crystal]) -> list[dict[str, Any] | None]:
-    """For JSON; None for those that there is no room for."""
-    found: list[dict[str, Any] | None] = []
-    left = MAX_CRYSTAL_BYTES
-    for crystal in crystals[:MAX_CRYSTALS]:
-        if left < 0:
-            break
-        content = {
-            "name": crystal.name,
-            "formula": crystal.formula,
-            "facts": crystal.facts,
-            "versions": [_version(version) for version in crystal.versions],
-        }
-        left -= len(_safe_json(content))
-        found.append(content if left >= 0 else None)
-    return found + [None] * (len(crystals) - len(found))
-
-
-def _version(version: Version) -> dict[str, Any]:
-    from crystalgraph.report.drawing import MAX_ATOMS, conventional, powder_pattern, scene
-
-    content: dict[str, Any] = {
-        "label": version.label,
-        "file": version.file,
-        "text": version.text,
-        "kind": version.kind,
-        "scene": None,
-        "pattern": None,
-    }
-    structure = version.structure
-    if structure is not None and len(structure) <= MAX_ATOMS:
-        cell, matrix = conventional(structure)
-        content |= {"scene": scene(cell), "pattern": powder_pattern(structure, matrix), "cell": _cell_facts(cell)}
-    return content
-
-
-def _cell_facts(cell: Structure) -> list[tuple[str, str]]:
-    a, b, c = cell.lattice.abc
-    alpha, beta, gamma = cell.lattice.angles
-    return [
-        ("a, b, c", f"{a:.3f}, {b:.3f}, {c:.3f} Å"),
-        ("α, β, γ", f"{alpha:.2f}, {beta:.2f}, {gamma:.2f}°"),
-        ("cell drawn", f"{len(cell)} atoms, {cell.volume:.1f} Å³, {cell.density:.2f} g/cm³"),
-    ]
+def _ratio_example(page: Page) -> str:
+    """A filter by the ratio of two elements, such as "O/Nb>=2"; of the crystal in front that has two."""
+    for crystal in page.crystals:
+        symbols = re.findall(r"[A-Z][a-z]?", crystal.formula)
+        if len(symbols) > 1:
+            return f"{symbols[-1]}/{symbols[0]}>=2"
+    return "O/Nb>=2"
 
 
 def _cell_text(value: Any, column: Column) -> Markup | str:
@@ -297,14 +236,6 @@ def _sort_key(value: Any) -> str:
 
 def _known(value: Any) -> bool:
     return not (value is None or value == "" or (isinstance(value, float) and not isfinite(value)))
-
-
-def _safe_json(content: Any) -> str:
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
 
 
 def _policy(script: str) -> str:

@@ -105,8 +105,9 @@ PICTURE_CAVEAT = (
 )
 
 PATTERN_CAVEAT = (
-    "Powder patterns are pymatgen's, for Cu Kα and a perfect crystal at rest: positions follow the lattice of the "
-    "file, which relaxation does not get to better than a few percent."
+    "Powder patterns are pymatgen's, for a perfect crystal at rest: positions follow the lattice of the file, which "
+    "relaxation does not get to better than a few percent. The similarity to a measured pattern allows for one common "
+    "scale of the cell's lengths, and says which crystal is most like it, not that the sample is that crystal."
 )
 
 

@@ -276,7 +276,7 @@ def generate(
     }
     result = GenerationResult(**vars(candidates), record=record, hull=hull)
     if folder is not None:
-        _write(folder, result, formats)
+        _write(folder, result, formats, phases)
     if funnel is not None:
         funnel.clear()
     return result
@@ -359,7 +359,7 @@ def _phases_of_formulas(phases: CrystalTable, candidates: Candidates) -> dict[st
     return {formula: counted[formula] for formula in sorted({sample.formula for sample in candidates.selected})}
 
 
-def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> None:
+def _write(folder: Path, result: GenerationResult, formats: Sequence[str], phases: CrystalTable) -> None:
     write_run(
         folder,
         structures=result.structures,
@@ -370,5 +370,5 @@ def _write(folder: Path, result: GenerationResult, formats: Sequence[str]) -> No
         record=result.record,
         formats=formats,
         relaxed=None if result.outcomes is None else result.relaxed,
-        page=lambda unfinished: write_generation_report(unfinished, result.record, result, result.hull),
+        page=lambda unfinished: write_generation_report(unfinished, result.record, result, result.hull, phases),
     )

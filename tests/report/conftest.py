@@ -7,6 +7,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.io.writing import write_structures
+from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import reference_hull
 from crystalgraph.report.evaluation import write_evaluation_report
 from crystalgraph.report.generation import write_generation_report
@@ -16,11 +17,20 @@ from crystalgraph.screening.candidates import Candidates
 from crystalgraph.screening.outcome import RELAXED, Outcome
 from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.screen import Sample
+from tests.chromium import chromium
 
 ENERGIES = (0.012, 0.05, 0.09, 0.3)
 """eV/atom above the hull of the first crystals; the others are not relaxed."""
 
 ATTACK = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One Chromium for all tests."""
+    one = chromium(tmp_path_factory.mktemp("downloads"), tmp_path_factory.mktemp("profile"))
+    yield one
+    one.driver.quit()
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +111,7 @@ def finished_run(crystals, tmp_path_factory):
         relaxed=relaxed,
         outcomes=outcomes,
     )
-    hull = reference_hull(ChemicalSystem.parse("Nb-O"))
+    hull, known = reference_hull(ChemicalSystem.parse("Nb-O")), known_phases("Nb-O")
     stages = [("single point", 6, 0), ("choice", 6, 2), ("relaxation", 4, 0), ("finalists", 4, 0), ("copies", 4, 0)]
     record = {
         "request": request.as_record(),
@@ -140,8 +150,8 @@ def finished_run(crystals, tmp_path_factory):
         record=record,
         relaxed=relaxed,
     )
-    write_generation_report(folder, record, result, hull)
-    return SimpleNamespace(folder=folder, record=record, result=result, hull=hull, energies=ENERGIES)
+    write_generation_report(folder, record, result, hull, known)
+    return SimpleNamespace(folder=folder, record=record, result=result, hull=hull, known=known, energies=ENERGIES)
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,10 @@
 """The page in headless Chromium; one browser for all tests."""
 
-import json
-import os
-import shutil
-import time
-
 import pytest
 
+from tests.chromium import NARROW, WIDE
+
 pytestmark = pytest.mark.slow
-
-WIDE, NARROW = (1400, 900), (390, 844)
-
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1400,900"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 PIXEL_OF_ROW = """
 const plot = document.getElementById("hull-plot");
@@ -25,12 +15,6 @@ for (const trace of plot.data) {
   const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
   return [box.x + xaxis._offset + xaxis.d2p(trace.x[k]), box.y + yaxis._offset + yaxis.d2p(trace.y[k])];
 }
-"""
-
-COLUMN = """
-const k = [...document.querySelectorAll("#table thead th")].findIndex((th) => th.dataset.key === arguments[0]);
-return [...document.querySelectorAll("#table tbody tr")].filter((tr) => !tr.hidden)
-  .map((tr) => tr.cells[k].textContent.trim());
 """
 
 N_COLORS = """
@@ -51,105 +35,6 @@ const texts = "p, dt, dd, td, th, li, a, button, summary, h1, h2, h3, small, .me
 return [...document.querySelectorAll(texts)].filter((e) => e.offsetParent)
   .map((e) => [e.tagName, getComputedStyle(e).color, ground(e)]);
 """
-
-
-class Browser:
-    """Chromium with what the tests look at."""
-
-    def __init__(self, driver, downloads):
-        self.driver, self.downloads = driver, downloads
-
-    def open(self, path, size=WIDE, *, dark=False):
-        """Load a page anew, at a width and a preference of colours."""
-        width, height = size
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get("about:blank")
-        self.said(), self.sent()
-        self.driver.get(path.as_uri())
-        self.wait("return document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def wait(self, script, seconds=10.0):
-        end = time.monotonic() + seconds
-        while not (found := self.run(script)):
-            assert time.monotonic() < end, f"never came true: {script}"
-            time.sleep(0.02)
-        return found
-
-    def click(self, selector):
-        """As a mouse does it."""
-        element = self.driver.find_element("css selector", selector)
-        self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
-        element.click()
-
-    def mouse(self, what, *where):
-        """Move it or press it."""
-        from selenium.webdriver.common.actions.action_builder import ActionBuilder
-
-        actions = ActionBuilder(self.driver)
-        getattr(actions.pointer_action, what)(*where)
-        actions.perform()
-
-    def said(self):
-        """What the console got since the last time."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def sent(self):
-        """Addresses requested since the last time."""
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-
-    def column(self, key):
-        """Texts of the rows that are shown, in order."""
-        return self.run(COLUMN, key)
-
-    def write(self, text):
-        """Type into the filter."""
-        self.run(
-            "const box = document.getElementById('filter'); box.value = arguments[0];"
-            "box.dispatchEvent(new Event('input', {bubbles: true}))",
-            text,
-        )
-
-    def selected(self):
-        return self.run("return document.querySelector('tr[aria-selected=true]').dataset.row")
-
-    def download(self):
-        """What one gets by the button."""
-        before = set(self.downloads.iterdir())
-        self.click("#download")
-        end = time.monotonic() + 10
-        while not (new := {path for path in self.downloads.iterdir() if path.suffix == ".cif"} - before):
-            assert time.monotonic() < end, "nothing was downloaded"
-            time.sleep(0.02)
-        return new.pop()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
-    if None in programs:
-        reason = "chromium and chromedriver are not here; apt-get install chromium chromium-driver"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    downloads = tmp_path_factory.mktemp("downloads")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.add_argument("about:blank")  # not the page of a new tab, which is large
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield Browser(driver, downloads)
-    driver.quit()
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["1400", "390"])
@@ -245,14 +130,14 @@ def test_the_table_is_used_with_the_keyboard(browser, finished_run):
 def test_what_is_downloaded_is_the_file(browser, finished_run, judged):
     browser.open(finished_run.folder / "report.html", NARROW)
     name = f"{finished_run.result.names[0]}.cif"
-    found = browser.download()
+    found = browser.download("#download")
     assert found.name == name
     assert found.read_bytes() == (finished_run.folder / "relaxed" / name).read_bytes()
 
     browser.open(judged.folder / "report.html")
     row = browser.column("name").index(judged.hostile.stem)
-    browser.click(f"tr[data-row='{row}'] td")
-    assert browser.download().read_bytes() == judged.hostile.read_bytes()
+    browser.click(f"tr[data-row='{row}'] td:nth-child(2)")
+    assert browser.download("#download").read_bytes() == judged.hostile.read_bytes()
 
 
 def luminance(color):

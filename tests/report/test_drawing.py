@@ -4,16 +4,23 @@ from ase.neighborlist import neighbor_list
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from crystalgraph.report.drawing import BOND_STRETCH, conventional, powder_pattern, scene
+from crystalgraph.report.drawing import BOND_STRETCH, WAVELENGTH, conventional, radiations, reflections, scene
 
 CU_KA = 1.54184
 """Å; the average of Kα1 and Kα2."""
 
 
-def atoms_of(drawn):
-    """Symbols and positions."""
-    rows = np.array(drawn["atoms"]).reshape(-1, 4)
+def sites_of(drawn):
+    """Symbols and fractional coordinates."""
+    rows = np.array(drawn["sites"]).reshape(-1, 4)
     return [drawn["elements"][int(k)][0] for k in rows[:, 0]], rows[:, 1:]
+
+
+def around(drawn, site):
+    """Positions of the neighbours of a site, (n, 3), Å, and which sites they are."""
+    _, frac = sites_of(drawn)
+    bonded = np.array(drawn["neighbors"][site]).reshape(-1, 4)
+    return (frac[bonded[:, 0]] + bonded[:, 1:]) @ np.array(drawn["lattice"]), bonded[:, 0]
 
 
 @pytest.mark.parametrize(("name", "n_atoms"), [("rock salt", 8), ("sphalerite", 8), ("rutile", 6), ("wurtzite", 4)])
@@ -41,16 +48,13 @@ def test_a_supercell_is_drawn_as_given(crystals):
 )
 def test_polyhedra_are_those_of_the_textbook(crystals, name, neighbors, corners):
     drawn = scene(conventional(crystals[name])[0])
-    symbols, positions = atoms_of(drawn)
-    niobium = {k for k, symbol in enumerate(symbols) if symbol == "Nb"}
-    inside = [k for k, _ in drawn["polyhedra"]]
-    assert inside
-    assert set(inside) <= niobium
+    symbols, frac = sites_of(drawn)
+    assert {k for k, _ in drawn["polyhedra"]} == {k for k, symbol in enumerate(symbols) if symbol == "Nb"}
     for centre, faces in drawn["polyhedra"]:
         assert [len(face) for face in faces] == corners
-        around = {k for face in faces for k in face}
-        assert len(around) == neighbors
-        assert {symbols[k] for k in around} == {"O"}
+        positions, bonded = around(drawn, centre)
+        assert {k for face in faces for k in face} == set(range(neighbors))
+        assert {symbols[k] for k in bonded} == {"O"}
         for face in faces:  # in order around it: the sum of the angles at the corners is that of a convex polygon
             arms = positions[face] - np.roll(positions[face], 1, axis=0)
             turns = [
@@ -58,13 +62,7 @@ def test_polyhedra_are_those_of_the_textbook(crystals, name, neighbors, corners)
                 for a, b in zip(arms, np.roll(arms, -1, 0), strict=True)
             ]
             assert np.arccos(turns).sum() == pytest.approx(2 * np.pi, abs=0.01)
-        assert positions[sorted(around)].mean(0) == pytest.approx(positions[centre], abs=1e-3)
-
-
-def test_rock_salt_shows_all_corners_and_faces(crystals):
-    symbols, positions = atoms_of(scene(conventional(crystals["rock salt"])[0]))
-    inside = ((positions > -0.01) & (positions < 4.41)).all(1)
-    assert sorted((symbols.count("Nb"), int(inside.sum()))) == [14, 27]
+        assert positions.mean(0) == pytest.approx(frac[centre] @ np.array(drawn["lattice"]), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["rock salt", "rutile", "wurtzite"])
@@ -73,37 +71,58 @@ def test_bonds_are_the_pairs_that_ase_finds(crystals, name):
 
     cell = conventional(crystals[name])[0]
     drawn = scene(cell)
-    _, positions = atoms_of(drawn)
+    _, frac = sites_of(drawn)
     longest = BOND_STRETCH * (covalent_radii[41] + covalent_radii[8])
-    expected = neighbor_list("d", AseAtomsAdaptor.get_atoms(cell), {("Nb", "O"): longest})
-    pairs = np.array(drawn["bonds"]).reshape(-1, 2)
-    lengths = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
-    assert sorted(set(lengths.round(2))) == sorted(set(expected.round(2)))
-    per_niobium = len(expected) / 2 / sum(site.specie.symbol == "Nb" for site in cell)
-    centre, _ = drawn["polyhedra"][0]
-    assert (pairs == centre).sum() == per_niobium
+    centre, expected = neighbor_list("id", AseAtomsAdaptor.get_atoms(cell), {("Nb", "O"): longest})
+    for site in range(len(cell)):
+        positions, _ = around(drawn, site)
+        lengths = np.linalg.norm(positions - frac[site] @ np.array(drawn["lattice"]), axis=1)
+        assert sorted(lengths) == pytest.approx(sorted(expected[centre == site]), abs=1e-4)
 
 
 def test_a_metal_has_bonds_but_no_polyhedra():
     drawn = scene(Structure.from_spacegroup(225, Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]]))
-    assert drawn["bonds"]
+    assert len(drawn["neighbors"][0]) // 4 == 12
     assert not drawn["polyhedra"]
 
 
 @pytest.mark.parametrize("name", ["rock salt", "rutile", "wurtzite"])
-def test_powder_lines_lie_where_bragg_puts_them(crystals, name):
+def test_reflections_are_those_of_their_planes(crystals, name):
     structure = crystals[name]
     cell, matrix = conventional(structure)
-    lines = powder_pattern(structure, matrix)
-    assert max(intensity for _, intensity, _ in lines) == 100
-    for angle, _, miller in lines:
-        spacing = cell.lattice.d_hkl([int(index) for index in miller.split()])
-        assert angle == pytest.approx(2 * np.degrees(np.arcsin(CU_KA / 2 / spacing)), abs=0.02)
+    lines = reflections(structure, matrix)
+    assert max(strength for _, strength, _ in lines) == 1000
+    for inverse, _, miller in lines:
+        assert 1 / inverse == pytest.approx(cell.lattice.d_hkl([int(index) for index in miller.split()]), rel=1e-3)
 
 
-def test_rock_salt_has_no_lines_of_mixed_indices(crystals):
+@pytest.mark.parametrize("radiation", ["CuKa", "MoKa", "CrKa"])
+def test_with_any_radiation_they_are_as_strong_as_pymatgen_says(crystals, radiation):
+    from pymatgen.analysis.diffraction.xrd import WAVELENGTHS, XRDCalculator
+
+    structure = crystals["rutile"]
+    pattern = XRDCalculator(radiation).get_pattern(structure, two_theta_range=(0, 60))
+    inverse, strength = np.array([line[:2] for line in reflections(structure, conventional(structure)[1])]).T
+    sine = inverse * WAVELENGTHS[radiation] / 2
+    theta = np.arcsin(sine[sine < np.sin(np.radians(30))])
+    intensity = strength[: len(theta)] * (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+    angles = np.degrees(2 * theta)
+    for angle, part in zip(angles, 100 * intensity / intensity.max(), strict=True):
+        nearest = np.abs(pattern.x - angle).argmin()
+        assert pattern.x[nearest] == pytest.approx(angle, abs=0.01)
+        assert pattern.y[nearest] == pytest.approx(part, rel=2e-3, abs=0.01)
+    strong = pattern.x[(pattern.y >= 1) & (pattern.x <= angles.max() + 0.01)]
+    assert all(np.abs(angles - angle).min() < 0.01 for angle in strong)
+
+
+def test_radiations_are_named_with_their_wavelengths():
+    assert radiations()[0] == ("Cu Kα", CU_KA)
+    assert WAVELENGTH == "CuKa"
+
+
+def test_rock_salt_has_no_reflections_of_mixed_indices(crystals):
     structure = crystals["rock salt"]
-    lines = powder_pattern(structure, conventional(structure)[1])
+    lines = reflections(structure, conventional(structure)[1])
     for _, _, miller in lines:
         assert len({int(index) % 2 for index in miller.split()}) == 1
     assert {tuple(sorted(abs(int(i)) for i in miller.split())) for *_, miller in lines[:3]} == {
@@ -119,6 +138,6 @@ def test_the_heaviest_elements_are_drawn_without_a_powder_pattern():
     drawn = scene(cell)
     assert [element[0] for element in drawn["elements"]] == ["Og", "Cu"]
     assert drawn["elements"][0][1] == "#eb0026", "Jmol's colour of meitnerium, the last that it has one for"
-    assert powder_pattern(heavy, matrix) is None
+    assert reflections(heavy, matrix) is None
     californium = heavy.copy().replace_species({"Og": "Cf"})
-    assert powder_pattern(californium, matrix)
+    assert reflections(californium, matrix)

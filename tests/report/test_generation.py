@@ -11,7 +11,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def page(finished_run):
-    return generation_page(finished_run.folder, finished_run.record, finished_run.result, finished_run.hull)
+    run = finished_run
+    return generation_page(run.folder, run.record, run.result, run.hull, run.known)
 
 
 def test_rows_say_what_the_csv_says(page, finished_run):
@@ -82,7 +83,8 @@ def test_the_same_run_gives_the_same_bytes(finished_run):
 
     before = content()
     assert set(before) == {"report.html", "hull.png", "hull.svg", "distributions.png", "distributions.svg"}
-    write_generation_report(finished_run.folder, finished_run.record, finished_run.result, finished_run.hull)
+    run = finished_run
+    write_generation_report(run.folder, run.record, run.result, run.hull, run.known)
     assert content() == before
 
 

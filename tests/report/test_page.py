@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from crystalgraph.models.bundle import load_model
-from crystalgraph.report import page as module
-from crystalgraph.report.page import Column, Crystal, FunnelLine, Page, Version, render
+from crystalgraph.report import crystal_data
+from crystalgraph.report.crystal_data import Crystal, Version
+from crystalgraph.report.page import Column, FunnelLine, Page, render
 from crystalgraph.report.words import (
     LEARNED_ATOMS,
     RANK_CORRELATION,
@@ -99,7 +100,7 @@ def test_the_same_page_gives_the_same_bytes(crystals):
 
 def test_columns_without_a_value_are_left_out():
     heads = re.findall(r"<th scope=\"col\"[^>]*data-key=\"(\w+)\"", render(made()))
-    assert heads == ["formula", "name"]
+    assert heads == ["formula", "match", "name"], "match is for measured patterns"
 
 
 @pytest.mark.slow
@@ -113,7 +114,7 @@ def test_two_hundred_large_crystals_stay_below_twelve_megabytes(crystals):
 
 
 def test_what_is_beyond_the_limits_is_said(monkeypatch):
-    monkeypatch.setattr(module, "MAX_CRYSTALS", 2)
+    monkeypatch.setattr(crystal_data, "MAX_CRYSTALS", 2)
     page = made(n=4)
     text = render(Page(**vars(page) | {"n_rows": 9}))
     assert "The first 4 of 9; all are in candidates.csv." in text
@@ -123,7 +124,7 @@ def test_what_is_beyond_the_limits_is_said(monkeypatch):
 def test_too_many_atoms_are_not_drawn(crystals):
     version = data_of(render(made(n=1, structure=crystals["wurtzite"] * (4, 4, 4))))["crystals"][0]["versions"][0]
     assert version["scene"] is None
-    assert version["pattern"] is None
+    assert version["reflections"] is None
 
 
 def test_the_errors_named_are_those_measured():
