@@ -177,6 +177,7 @@ def examples(*commands):
     return [line for command in commands for line in data.EXAMPLES[command] if "--optimade" not in line]
 
 
+@pytest.mark.slow
 def test_every_example_of_the_help_runs(cg_data, tmp_path):
     for line in examples("import", "info", "list", "export"):
         words = shlex.split(line)

@@ -231,6 +231,7 @@ def test_help_loads_little_more_than_a_command_line_needs():
     assert modules("from crystalgraph.cli.generate import main; main()") <= 3 * modules("import typer, rich")
 
 
+@pytest.mark.slow
 def test_interrupted_command_leaves_nothing(cg_generate, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -49,6 +49,7 @@ def random_cells(n: int, seed: int) -> list[Structure]:
     ]
 
 
+@pytest.mark.slow
 def test_copies_match_and_polymorphs_do_not():
     for number, structure in enumerate(ALL):
         for copy in copies_of(structure, seed=number):

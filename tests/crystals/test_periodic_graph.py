@@ -81,6 +81,7 @@ def test_isolated_atom_is_a_node_without_edges():
     assert (graph.edge_batch == 1).all()
 
 
+@pytest.mark.slow
 def test_gradcheck_of_vectors_and_distances():
     crystals = from_structures([TRICLINIC, CSCL])
     graph = PeriodicGraph.build(crystals, 3.6)

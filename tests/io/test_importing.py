@@ -181,6 +181,7 @@ def test_a_shipped_dataset_goes_out_and_in_again(tmp_path):
     np.testing.assert_array_equal(before.crystals.frac_coords, after.crystals.frac_coords)
 
 
+@pytest.mark.slow
 def test_the_shipped_phases_have_no_copies(tmp_path):
     """They were merged by the same rule when they were collected."""
     export(select("nbo"), "json", tmp_path / "nbo.json")

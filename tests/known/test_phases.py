@@ -103,6 +103,7 @@ EVERY_DOOR = ("known_phases", "load", "evaluate", "reference_hull", "reference_h
 
 
 @pytest.mark.parametrize("door", EVERY_DOOR)
+@pytest.mark.slow
 def test_41_of_64_phases_of_titanium_and_oxygen_have_a_dft_formation_energy(door, monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(tmp_path))
     expected = known_phases(TI_O)

@@ -43,6 +43,7 @@ def deal(dealer, monkeypatch):
     return call
 
 
+@pytest.mark.slow
 def test_without_a_folder_nothing_is_written(deal, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result, _ = deal("Nb-O", num=3, seed=5)
@@ -54,6 +55,7 @@ def test_without_a_folder_nothing_is_written(deal, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_result(deal, tmp_path):
     result, _ = deal("Nb-O", num=4, out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == result.record
@@ -179,6 +181,7 @@ def test_the_request_reaches_the_sampler(deal):
     assert (requested["n_draws"], requested["fast"]) == (None, False)
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_first_candidates(deal):
     result, _ = deal("Nb-O", num=3)
     text = result._repr_html_()
@@ -219,6 +222,7 @@ def test_an_unknown_argument_is_named_with_those_that_are_known(deal):
         deal("Nb-O", nope=1)
 
 
+@pytest.mark.slow
 def test_a_folder_without_its_page_never_appears(deal, tmp_path, monkeypatch):
     def broken(folder, *_):
         assert (folder / "run.json").is_file()

@@ -90,6 +90,7 @@ def test_the_best_valid_draw_is_kept(model: Model) -> None:
         assert scores[equal.index(True), k] >= scores[:, k].max() - 1e-4  # rounding decides between equal draws
 
 
+@pytest.mark.slow
 def test_relaxed_is_what_the_surrogate_makes_of_it(model: Model) -> None:
     """Each chunk's crystals, whatever their order, are those of the same noise, relaxed."""
     templates = sampler(model).choices.templates[:10]
@@ -141,6 +142,7 @@ def test_formula_group_and_size_hold(model: Model) -> None:
     assert ((samples.crystals.frac_coords >= 0) & (samples.crystals.frac_coords <= 1)).all()
 
 
+@pytest.mark.slow
 def test_one_size_of_cell_can_be_asked_for(model: Model) -> None:
     asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}, "min_atoms": 12, "max_atoms": 12}
     assert set(sampler(model, **asked).draw(30).crystals.num_atoms.tolist()) == {12}

@@ -19,6 +19,7 @@ def pool() -> Templates:
 
 
 @pytest.mark.parametrize("elements", [[NIOBIUM, OXYGEN], [LITHIUM, NIOBIUM, OXYGEN], [22, OXYGEN], [13, 28]])
+@pytest.mark.slow
 def test_every_template_has_all_elements_and_no_other(pool: Templates, elements: list[int]) -> None:
     found = decorate(pool, elements)
     assert len(found) > 50

@@ -44,6 +44,7 @@ def relaxed(candidates, outcomes, copies=None):
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_ranked_anew_by_energy(candidates):
     ok = {"funnel_status": RELAXED, "relax_status": "converged"}
     lost = {"funnel_status": RELAXATION}
@@ -68,6 +69,7 @@ def test_a_run_is_ranked_anew_by_energy(candidates):
     assert untouched == [sample for sample in candidates.samples if sample.status != SELECTED]
 
 
+@pytest.mark.slow
 def test_as_many_are_kept_as_were_requested(candidates):
     ok = {"relax_status": "converged", "funnel_status": RELAXED}
     energies = {"rock salt": 0.3, "rutile": 0.1, "fluorite": 0.2, "CsCl": 0.4}
@@ -81,6 +83,7 @@ def test_as_many_are_kept_as_were_requested(candidates):
     assert all(again.outcomes[s.draw].e_above_hull == energies[s.template] for s in others if s.draw in again.outcomes)
 
 
+@pytest.mark.slow
 def test_a_copy_names_the_sample_it_became(candidates):
     ok = {"relax_status": "converged", "e_above_hull": 0.1}
     outcomes = {name: Outcome(**ok, funnel_status=RELAXED) for name in ("rock salt", "rutile", "fluorite")}
@@ -91,6 +94,7 @@ def test_a_copy_names_the_sample_it_became(candidates):
     assert len(again.relaxed) == 3
 
 
+@pytest.mark.slow
 def test_every_column_written_is_one_of_the_contract(candidates):
     plain = [column.name for column in fields(Sample)]
     assert candidates.columns == plain

@@ -23,7 +23,7 @@ from crystalgraph.screening.rounds import (
 )
 from crystalgraph.screening.screen import SELECTED, Screen
 
-pytestmark = pytest.mark.usefixtures("quick_plausibility")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_plausibility")]
 
 FLAT = Hull(
     ChemicalSystem.parse("Nb-O"),

@@ -21,6 +21,7 @@ def formulas(data: ParametrisedTemplates) -> list[Composition]:
     return [structure.composition for structure in to_structures(data.crystals())]
 
 
+@pytest.mark.slow
 def test_no_crystal_of_the_asked_system_is_learned_from(small_dataset: CrystalTable, small_corpus: Corpus) -> None:
     asked = {"Nb", "O"}
     assert any({e.symbol for e in s.composition} == asked for s in to_structures(small_dataset.crystals))

@@ -1,5 +1,6 @@
 """Species become one in every way that keeps their order, and the symmetry that comes of it is found."""
 
+import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
@@ -30,6 +31,7 @@ def test_every_way_to_merge() -> None:
     assert sorted(s.composition.formula for s in made) == ["Ba1 O4", "O5", "Ti2 O3"]
 
 
+@pytest.mark.slow
 def test_every_template_has_a_crystal_with_that_symmetry(small_corpus: Corpus) -> None:
     data = small_corpus.training[torch.arange(0, len(small_corpus.training), 9)]
     templates = template_pool(data)

@@ -32,6 +32,7 @@ def run(tmp_path, dealer):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_figures_of_a_raw_run(run, tmp_path, monkeypatch, capsys, dealer):
     (fluorite,) = to_structures(dealer("fluorite").draw(1).crystals)
     few = load(fluorite)

@@ -1,5 +1,6 @@
 """Held-out systems give compounds that no training crystal is, and relatives are the same arrangement."""
 
+import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.crystals.conversion import to_structures
@@ -7,6 +8,7 @@ from crystalgraph.training.config import DataConfig
 from tools.bench.templates import has_relatives, of_held_out_systems
 
 
+@pytest.mark.slow
 def test_compounds_of_held_out_systems() -> None:
     cases = of_held_out_systems(DataConfig(system="Nb-O", holdout_systems=("Ti-O",)))
     truth = to_structures(cases.truth)
