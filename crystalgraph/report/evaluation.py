@@ -260,7 +260,7 @@ def _crystal(
                 label="as given",
                 structure=drawn,
                 file=file_name,
-                text=text or str(CifWriter(given)),
+                text=text or str(CifWriter(given.copy().relabel_sites())),
                 poscar=poscar_text(drawn, row.name),
             )
         )

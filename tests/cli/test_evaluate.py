@@ -52,7 +52,6 @@ def test_a_folder_is_judged_with_a_table_and_files(cg_evaluate, tmp_path):
     assert "what the generator learned from is not known; name it with --training" in out
     assert "1 × it holds no crystal" in out
     assert "written to judged" in out
-    assert "known phases 3 of 3" in err
     assert "\x1b" not in out + err
 
 
@@ -70,12 +69,11 @@ def test_one_file_of_any_kind(cg_evaluate, tmp_path):
 @pytest.mark.slow
 def test_relaxes_and_says_what_it_cost(cg_evaluate, tmp_path):
     write_structures([COPPER], ["cu"], tmp_path / "copper", "cif")
-    code, out, err = cg_evaluate(
+    code, out, _ = cg_evaluate(
         "copper", "--reference", "copper", "--relax", 1, "--potential", "ase.calculators.emt:EMT", "--out", "out"
     )
     assert code == 0
     assert "msun_per_cpu_hour" in out
-    assert "relaxed" in err
     assert [p.name for p in (tmp_path / "out" / "relaxed").iterdir()] == ["1_cu.cif"]
 
 

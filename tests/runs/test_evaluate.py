@@ -188,7 +188,7 @@ def test_resuming_a_finished_run_changes_nothing(evaluation, request_, place):
 @pytest.mark.usefixtures("evaluation")
 def test_a_folder_in_the_way_is_refused(request_, place):
     before = content(place / "one")
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match="holds an evaluation"):
         evaluate(**request_, out=place / "one")
     with pytest.raises(InputError, match=r"request\.seed differ"):
         evaluate(**request_ | {"seed": 5}, out=place / "one", resume=True)
@@ -219,12 +219,12 @@ def test_killed_while_relaxing_and_resumed(place, tmp_path):
     killed.wait()
     assert not (tmp_path / "out" / "metrics.json").exists()
     done = {p: p.stat().st_mtime_ns for p in relaxations.glob("*.json")}
-    assert 2 <= len(done) < 6
+    assert 2 <= len(done) < 5
 
     (tmp_path / "count").unlink()
     subprocess.run(command(tmp_path / "out", "--resume"), env=environment, check=True)
     assert {p: p.stat().st_mtime_ns for p in done} == done
-    assert len(list(relaxations.glob("*.json"))) == 6
+    assert len(list(relaxations.glob("*.json"))) == 5  # b and c have the same cell in their files
     resumed = len((tmp_path / "count").read_text().splitlines())
 
     (tmp_path / "count").unlink()

@@ -206,7 +206,9 @@ def test_exploring_goes_where_no_crystal_of_the_pool_is(model: Model, asked: dic
     names = some.choices.templates.names()
     assert len(set(names)) == len(names)
     is_new = torch.tensor([name not in known for name in names])
-    assert some.choices.weights[is_new].sum().item() == pytest.approx(0.3)
+    # so few templates of the pool have the formula that more are enumerated than were asked for
+    share = USUAL_SAMPLING.few_share if "formula" in asked else 0.3
+    assert some.choices.weights[is_new].sum().item() == pytest.approx(share)
     drawn = all_new.draw(40)
     assert len(drawn) == 40
     assert not known & set(drawn.template_names)

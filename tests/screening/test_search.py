@@ -114,7 +114,7 @@ def test_progress_is_told_after_every_round(dealer):
     screen = Screen(request, composition_filter(request))
     result = run(source, screen, lambda *told: seen.append(told), SHORT)
     assert {stage for stage, *_ in seen} == {SELECTED}
-    assert [state.split(" drawn")[0] for *_, state in seen] == [str(ROUND * (k + 1)) for k in range(PATIENCE)]
+    assert [state.split(" drawn")[0] for *_, state in seen] == [str(ROUND * k) for k in range(PATIENCE + 1)]
     assert seen[-1][1:3] == (1, 2)
     assert seen[-1][3].endswith(f"lost {result.counts['strict']} strict, {result.counts['copy']} copy")
     assert set(screen.seconds) >= {"draw", "strict", "composition", "symmetry", "copies", "score"}
