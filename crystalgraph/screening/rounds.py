@@ -43,6 +43,7 @@ class RoundSettings:
     Attributes:
         drawn: crystals drawn by the generator at a time.
         prototypes: most known crystals in the first round.
+        prototypes_per_relaxation: most of them for each relaxation that the limit allows.
         parents: lowest crystals of which children are made after each round.
         kept_share: of the crystals that pass the first filters, the share that gets an energy, the best of each formula
             by score.
@@ -57,6 +58,7 @@ class RoundSettings:
 
     drawn: int = 64
     prototypes: int = 256
+    prototypes_per_relaxation: int = 16
     parents: int = 4
     kept_share: float = 0.5
     energies_per_relaxation: int = 8
@@ -184,7 +186,7 @@ class _Rounds:
         n = self.descent.allowed
         if first:
             with self.screen.timed("draw"):
-                draws = self.source.prototypes(self.settings.prototypes)
+                draws = self.source.prototypes(self._n_prototypes())
             self._judge(draws, keep=1.0)
         elif parents := self.descent.lowest_structures(self.settings.parents):
             with self.screen.timed("draw"):
@@ -213,6 +215,11 @@ class _Rounds:
             lower=sum(e < lowest.get(f, float("inf")) - self.settings.improvement for f, e in now.items()),
             seconds=perf_counter() - start,
         )
+
+    def _n_prototypes(self) -> int:
+        """Known crystals that get an energy: few where little is to be relaxed."""
+        limit, most = self.descent.settings.limit, self.settings.prototypes
+        return most if limit is None else min(most, self.settings.prototypes_per_relaxation * limit)
 
     def _judge(self, draws: Draws, keep: float) -> None:
         """Screen a batch and select the best share of what passed."""
