@@ -33,6 +33,9 @@ _MARKS = re.compile(r"^(?:;|[ \t]*data_(\S*))", re.MULTILINE | re.IGNORECASE)
 
 _HAS_ATOMS = re.compile(r"_atom_site[_.]", re.IGNORECASE)
 
+#: Most images of sites that the second reader is asked for; its time grows with their square.
+_SECOND_READER_IMAGES = 5_000
+
 #: What a block may say about cell, symmetry, atoms and formula.
 _USED = ("_atom_site_", "_cell_", "_chemical_formula_", "_entry_id", "_space_group_", "_symmetry_")
 
@@ -111,7 +114,7 @@ def _structure_of_block(body: str) -> Structure:
         raise ValueError(too_many_sites(len(sites)))
     statements = Statements.of(tags)
     reading = _only_reading(_readings(sites, lattice, settings_of(tags, lattice.metric_tensor), statements), statements)
-    if len(reading.setting.rotations) > 1 and reading.is_ordered:
+    if 1 < len(reading.setting.rotations) <= _SECOND_READER_IMAGES / len(sites) and reading.is_ordered:
         _compare(reading, _second_count(sites, lattice, reading.setting))
     species = [
         Element(symbol) if orbit.shares[symbol] == 1 else orbit.shares
@@ -234,7 +237,8 @@ def _second_count(sites: Sequence[Site], lattice: Lattice, setting: Setting) -> 
     for position, site in enumerate(sites):
         places = " ".join(f"{value:.9f}" for value in site.frac_coords)
         lines.append(f"{site.symbol}{position} {site.symbol} {site.occupancy!r} {places}")
-    tolerance = max(1e-4, *(float(site.error.max()) * 2.5 for site in sites))
+    # How far images of one atom may be apart: a rotation adds up to three errors, two images twice that.
+    tolerance = max(0.03 / min(lattice.abc), *(6 * float(site.error.max()) for site in sites))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         parser = CifParser.from_str(

@@ -25,7 +25,10 @@ def loads(text: str) -> Any:
         ValueError: if it is none, or nested too deeply.
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # halves of letters, which no file can hold
+            content = json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"))
+        return content
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

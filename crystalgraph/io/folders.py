@@ -88,9 +88,13 @@ def own_stem(file: Path) -> str:
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    """A name of a file, with escapes for what cannot be printed."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    """A name or text with escapes for what cannot be printed: bytes that are no text, control characters."""
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in os.fspath(name))
+
+
+def _escape(letter: str) -> str:
+    is_raw_byte = "\udc80" <= letter <= "\udcff"  # as Python keeps bytes of names that are not UTF-8
+    return f"\\x{ord(letter) - 0xDC00:02x}" if is_raw_byte else repr(letter)[1:-1]
 
 
 def _files_in(path: Path, entries: list[Path]) -> tuple[dict[Path, Reader], dict[str, str]]:

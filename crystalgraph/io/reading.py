@@ -10,7 +10,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from crystalgraph.progress import Progress, at_stage
 
 #: What the parsers of pymatgen and ASE raise on files that are not what they seem.
 _PARSE_ERRORS = (*TABLE_ERRORS, AssertionError, AttributeError, LookupError, MemoryError, SyntaxError, TypeError)
+
+_LONGEST_TEXT = 300  # characters of a reason or of a name within a file
 
 #: Formats in which ``name`` is what the crystal is called, and not its mineral's name.
 _NAMED = (".db", ".extxyz", ".xyz")
@@ -63,12 +65,11 @@ def read_structures(path: str | os.PathLike[str], *, progress: Progress | None =
     stems = Counter(own_stem(file) for file in readers)
     structures: dict[str, Structure] = {}
     failures: dict[str, str] = {}
-    taken: dict[str, None] = {}
+    taken: dict[str, int] = {}
     for position, (file, reader) in enumerate(readers.items()):
         label = own_stem(file) if stems[own_stem(file)] == 1 else printable(file.name)
         for part, result in _read_file(file, reader, report if len(readers) == 1 else None):
-            name = _free_name(f"{label}#{part}" if part else label, taken)
-            taken[name] = None
+            name = _free_name(f"{label}#{_in_one_line(part)}" if part else label, taken)
             if isinstance(result, str):
                 failures[name] = result
             else:
@@ -107,11 +108,11 @@ def own_ids(table: CrystalTable) -> list[str]:
     (file,) = table.source.files
     keys = (*ID_COLUMNS, "name") if file.suffix.lower() in _NAMED else ID_COLUMNS
     stated = [table.columns[key] for key in keys if key in table.columns]
-    own: dict[str, None] = {}
+    own: dict[str, int] = {}
     for position, name in enumerate(table.ids):
         values = (plain(column[position]) for column in stated)
         own_id = next((str(value) for value in values if value is not None), "")
-        own[_free_name(own_id or name.removeprefix(f"{own_stem(file)}#"), own)] = None
+        _free_name(_in_one_line(own_id) or name.removeprefix(f"{own_stem(file)}#"), own)
     return list(own)
 
 
@@ -164,7 +165,7 @@ def _read_file(
         yield "", f"it cannot be read ({error.strerror or error})"
         return
     except _PARSE_ERRORS as error:
-        yield "", f"it cannot be read ({_in_one_line(error)})"
+        yield "", f"it cannot be read ({_in_one_line(str(error)) or type(error).__name__})"
         return
     if not parts:
         yield "", "it holds no crystal"
@@ -180,19 +181,25 @@ def _parse(parse: Callable[[], Structure]) -> Structure | str:
         try:
             structure = parse()
         except _PARSE_ERRORS as error:
-            return f"it cannot be read ({_in_one_line(error)})"
+            return f"it cannot be read ({_in_one_line(str(error)) or type(error).__name__})"
     return structure_fault(structure) or structure
 
 
-def _in_one_line(error: BaseException) -> str:
-    return printable(" ".join(str(error).split())[:300]) or type(error).__name__
+def _in_one_line(text: str) -> str:
+    """A text of a file, or about one, as it may stand in a table: printable, short, no line breaks."""
+    return printable(" ".join(text.split())[:_LONGEST_TEXT])
 
 
-def _free_name(name: str, taken: Container[str]) -> str:
-    """The name, or with the first number that makes it new."""
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name}#{number}" in taken:
-        number += 1
-    return f"{name}#{number}"
+def _free_name(name: str, taken: dict[str, int]) -> str:
+    """The name, or with the first number that makes it new; it is taken from then on.
+
+    Args:
+        name: wanted.
+        taken: names that are, each with the last number that was tried for it.
+    """
+    free = name
+    while free in taken:
+        taken[name] += 1
+        free = f"{name}#{taken[name]}"
+    taken[free] = 1
+    return free
