@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Annotated
 from unittest.mock import patch
 
+import pandas as pd
 import typer
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -81,14 +82,15 @@ def seeds() -> dict[str, list[tuple[str, bytes]]]:
     frames = io.StringIO()
     for structure in (ROCK_SALT, QUARTZ):
         structure.to_ase_atoms().write(frames, format="extxyz")
-    rows = "material_id,cif\n" + "".join(f'mp-{k},"{text.replace(chr(34), chr(39))}"\n' for k, text in enumerate(cifs))
+    tables = [pd.DataFrame({"material_id": ["mp-1", "mp-2", "mp-3"], "cif": cifs})]
+    tables.append(pd.DataFrame({"id": [1, 2], "structure": [json.dumps(one) for one in dicts], "e": [0.5, None]}))
     return {
         "cif": [("a.cif", text.encode()) for text in (*cifs, named, cifs[1] + cifs[2])],
         "poscar": [("POSCAR", text.encode()) for text in (poscar, poscar.replace("direct", "Selective\nCartesian"))],
         "extxyz": [("a.extxyz", frames.getvalue().encode()), ("a.xyz", b"2\nwater\nO 0 0 0\nH 0 0 1\n")],
         "json": [("a.json", json.dumps(document).encode()) for document in documents]
         + [("a.jsonl", "\n".join(json.dumps(one) for one in dicts).encode())],
-        "csv": [("a.csv", rows.encode()), ("a.csv", f"id,structure\n1,{json.dumps(json.dumps(dicts[0]))}\n".encode())],
+        "csv": [("a.csv", table.to_csv(index=False).encode()) for table in tables],
     }
 
 
