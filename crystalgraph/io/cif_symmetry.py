@@ -158,7 +158,7 @@ def _named(tags: Tags, metric: NDArray[np.float64]) -> list[Setting]:
     settings: list[Setting] = []
     for found in (
         _by_hall_symbol(hall),
-        _by_name(name, code, *_angles(metric)),
+        _by_name(name, code, metric),
         _by_number(int(number) if re.fullmatch(r"\d{1,3}", number) else 0, code, metric),
     ):
         if not {setting.number for setting in found} & {setting.number for setting in settings}:
@@ -174,24 +174,29 @@ def _by_hall_symbol(hall: str) -> list[Setting]:
         return []
 
 
-def _angles(metric: NDArray[np.float64]) -> tuple[float, float]:
-    """α and γ in degrees."""
-    lengths = np.sqrt(np.diag(metric))
-    cosines = metric / np.outer(lengths, lengths)
-    return float(np.degrees(np.arccos(cosines[1, 2]))), float(np.degrees(np.arccos(cosines[0, 1])))
+def _by_name(name: str, code: str, metric: NDArray[np.float64]) -> Sequence[Setting]:
+    """Settings of a Hermann–Mauguin symbol; none where it is not known.
+
+    A short symbol of a monoclinic group, such as P 2/m, leaves the unique axis to the cell; b goes first.
+    """
+    text = name.replace("_", " ").strip() if len(name) <= 60 else ""
+    # ICSD marks the first origin with S, the centre of symmetry as origin with Z.
+    text = re.sub(r"\s*:?\s*([SZ])$", lambda end: {"S": ":1", "Z": ":2"}[end[1]], text)
+    short = re.fullmatch(r"([A-Z])\s*(2[1(/][^:\s]*|2|m|[a-e]|n)", text)
+    spellings = [text, *(f"{short[1]} 1 1 {short[2]}", f"{short[1]} {short[2]} 1 1")] if short else [text]
+    settings: list[Setting] = []
+    for spelling in filter(None, spellings):
+        settings += _of_symbol(spelling, code)
+        if any(setting.keeps(metric) for setting in settings):
+            break
+    return settings
 
 
 @lru_cache(maxsize=1024)
-def _by_name(name: str, code: str, alpha: float, gamma: float) -> Sequence[Setting]:
-    """Settings of a Hermann–Mauguin symbol; none where it is not known."""
-    if not name or len(name) > 60:
-        return ()
-    text = name.replace("_", " ").strip()
-    # ICSD marks the first origin with S, the centre of symmetry as origin with Z.
-    text = re.sub(r"\s*:?\s*([SZ])$", lambda end: {"S": ":1", "Z": ":2"}[end[1]], text)
+def _of_symbol(text: str, code: str) -> tuple[Setting, ...]:
+    """Settings of one spelling of a symbol, with every origin and rhombohedral axis that it leaves open."""
     plain = re.sub(r"[()]", "", text)  # P2(1)/c
-    found = next(filter(None, (gemmi.find_spacegroup_by_name(one, alpha, gamma) for one in (text, plain))), None)
-    found = found or _by_full_name(plain)
+    found = gemmi.find_spacegroup_by_name(text) or gemmi.find_spacegroup_by_name(plain) or _by_full_name(plain)
     if found is None:
         return ()
     explicit = re.search(r":\s*([12HRhr])$|\s([HRhr])$", text)
@@ -210,9 +215,9 @@ def _by_number(number: int, code: str, metric: NDArray[np.float64]) -> list[Sett
     for group in _groups_by_number().get(number, ()):
         if code in ("1", "2", "h", "r") and _extension(group).lower() not in ("", code):
             continue
-        if group.qualifier in ("", "b1", "-b1") or group.is_reference_setting():
+        if group.qualifier in ("", "b", "b1", "-b1") or group.is_reference_setting():
             standard.append(_by_hall(group.hall, group.xhm()))
-        elif group.qualifier in ("a1", "-a1", "c1", "-c1"):
+        elif group.qualifier in ("a", "a1", "-a1", "c", "c1", "-c1"):
             others.append(_by_hall(group.hall, group.xhm()))
     return standard if any(setting.keeps(metric) for setting in standard) else [*standard, *others]
 

@@ -74,6 +74,21 @@ SETTINGS = {
     "small letters": (cif(*ROCK_SALT, cell=CUBE, header=named("f m -3 m")), 8, 225),
     "another cell choice": (cif("Na1 .12 .23 .34", cell=MONOCLINIC, header=named("P 21/n")), 4, 14),
     "unique axis c": (cif("Na1 .12 .23 .34", cell="5.2 6.1 7.3 90 90 95", header=named("", number=14)), 4, 14),
+    "a short symbol, unique axis c": (
+        cif("Na1 .12 .23 .34", cell="5.2 6.1 7.3 90 90 97", header=named("P 2/m")),
+        4,
+        10,
+    ),
+    "a symbol of unique axis c": (
+        cif("Na1 .12 .23 .34", cell="5.2 6.1 7.3 90 90 97", header=named("P 21/b")),
+        4,
+        14,
+    ),
+    "unique axis c, by number": (
+        cif("Na1 .12 .23 .34", cell="5.2 6.1 7.3 90 90 97", header=named("", number=10)),
+        4,
+        10,
+    ),
     "copies of one site": (cif(*ROCK_SALT, "Nb2 .5 .5 0", cell=CUBE, header=named("F m -3 m")), 8, 225),
     "magnetic operations": (
         cif(
