@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tools.kill_matrix import MARK, ROOT, left_behind, processes_of, write_inputs
 
-FULL, READ_ONLY = "size=16k", "ro"
+FULL, READ_ONLY = "size=4k", "ro"
 """Options of the disk that is mounted on ``disk``."""
 
 _NO_PLACE = "/proc/no-such-place"  # nobody can make a folder there, root neither

@@ -18,6 +18,9 @@ from crystalgraph.errors import InputError
 
 _TOKEN = re.compile(r"([A-Z][a-z]?)|([(\[])|([)\]])|(\d+(?:\.\d+)?)")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SEPARATORS = re.compile(r"[-–—,;\s]+")
+_VALENCE = re.compile(r"(?<=[A-Za-z])[(\[]([IVX]+)[)\]]")
+_ADDUCT_DOTS = "·•∙⋅*"
 _EXAMPLES = "write element symbols, such as 'Nb-O' or 'Nb2O5'"
 
 
@@ -110,9 +113,12 @@ class ChemicalSystem:
         """Read 'Nb-O', 'NbO', 'O, Nb' or any formula of the system.
 
         Raises:
-            InputError: if the text names an unknown element or none.
+            InputError: if the text names an unknown element or none; what is between separators must be whole symbols.
         """
-        return cls(tuple(_count_elements(re.sub(r"[-–,;\s]+", "", text), text)))
+        parts = [part for part in _SEPARATORS.split(text) if part]
+        if "".join(parts) != text and len(parts) > 1:
+            return cls(tuple(symbol for part in parts for symbol in _count_elements(part, text)))
+        return cls(tuple(_count_elements("".join(parts), text)))
 
     def __str__(self) -> str:
         return "-".join(self.elements)
@@ -190,18 +196,19 @@ def _count_elements(text: str, shown: str | None = None) -> dict[str, int]:
     """Atoms per element in a formula text, in the order of first mention."""
     received = text if shown is None else shown
     text = text.translate(_SUBSCRIPTS).replace(" ", "")
+    _refuse_valences_and_adducts(text, received)
     stack: list[Counter[str]] = [Counter()]
     last: Counter[str] | None = None  # what a number that comes now would multiply
     position = 0
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None:
-            raise InputError(f"{received!r} is not a formula or chemical system; {_EXAMPLES} (capitals matter)")
+            raise InputError(f"{received!r} is not a formula or chemical system; {_meant(received)}")
         position = token.end()
         symbol, opening, closing, number = token.groups()
         if symbol:
             if symbol not in _elements():
-                raise InputError(f"unknown element {symbol!r} in {received!r}; {_EXAMPLES}")
+                raise InputError(f"unknown element {symbol!r} in {received!r}; {_meant(received)}")
             last = Counter({symbol: 1})
             stack[-1] += last
         elif opening:
@@ -221,3 +228,43 @@ def _count_elements(text: str, shown: str | None = None) -> dict[str, int]:
     if len(stack) > 1 or not stack[0]:
         raise InputError(f"{received!r} is not a formula or chemical system; {_EXAMPLES}")
     return dict(stack[0])
+
+
+def _refuse_valences_and_adducts(text: str, received: str) -> None:
+    """Refuse what reads as a formula, but is written for something else."""
+    if valence := _VALENCE.search(text):
+        raise InputError(
+            f"{received!r} has ({valence[1]}), which reads as an oxidation state but would count as atoms; write "
+            f"{_VALENCE.sub('', received)!r}, or the atoms without brackets"
+        )
+    parts = re.split(f"[{re.escape(_ADDUCT_DOTS)}]", text)
+    if len(parts) == 1 and re.search(r"[A-Za-z\d)]\.\d*(?:[A-Z][a-z]?\d*){2}", text):
+        parts = text.split(".")  # CaSO4.2H2O, but not Nb0.5O
+    if len(parts) == 1:
+        return
+    total: Counter[str] = Counter()
+    try:
+        for part in parts:
+            multiple, formula = re.fullmatch(r"(\d*)(.*)", part, re.DOTALL).groups()  # type: ignore[union-attr]
+            for symbol, count in _count_elements(formula).items():
+                total[symbol] += count * int(multiple or 1)
+    except InputError:
+        return
+    summed = "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in total.items())
+    raise InputError(
+        f"{received!r} is written as a sum of formulas (a hydrate or the like); write it as one, {summed!r}"
+    )
+
+
+def _meant(received: str) -> str:
+    """What was probably meant: the same letters with other capitals or without a separator, where they are symbols."""
+    parts = [part for part in _SEPARATORS.split(received) if part]
+    capitals = [part.capitalize() for part in parts]
+    joined = "".join(parts)
+    guesses = []
+    if joined.isalpha() and all(part in _elements() for part in capitals):
+        guesses.append("-".join(capitals))
+    if len(parts) > 1 and joined in _elements():
+        guesses.append(joined)
+    meant = f"did you mean {' or '.join(repr(guess) for guess in guesses)}? " if guesses else ""
+    return f"{meant}{_EXAMPLES} (capitals matter)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.crystals.table import NOT_STATED, CrystalTable, Source
+from crystalgraph.io.folders import own_stem, printable
 from crystalgraph.io.optimade import Answer, Query
 from crystalgraph.io.reading import own_ids, read_structures
 from crystalgraph.io.tables import structure_from_optimade
@@ -32,13 +33,13 @@ def from_files(
         InputError: if the path does not exist, or nothing there is of a known kind.
     """
     table = read_structures(path, progress=progress)
-    files, name = table.source.files, path.resolve().name
-    prefix = f"{files[0].stem}#" if len(files) == 1 else ""
+    files, name = table.source.files, printable(path.resolve().name)
+    prefix = f"{own_stem(files[0])}#" if len(files) == 1 else ""
     own = own_ids(table)
     failures = {failure.removeprefix(prefix): reason for failure, reason in table.failures.items()}
     source = replace(
         table.source,
-        name=path.resolve().stem,
+        name=own_stem(path.resolve()),
         taken_from=f"{name} ({plural(len(files), 'file')})",
         licence=licence or NOT_STATED,
         attribution=attribution or NOT_STATED,

@@ -66,9 +66,14 @@ def load(source: CrystalSource, *, progress: Progress | None = None) -> CrystalT
 def _from_path(source: str | os.PathLike[str], progress: Progress | None) -> CrystalTable:
     if not os.fspath(source):
         raise InputError("an empty text names no crystals; give a dataset, a file or a folder")
-    if is_dataset(source):
+    try:
+        named, exists = is_dataset(source), Path(source).exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{os.fspath(source)[:100]!r} cannot be looked up ({why}); give a dataset or a path") from None
+    if named:
         return load_dataset(source)
-    if not Path(source).exists():
+    if not exists:
         shipped = ", ".join(dataset_names()) or "none"
         raise InputError(
             f"{os.fspath(source)!r} is neither a dataset ({shipped}) nor a file or folder; name one that is"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from crystalgraph import __version__
 
 LIBRARIES = (
-    *("torch", "torch-geometric", "pymatgen", "pymatgen-core", "spglib", "moyopy", "numpy", "scikit-learn"),
+    *("torch", "torch-geometric", "pymatgen", "pymatgen-core", "gemmi", "spglib", "moyopy", "numpy", "scikit-learn"),
     *("ase", "chgnet"),
 )
 """Packages whose versions can change a result."""

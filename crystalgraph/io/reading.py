@@ -7,69 +7,47 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
-import json
 import os
-import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pymatgen.core import Structure
-from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
 from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.crystals.table import CrystalTable, Source, plain
-from crystalgraph.errors import InputError
-from crystalgraph.io.cif import cif_parts
+from crystalgraph.io.bounds import MAX_BYTES
 from crystalgraph.io.columns import FORMER_NAMES
 from crystalgraph.io.csv_table import unescaped
-from crystalgraph.io.run_layout import CANDIDATES, EXTXYZ_FILE, RUN_RECORD, STRUCTURES_FOLDER
-from crystalgraph.io.tables import ID_COLUMNS, ase_parts, csv_parts, parquet_parts, structure_from_atoms
+from crystalgraph.io.folders import Reader, files_at, own_stem, printable
+from crystalgraph.io.run_layout import CANDIDATES, RUN_RECORD
+from crystalgraph.io.tables import ID_COLUMNS, TABLE_ERRORS
 from crystalgraph.progress import Progress, at_stage
 
-Part = tuple[str, Callable[[], Structure]]
-"""A block or frame of a file: its name and what turns it into a structure."""
-
-Reader = Callable[[Path], Iterator[Part]]
-"""Cuts one kind of file into parts."""
-
 #: What the parsers of pymatgen and ASE raise on files that are not what they seem.
-_PARSE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BadPoscarWarning,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+_PARSE_ERRORS = (*TABLE_ERRORS, AssertionError, AttributeError, LookupError, MemoryError, SyntaxError, TypeError)
 
-_JSON = (".json", ".jsonl")
-_TABLES = (".csv", ".db", ".parquet")
+_LONGEST_TEXT = 300  # characters of a reason or of a name within a file
 
 #: Formats in which ``name`` is what the crystal is called, and not its mineral's name.
 _NAMED = (".db", ".extxyz", ".xyz")
 
 
 def read_structures(path: str | os.PathLike[str], *, progress: Progress | None = None) -> CrystalTable:
-    """Read a CIF (one or many blocks), an extxyz (one or many frames), a POSCAR, pymatgen JSON, a table, or a folder.
+    """Read a CIF (one or many blocks), an extxyz (one or many frames), a POSCAR, JSON, a table, or a folder.
 
-    In a folder the files ``*.cif``, ``*.extxyz``, ``*.xyz``, ``*.vasp``, ``*.poscar``, ``POSCAR*`` and ``CONTCAR*``
-    are read in the order of their names; other files and subfolders are left alone. ``*.json`` and ``*.jsonl`` are
-    read where there are no others, and ``*.csv``, ``*.db`` and ``*.parquet`` where there are none of these either. Of
-    a run folder, which keeps the same crystals in several formats, only one is read: extxyz, else CIF, else POSCAR.
+    In a folder the files ``*.cif``, ``*.mcif``, ``*.extxyz``, ``*.xyz``, ``*.vasp``, ``*.poscar``, ``*.contcar``,
+    ``POSCAR*``, ``CONTCAR*`` and ``SPOSCAR*`` are read in the order of their names. ``*.json`` and ``*.jsonl`` are read
+    where there are no others, and ``*.csv``, ``*.db`` and ``*.parquet`` where there are none of these either. Texts may
+    be compressed (``*.gz``). Whatever else is there, subfolders too, is named among the gaps of the source. Of a run
+    folder, which keeps the same crystals in several formats, only one is read: extxyz, else CIF, else POSCAR.
 
     JSON holds structures as pymatgen writes them (``Structure.as_dict``): one, a list, a table by name, or one a line;
-    a structure may also be the ``structure`` of an entry. Tables are CSV, ASE databases and Parquet, see
-    `crystalgraph.io.tables`.
+    a structure may also be the ``structure`` of an entry, in the layouts of pandas, matminer, JARVIS and OPTIMADE.
+    Tables are CSV, ASE databases and Parquet, see `crystalgraph.io.tables`. Files above 128 MiB and cells above 10,000
+    sites are refused.
 
     Args:
         path: file or folder.
@@ -83,17 +61,16 @@ def read_structures(path: str | os.PathLike[str], *, progress: Progress | None =
     Raises:
         InputError: if the path does not exist, its kind is not known, or the folder holds no file of a known kind.
     """
-    readers = _choose_files(Path(path))
+    readers, passed_over = files_at(Path(path))
     report = at_stage(progress, "read")
-    stems = Counter(file.stem for file in readers)
+    stems = Counter(own_stem(file) for file in readers)
     structures: dict[str, Structure] = {}
     failures: dict[str, str] = {}
-    taken: dict[str, None] = {}
+    taken: dict[str, int] = {}
     for position, (file, reader) in enumerate(readers.items()):
-        label = file.stem if stems[file.stem] == 1 else file.name
+        label = own_stem(file) if stems[own_stem(file)] == 1 else printable(file.name)
         for part, result in _read_file(file, reader, report if len(readers) == 1 else None):
-            name = _free_name(f"{label}#{part}" if part else label, taken)
-            taken[name] = None
+            name = _free_name(f"{label}#{_in_one_line(part)}" if part else label, taken)
             if isinstance(result, str):
                 failures[name] = result
             else:
@@ -111,8 +88,19 @@ def read_structures(path: str | os.PathLike[str], *, progress: Progress | None =
         properties=properties,
         failures=failures,
         order=list(taken),
-        source=Source(name=os.fspath(path), sha256=_checksum(files), files=files),
+        source=Source(
+            name=printable(path), sha256=_checksum(files), files=files, gaps=_not_read(len(files), passed_over)
+        ),
     )
+
+
+def _not_read(n_files: int, passed_over: Mapping[str, str]) -> tuple[str, ...]:
+    """What a folder holds besides the files that were read, in one sentence."""
+    if not passed_over:
+        return ()
+    shown = ", ".join(f"{name} ({why})" for name, why in list(passed_over.items())[:10])
+    more = f", and {len(passed_over) - 10} more" if len(passed_over) > 10 else ""
+    return (f"Beside the {n_files} files that were read, the folder holds {shown}{more}.",)
 
 
 def own_ids(table: CrystalTable) -> list[str]:
@@ -122,11 +110,11 @@ def own_ids(table: CrystalTable) -> list[str]:
     (file,) = table.source.files
     keys = (*ID_COLUMNS, "name") if file.suffix.lower() in _NAMED else ID_COLUMNS
     stated = [table.columns[key] for key in keys if key in table.columns]
-    own: dict[str, None] = {}
+    own: dict[str, int] = {}
     for position, name in enumerate(table.ids):
         values = (plain(column[position]) for column in stated)
         own_id = next((str(value) for value in values if value is not None), "")
-        own[_free_name(own_id or name.removeprefix(f"{file.stem}#"), own)] = None
+        _free_name(_in_one_line(own_id) or name.removeprefix(f"{own_stem(file)}#"), own)
     return list(own)
 
 
@@ -135,10 +123,10 @@ def _checksum(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         try:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            content = "too large" if file.stat().st_size > MAX_BYTES else hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError:
             content = "unreadable"
-        digest.update(f"{file.name}\0{content}\n".encode())
+        digest.update(os.fsencode(file.name) + f"\0{content}\n".encode())
     return digest.hexdigest()
 
 
@@ -150,7 +138,7 @@ def _candidates(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with (run / CANDIDATES).open(encoding="utf-8", newline="") as lines:
             rows = [row for row in csv.DictReader(lines) if row.get("file")]
-    except OSError:
+    except (OSError, ValueError, csv.Error):
         return {}
     return {
         name: {FORMER_NAMES.get(key, key): _number(text) for key, text in row.items() if key != "file"}
@@ -170,58 +158,6 @@ def _number(text: str) -> Any:
     return unescaped(text)
 
 
-def _choose_files(path: Path) -> dict[Path, Reader]:
-    """The files to read at a path, each with its reader."""
-    known = "*.cif, *.extxyz, *.xyz, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.json, *.jsonl, *.csv, *.db, *.parquet"
-    if path.is_dir():
-        for folder, ends in _places(path):
-            if readers := _readers_in(folder, ends):
-                return readers
-        raise InputError(f"folder {str(path)!r} holds no structure file; it needs at least one of {known}")
-    if not path.exists():
-        raise InputError(f"{str(path)!r} does not exist; name a structure file or a folder of them")
-    if reader := _reader(path):
-        return {path: reader}
-    raise InputError(f"{str(path)!r} is not a known kind of structure file; allowed are {known}")
-
-
-def _places(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Folders to look into, and for which ends of names, until one of them holds something."""
-    if (path / RUN_RECORD).is_file() and (path / STRUCTURES_FOLDER).is_dir():
-        yield path, (EXTXYZ_FILE,)
-        yield path / STRUCTURES_FOLDER, (".cif",)
-        yield path / STRUCTURES_FOLDER, (".vasp",)
-    else:
-        yield path, ()
-        yield path, _JSON
-        yield path, _TABLES
-
-
-def _readers_in(folder: Path, ends: tuple[str, ...]) -> dict[Path, Reader]:
-    """Structure files of a folder by name, with their readers; without ends all kinds but JSON and tables."""
-    readers: dict[Path, Reader] = {}
-    for file in sorted(entry for entry in folder.iterdir() if not entry.is_dir()):
-        name = file.name.lower()
-        wanted = name.endswith(ends) if ends else not name.endswith((*_JSON, *_TABLES))
-        if wanted and (reader := _reader(file)):
-            readers[file] = reader
-    return readers
-
-
-def _reader(file: Path) -> Reader | None:
-    """The reader of this kind of file, or None if the kind is not known."""
-    if file.name.startswith("."):
-        return None
-    if file.suffix.lower() in _READERS:
-        return _READERS[file.suffix.lower()]
-    return _text(_poscar_part) if file.name.upper().startswith(("POSCAR", "CONTCAR")) else None
-
-
-def _text(cut: Callable[[str], Iterator[Part]]) -> Reader:
-    """A reader of files from what cuts their text."""
-    return lambda file: cut(file.read_text(encoding="utf-8", errors="replace"))
-
-
 def _read_file(
     file: Path, reader: Reader, report: Callable[[int, int], None] | None
 ) -> Iterator[tuple[str, Structure | str]]:
@@ -229,10 +165,10 @@ def _read_file(
     try:
         parts = list(reader(file))
     except OSError as error:
-        yield "", f"it cannot be read ({error.strerror})"
+        yield "", f"it cannot be read ({error.strerror or error})"
         return
-    except ValueError as error:
-        yield "", f"it cannot be read ({error})"
+    except _PARSE_ERRORS as error:
+        yield "", f"it cannot be read ({_in_one_line(str(error)) or type(error).__name__})"
         return
     if not parts:
         yield "", "it holds no crystal"
@@ -248,131 +184,25 @@ def _parse(parse: Callable[[], Structure]) -> Structure | str:
         try:
             structure = parse()
         except _PARSE_ERRORS as error:
-            return f"it cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__})"
+            return f"it cannot be read ({_in_one_line(str(error)) or type(error).__name__})"
     return structure_fault(structure) or structure
 
 
-def _poscar_part(text: str) -> Iterator[Part]:
-    yield "", lambda: _parse_poscar(text)
+def _in_one_line(text: str) -> str:
+    """A text of a file, or about one, as it may stand in a table: printable, short, no line breaks."""
+    return printable(" ".join(text.split())[:_LONGEST_TEXT])
 
 
-def _parse_poscar(text: str) -> Structure:
-    with warnings.catch_warnings():
-        # An old POSCAR without symbols; pymatgen would call its elements H, He, Li and so on.
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message="Elements in POSCAR cannot be determined", category=BadPoscarWarning)
-        try:
-            return Poscar.from_str(_with_length_scale(text), read_velocities=False).structure
-        except BadPoscarWarning as error:
-            raise ValueError("it names no elements" if "determined" in str(error) else str(error)) from error
+def _free_name(name: str, taken: dict[str, int]) -> str:
+    """The name, or with the first number that makes it new; it is taken from then on.
 
-
-def _with_length_scale(text: str) -> str:
-    """Replace a negative scale, which means the volume, by the factor for lengths.
-
-    pymatgen does so for the lattice, but multiplies Cartesian coordinates by the volume.
+    Args:
+        name: wanted.
+        taken: names that are, each with the last number that was tried for it.
     """
-    lines = text.split("\n")
-    scale = float(lines[1].split()[0])
-    if scale >= 0:
-        return text
-    lattice = np.array([[float(number) for number in line.split()[:3]] for line in lines[2:5]])
-    lines[1] = repr(float((-scale / abs(np.linalg.det(lattice))) ** (1 / 3)))
-    return "\n".join(lines)
-
-
-def _extxyz_parts(text: str) -> Iterator[Part]:
-    # Cut by hand, so that one broken frame does not take the others with it.
-    lines = text.splitlines()
-    start = frame = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        count = int(lines[start]) if lines[start].strip().isdecimal() else None
-        end = len(lines) if count is None else start + count + 2
-        named = re.search(r'\bname=(?:"([^"]*)"|(\S+))', lines[start + 1]) if start + 1 < len(lines) else None
-        name = (named.group(1) or named.group(2)) if named else str(frame)
-        yield name, lambda chunk=lines[start:end], count=count: _parse_frame(chunk, count)  # type: ignore[misc]
-        start, frame = end, frame + 1
-
-
-def _parse_frame(lines: list[str], count: int | None) -> Structure:
-    from ase.io import iread
-
-    if count is None:
-        raise ValueError(f"a frame starts with its number of atoms, not with {lines[0][:40]!r}")
-    if len(lines) < count + 2:
-        raise ValueError(f"{count} atoms are announced but the file ends after {max(len(lines) - 2, 0)}")
-    (atoms,) = iread(io.StringIO("\n".join(lines) + "\n"), format="extxyz")
-    return structure_from_atoms(atoms)
-
-
-def _json_parts(text: str) -> Iterator[Part]:
-    try:
-        content: Any = json.loads(text)
-    except ValueError as error:
-        # Several documents one after the other are one a line; a broken line does not take the others with it.
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2:
-            raise ValueError(f"it is not JSON: {error}") from None
-        for number, line in enumerate(lines):
-            yield str(number), partial(_parse_json_line, line)
-        return
-    if isinstance(content, dict) and not _is_entry(content):
-        named = list(content.items())
-    else:
-        documents = content if isinstance(content, list) else [content]
-        named = [(_entry_id(document) or str(number), document) for number, document in enumerate(documents)]
-    for name, document in named:
-        yield name, partial(_structure_of, document)
-
-
-def _parse_json_line(line: str) -> Structure:
-    return _structure_of(json.loads(line))
-
-
-def _is_entry(document: Any) -> bool:
-    """Whether this is a structure or something that has one, rather than a table of them."""
-    return isinstance(document, dict) and ("lattice" in document or "structure" in document)
-
-
-def _entry_id(document: Any) -> str:
-    """What databases call the crystal, or nothing."""
-    if not isinstance(document, dict):
-        return ""
-    return next((str(document[key]) for key in ("material_id", "entry_id") if document.get(key)), "")
-
-
-def _structure_of(document: Any) -> Structure:
-    if not _is_entry(document):
-        raise ValueError("it is no structure as pymatgen writes it, with lattice and sites")
-    if "lattice" in document:
-        return Structure.from_dict(document)
-    structure = Structure.from_dict(document["structure"])
-    structure.properties |= {key: value for key, value in document.items() if key != "structure"}
-    return structure
-
-
-_READERS: dict[str, Reader] = {
-    ".cif": _text(cif_parts),
-    ".extxyz": _text(_extxyz_parts),
-    ".xyz": _text(_extxyz_parts),
-    ".vasp": _text(_poscar_part),
-    ".poscar": _text(_poscar_part),
-    ".json": _text(_json_parts),
-    ".jsonl": _text(_json_parts),
-    ".csv": csv_parts,
-    ".db": ase_parts,
-    ".parquet": parquet_parts,
-}
-
-
-def _free_name(name: str, taken: Container[str]) -> str:
-    """The name, or with the first number that makes it new."""
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name}#{number}" in taken:
-        number += 1
-    return f"{name}#{number}"
+    free = name
+    while free in taken:
+        taken[name] += 1
+        free = f"{name}#{taken[name]}"
+    taken[free] = 1
+    return free

@@ -8,14 +8,15 @@ A row of a CSV or Parquet file gives its crystal in one of these ways, looked fo
   a site), as in the Parquet files that ``cg-data export`` writes;
 * ``lattice_vectors``, ``cartesian_site_positions``, ``species_at_sites`` and perhaps ``species``, as in OPTIMADE.
 
-It is called by its ``material_id``, ``id`` or ``entry_id``, else by its number.
+It is called by its ``material_id``, ``id``, ``entry_id`` or ``jid``, else by its number. Entries of JSON files are rows
+too, of which ``atoms`` may hold the crystal as JARVIS writes it, and ``attributes`` as OPTIMADE does.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,27 +27,33 @@ from pymatgen.core import Element, Structure
 
 from crystalgraph.crystals.conversion import atoms_fault
 from crystalgraph.errors import InputError
+from crystalgraph.io.bounds import MAX_BYTES, MAX_SITES, too_many_bytes, too_many_sites
 from crystalgraph.io.cif import cif_parts
+from crystalgraph.io.decoding import require_readable_size
+from crystalgraph.io.documents import structure_from_document
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 Row = Mapping[str, Any]
 
-ID_COLUMNS = ("material_id", "id", "entry_id")
+ID_COLUMNS = ("material_id", "id", "entry_id", "jid")
 """Where a row says what it is called."""
 
 STRUCTURE_COLUMNS = (
-    *("cif", "structure", "lattice", "species", "frac_coords"),
+    *("cif", "structure", "atoms", "attributes", "lattice", "species", "frac_coords"),
     *("lattice_vectors", "cartesian_site_positions", "species_at_sites"),
 )
 """Columns that say where the atoms are."""
+
+TABLE_ERRORS = (ArithmeticError, EOFError, OSError, RuntimeError, ValueError, sqlite3.Error)
+"""What pandas, pyarrow and SQLite raise on files that are not what they seem."""
 
 #: Features of an OPTIMADE structure that leave atoms or their places open.
 _OPEN_FEATURES = ("unknown_positions", "implicit_atoms", "site_attachments", "assemblies")
 
 
-def csv_parts(file: Path) -> Iterator[tuple[str, Callable[[], Structure]]]:
+def csv_parts(text: str) -> Iterator[tuple[str, Callable[[], Structure]]]:
     """Each row of a CSV file: its name, and what parses it.
 
     Raises:
@@ -54,7 +61,7 @@ def csv_parts(file: Path) -> Iterator[tuple[str, Callable[[], Structure]]]:
     """
     import pandas as pd
 
-    table = pd.read_csv(file, dtype=dict.fromkeys(ID_COLUMNS, str), low_memory=False)
+    table = pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(ID_COLUMNS, str), low_memory=False)
     return _row_parts(table.drop(columns=[name for name in table.columns if str(name).startswith("Unnamed: ")]))
 
 
@@ -68,6 +75,13 @@ def parquet_parts(file: Path) -> Iterator[tuple[str, Callable[[], Structure]]]:
     import pandas as pd
 
     require_pyarrow()
+    from pyarrow import parquet
+
+    require_readable_size(file)
+    metadata = parquet.read_metadata(file)
+    unpacked = sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups))
+    if not 0 <= unpacked <= MAX_BYTES:
+        raise ValueError(too_many_bytes())
     return _row_parts(pd.read_parquet(file))
 
 
@@ -93,6 +107,7 @@ def ase_parts(file: Path) -> Iterator[tuple[str, Callable[[], Structure]]]:
     """
     from ase.db import connect
 
+    require_readable_size(file)
     # Looked at first, because ASE makes its tables in any SQLite file that it opens.
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
@@ -101,11 +116,20 @@ def ase_parts(file: Path) -> Iterator[tuple[str, Callable[[], Structure]]]:
         raise ValueError(f"it is no ASE database: {error}") from None
     if not found[0]:
         raise ValueError("it is no ASE database: it has no table 'systems'")
-    for row in connect(file, type="db").select():
+    rows, last = connect(file, type="db").select(), 0
+    while True:
+        try:
+            row = next(rows, None)
+        except (*TABLE_ERRORS, AttributeError, LookupError, TypeError) as error:
+            yield f"after-{last}", partial(_raise, f"the rows after number {last} cannot be read: {error}")
+            return
+        if row is None:
+            return
         told = dict(row.data) | dict(row.key_value_pairs)
         if "energy" in row:
             told["energy"] = row.energy
         name = next((str(told[key]) for key in ("name", *ID_COLUMNS) if key in told), str(row.id))
+        last = row.id
         yield name, partial(_structure_of_ase_row, row, told)
 
 
@@ -143,6 +167,8 @@ def structure_from_optimade(attributes: Row) -> Structure:
     if (periodic := _listed(attributes.get("dimension_types"))) and [int(axis) for axis in periodic] != [1, 1, 1]:
         raise ValueError("it is not periodic in all three directions")
     positions, at_sites = _listed(attributes["cartesian_site_positions"]), _listed(attributes["species_at_sites"])
+    if len(positions) > MAX_SITES:
+        raise ValueError(too_many_sites(len(positions)))
     if len(positions) != len(at_sites):
         raise ValueError(f"it has {len(positions)} positions for {len(at_sites)} species")
     occupants = {species["name"]: _occupants(species) for species in _listed(attributes.get("species"))}
@@ -173,28 +199,48 @@ def _row_parts(table: Any) -> Iterator[tuple[str, Callable[[], Structure]]]:
     if not {"cif", "structure", "lattice", "lattice_vectors"} & set(table.columns):
         raise ValueError("it has none of the columns cif, structure, lattice or lattice_vectors")
     for number, row in enumerate(table.to_dict("records")):
-        name = next((str(row[key]) for key in ID_COLUMNS if _given(row.get(key))), str(number))
-        yield name, partial(_structure_of_row, row)
+        yield row_id(row) or str(number), partial(structure_of_row, row)
 
 
-def _structure_of_row(row: Row) -> Structure:
+def row_id(row: Any) -> str:
+    """What a row calls its crystal, empty where it does not say."""
+    if not isinstance(row, Mapping):
+        return ""
+    names = (row.get(key) for key in ID_COLUMNS)
+    texts = (name.get("string") if isinstance(name, Mapping) else name for name in names)  # emmet's identifiers
+    return next(
+        (str(text) for text in texts if isinstance(text, int | float | str) and _given(text) and text != ""), ""
+    )
+
+
+def structure_of_row(row: Row) -> Structure:
+    """The crystal of a row, with its other columns as properties.
+
+    Raises:
+        ValueError: if it gives none.
+    """
+    if isinstance(attributes := row.get("attributes"), Mapping):  # an entry of OPTIMADE
+        row = {"id": row.get("id")} | dict(attributes)
     structure = _structure(row)
-    structure.properties = {
-        key: value for key, value in row.items() if key not in STRUCTURE_COLUMNS and (_given(value))
-    }
+    structure.properties = {key: value for key, value in row.items() if key not in STRUCTURE_COLUMNS and _given(value)}
+    structure.properties |= {key: row_id({key: row[key]}) for key in ID_COLUMNS if isinstance(row.get(key), Mapping)}
     return structure
 
 
 def _structure(row: Row) -> Structure:
     if _given(row.get("cif")):
-        blocks = list(cif_parts(row["cif"]))
+        blocks = list(cif_parts(str(row["cif"])))
         if len(blocks) != 1:
             raise ValueError(f"its CIF holds {len(blocks)} crystals, not one")
         return blocks[0][1]()
-    if _given(row.get("structure")):
-        document = row["structure"]
-        return Structure.from_dict(json.loads(document) if isinstance(document, str) else document)
+    for name in ("structure", "atoms"):
+        if _given(row.get(name)):
+            return structure_from_document(row[name])
     if _given(row.get("lattice")):
+        if missing := [name for name in ("species", "frac_coords") if not isinstance(row.get(name), Sized)]:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        if len(row["species"]) > MAX_SITES:
+            raise ValueError(too_many_sites(len(row["species"])))
         species = [Element.from_Z(int(one)) if isinstance(one, int | np.integer) else one for one in row["species"]]
         frac_coords = np.array([np.asarray(one) for one in row["frac_coords"]], dtype=np.float64)
         lattice = np.array([np.asarray(one) for one in row["lattice"]], dtype=np.float64)
@@ -205,9 +251,18 @@ def _structure(row: Row) -> Structure:
 
 
 def _structure_of_ase_row(row: Any, told: dict[str, Any]) -> Structure:
-    structure = structure_from_atoms(row.toatoms())
+    from ase import Atoms
+
+    if row.natoms > MAX_SITES:
+        raise ValueError(too_many_sites(row.natoms))
+    # Without constraints and calculator, which a database may name as it likes.
+    structure = structure_from_atoms(Atoms(row.numbers, positions=row.positions, cell=row.cell, pbc=row.pbc))
     structure.properties = told
     return structure
+
+
+def _raise(reason: str) -> Structure:
+    raise ValueError(reason)
 
 
 def _given(value: Any) -> bool:

@@ -243,7 +243,7 @@ def evaluate(
     judgement = replace(judgement, rows=files_of_relaxed(judgement.rows, done))
     evaluation = Evaluation(
         judgement=judgement,
-        record=head | results_record(judgement, hull, request, known),
+        record=head | results_record(judgement, hull, request, inputs, known),
         timings=timings_record(clock.seconds, judgement, done),
         relaxations=done,
         inputs=inputs,

@@ -49,7 +49,7 @@ def request_record(
 
 
 def results_record(
-    judgement: Judgement, hull: Hull | None, request: EvaluationRequest, known: CrystalTable
+    judgement: Judgement, hull: Hull | None, request: EvaluationRequest, inputs: CrystalTable, known: CrystalTable
 ) -> dict[str, Any]:
     """Counts, metrics, the hull and what a reader must know: the rest of ``metrics.json``."""
     rows = judgement.rows
@@ -69,7 +69,7 @@ def results_record(
             "stable": [phase.name for phase in hull.stable_phases()],
             "sha256": hull.identity(),
         }
-    record["caveats"] = _caveats(judgement, request, known, hull)
+    record["caveats"] = [*inputs.source.gaps, *_caveats(judgement, request, known, hull)]
     return record
 
 

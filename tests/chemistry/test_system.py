@@ -77,3 +77,42 @@ def test_a_formula_outside_the_system_says_what_is_allowed():
     for outside in ("TiO2", "Nb", "LiNbO3"):
         with pytest.raises(InputError, match="must hold Nb and O"):
             system.formula(outside)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("C-o", "'C-O' or 'Co'"),
+        ("S-i", "'S-I' or 'Si'"),
+        ("N-b", "'N-B' or 'Nb'"),
+        ("nb-o", "'Nb-O'"),
+        ("Nb(V)-O", "oxidation state .* write 'Nb-O'"),
+        ("Fe(III)2O3", "oxidation state .* write 'Fe2O3'"),
+        ("CaSO4.2H2O", "sum of formulas .* 'CaSO6H4'"),
+        ("CuSO4·5H2O", "sum of formulas .* 'CuSO9H10'"),
+        ("Na2O.Al2O3", "sum of formulas .* 'Na2O4Al2'"),
+        ("Nb2.5O5", "whole numbers"),
+    ],
+)
+def test_a_slip_is_refused_with_what_was_probably_meant(text, meant):
+    with pytest.raises(InputError, match=meant) as caught:
+        ChemicalSystem.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["CaSO4.2H2O", "CuSO4·5H2O", "Na2O.Al2O3", "Mg(NO3)2*6H2O"])
+def test_the_sum_that_is_offered_for_a_hydrate_is_the_hydrate(text):
+    with pytest.raises(InputError) as caught:
+        Formula.parse(text)
+    offered = Formula.parse(str(caught.value).split("'")[-2])
+    whole, *parts = text.replace("·", ".").replace("*", ".").split(".")
+    total = Composition(whole)
+    for part in parts:
+        count = part[: len(part) - len(part.lstrip("0123456789"))]
+        total += int(count or 1) * Composition(part.lstrip("0123456789"))
+    assert dict(offered.counts) == total.reduced_composition.get_el_amt_dict()
+
+
+@pytest.mark.parametrize("text", ["C", "Og", "Nb", "Nb-Nb"])
+def test_a_system_of_one_element(text):
+    assert len(ChemicalSystem.parse(text)) == 1

@@ -248,15 +248,26 @@ def test_a_cif_with_symmetry_and_rounded_thirds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("formula", "accepted"),
-    [("'D2 O'", True), ("'H2 O'", True), ("?", True), ("'H4 O2'", True), ("'H3 O'", False), ("'H2 O Na'", False)],
+    ("formula", "units", "accepted"),
+    [
+        ("'D2 O'", "1", True),
+        ("'H2 O'", "1", True),
+        ("?", "1", True),
+        ("'H4 O2'", "?", True),
+        ("'H4 O2'", "1", False),
+        ("'H2 O'", "2", False),
+        ("'H3 O'", "?", False),
+        ("'H2 O Na'", "?", False),
+    ],
 )
-def test_atoms_must_be_those_of_the_stated_formula(tmp_path, formula, accepted):
+def test_atoms_must_be_those_of_the_stated_formula(tmp_path, formula, units, accepted):
     ice = Structure(Lattice.cubic(4), ["D", "D", "O"], [[0.1, 0, 0], [0, 0.1, 0], [0.5, 0.5, 0.5]])
     (file,) = write_structures([ice], ["ice"], tmp_path, "cif-primitive")
     text = file.read_text()
     assert "_chemical_formula_sum 'H2 O1'" in text
-    file.write_text(text.replace("'H2 O1'", formula))
+    stated = "_cell_formula_units_Z 1"
+    assert stated in text
+    file.write_text(text.replace("'H2 O1'", formula).replace(stated, stated[:-1] + units))
     result = read_structures(file)
     if accepted:
         assert sorted(result.crystals.atomic_numbers.tolist()) == [1, 1, 8]
