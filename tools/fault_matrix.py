@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tools.kill_matrix import MARK, ROOT, left_behind, processes_of, write_inputs
 
-FULL, READ_ONLY = "size=4k", "ro"
+FULL, READ_ONLY = "size=8k", "ro"
 """Options of the disk that is mounted on ``disk``."""
 
 _NO_PLACE = "/proc/no-such-place"  # nobody can make a folder there, root neither
@@ -37,8 +37,10 @@ class Wrong(Toy):
         raise TypeError("a bug of the calculator")
 
 class Deadly(Toy):
-    def calculate(self, *_):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def calculate(self, atoms, *arguments):
+        if len(atoms) == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().calculate(atoms, *arguments)
 
 class Slow(Toy):
     def calculate(self, *arguments):
@@ -66,7 +68,7 @@ class Fault:
     Attributes:
         command: and its arguments.
         codes: exit codes that are right.
-        says: what the one line on stderr holds; empty: nothing is said there.
+        says: what the one line on stderr holds, or each where the command goes on; empty: nothing is said there.
         environment: variables; None takes one away.
         disk: options of a disk mounted on the folder ``disk``, None without.
         shell: what a shell does with the command, ``"$@"``.
@@ -197,7 +199,9 @@ FAULTS = {
         says="is damaged",
         before=_damage_checkpoint,
     ),
-    "damaged cache": Fault(command=(*_JUDGE, "toy_potential:make"), before=_damage_cache),
+    "damaged cache": Fault(
+        command=(*_JUDGE, "toy_potential:make"), says="is not believed (its checksum", before=_damage_cache
+    ),
 }
 
 
@@ -213,6 +217,7 @@ class Outcome:
 
 def fault_matrix(names: list[str]) -> list[Outcome]:
     """Try faults, by name."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # commands would go on ignoring it, as jobs behind & do
     with tempfile.TemporaryDirectory(prefix="fault-matrix-") as folder:
         inputs = Path(folder) / "inputs"
         write_inputs(inputs)
@@ -263,9 +268,9 @@ def _wrong(fault: Fault, code: int, lines: list[str]) -> str:
         return "a traceback"
     if code not in fault.codes:
         return f"exit code {code}"
-    if len(lines) > 1 or (fault.says and not lines):
+    if bool(lines) != bool(fault.says) or (len(lines) > 1 and code):
         return f"{len(lines)} lines"
-    return "" if fault.says in "".join(lines) else "another line"
+    return "" if all(fault.says in line for line in lines) else "another line"
 
 
 def _remains(place: Path) -> str:

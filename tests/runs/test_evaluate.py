@@ -188,8 +188,10 @@ def test_resuming_a_finished_run_changes_nothing(evaluation, request_, place):
 @pytest.mark.usefixtures("evaluation")
 def test_a_folder_in_the_way_is_refused(request_, place):
     before = content(place / "one")
-    with pytest.raises(InputError, match="holds an evaluation"):
+    with pytest.raises(InputError, match="holds an evaluation; go on with it with --resume"):
         evaluate(**request_, out=place / "one")
+    with pytest.raises(InputError, match="already exists"):
+        evaluate(**request_, out=place / "inputs")
     with pytest.raises(InputError, match=r"request\.seed differ"):
         evaluate(**request_ | {"seed": 5}, out=place / "one", resume=True)
     with pytest.raises(InputError, match="nothing to resume"):
