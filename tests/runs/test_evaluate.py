@@ -297,7 +297,7 @@ def test_bad_crystals_each_have_their_reason(tmp_path):
         "many": "not relaxed: 400 atoms, at most 200 are",
         "overlapping": "atoms within 0.5 Å",
         "disordered": "disordered",
-        "nan": "not finite",
+        "nan": "not given in six numbers",
         "flat": "no volume",
         "cut": "cannot be read",
     }
