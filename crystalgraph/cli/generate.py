@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from crystalgraph.cli import options
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Confirm, Minutes, Potential, Relax, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -20,6 +20,7 @@ EXAMPLES = (
     "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
     "cg-generate --formula Nb2O5 --minutes 20 --workers 2",
     "cg-generate --formula NbO2 -n 10 --space-group P4_2/mnm --explore 0.5",
+    "cg-generate --near generated.extxyz --relax 10 --out runs/near",
     "cg-generate --formula Nb2O5 --z 2 --density 3.5:5.5 --exclude-group P1",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )
@@ -53,33 +54,18 @@ def generate(
     supergroups: Annotated[
         bool, typer.Option("--supergroups", help="Take crystals that come out in a supergroup of it too.")
     ] = False,
-    exclude_groups: Annotated[
-        list[str] | None, typer.Option("--exclude-group", help="A space group that no crystal may have.")
-    ] = None,
-    num_atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the primitive cell, exactly.")] = None,
-    formula_units: Annotated[int | None, typer.Option("--z", help="Formula units in the primitive cell.")] = None,
-    min_distances: Annotated[
-        list[str] | None, typer.Option("--min-distance", help="Least distance between two elements, Å: Nb-O=1.8.")
-    ] = None,
-    density: Annotated[str | None, typer.Option(help="Least and most, g/cm³: 4:6, 4: or :6.")] = None,
-    volume: Annotated[str | None, typer.Option(help="Least and most, Å³ per atom: 10:14.")] = None,
+    exclude_groups: options.ExcludeGroups = None,
+    num_atoms: options.NumAtoms = None,
+    formula_units: options.FormulaUnits = None,
+    min_distances: options.MinDistances = None,
+    density: options.Density = None,
+    volume: options.Volume = None,
+    near: options.Near = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
-    temperature: Annotated[
-        float,
-        typer.Option(
-            help="Of the choice among templates, 0.1 to 10: lower keeps to what is likely for the elements, higher "
-            "ventures further."
-        ),
-    ] = 1.0,
-    explore: Annotated[
-        float,
-        typer.Option(
-            help="Share of the draws, 0 to 1, for templates that no known crystal has: compositions placed anew on the "
-            "positions of any space group."
-        ),
-    ] = 0.0,
+    temperature: options.Temperature = 1.0,
+    explore: options.Explore = 0.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; it must not exist.  [default: runs/ and what was asked for]")
     ] = None,
@@ -93,11 +79,11 @@ def generate(
             help="Instead of --num: exactly so many samples as the generator makes them, nothing chosen or dropped.",
         ),
     ] = None,
-    relax: Relax = None,
-    minutes: Minutes = None,
-    potential: Potential = "sevennet-0",
-    confirm: Confirm = None,
-    known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
+    relax: options.Relax = None,
+    minutes: options.Minutes = None,
+    potential: options.Potential = "sevennet-0",
+    confirm: options.Confirm = None,
+    known: Annotated[str | None, typer.Option(help=options.KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     fast: Annotated[
         bool,
@@ -118,7 +104,7 @@ def generate(
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
-    version: Version = False,  # noqa: ARG001
+    version: options.Version = False,  # noqa: ARG001
 ) -> None:
     """Propose crystals of a chemical system: drawn, screened, without copies, ranked.
 
@@ -132,6 +118,12 @@ def generate(
     if num is not None and raw is not None:
         raise InputError("--num and --raw exclude each other; --raw keeps every sample, --num only distinct good ones")
     wanted = next((n for n in (raw, num) if n is not None), None)
+    crystal = None
+    if near is not None:
+        from crystalgraph.runs.near import formula_of, given_crystal
+
+        crystal = given_crystal(near)
+        formula = formula_of(crystal) if system is None and formula is None else formula
     constraints = {
         "num_atoms": num_atoms,
         "formula_units": formula_units,
@@ -156,7 +148,8 @@ def generate(
         fast=fast,
         refine=refine,
     )
-    effort = ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
+    effort = "" if near is None else f"-near-{Path(near).stem}"
+    effort += ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
     folder = out or free_name(Path("runs") / f"{request.slug}{effort}")
     with claimed(folder):  # before the libraries are loaded
         check_free(folder)
@@ -167,6 +160,7 @@ def generate(
         result = generate_crystals(
             request,
             model=model,
+            near=crystal,
             relax=relax,
             minutes=minutes,
             potential=potential,
