@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Potential, Version
+from crystalgraph.cli.options import KNOWN_HELP, Potential, Pressure, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -119,6 +119,7 @@ def generate(
             "first.  [default: with sevennet-0 sevennet-l3i5,diep, else none]"
         ),
     ] = None,
+    pressure: Pressure = 0.0,
     known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     fast: Annotated[
@@ -179,6 +180,7 @@ def generate(
         refine=refine,
     )
     effort = ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
+    effort += f"-{pressure:g}GPa" if pressure else ""
     folder = out or free_name(Path("runs") / f"{request.slug}{effort}")
     with claimed(folder):  # before the libraries are loaded
         check_free(folder)
@@ -193,6 +195,7 @@ def generate(
             minutes=minutes,
             potential=potential,
             confirm=None if confirm is None else [name for name in confirm.split(",") if name not in ("", "none")],
+            pressure=pressure,
             known=known,
             workers=workers,
             device=device,

@@ -14,6 +14,15 @@ Potential = Annotated[
     ),
 ]
 
+Pressure = Annotated[
+    float,
+    typer.Option(
+        metavar="GPA",
+        help="Relax under this hydrostatic pressure, -10 to 150 GPa, and rank by enthalpy; known phases are relaxed "
+        "under it, too.",
+    ),
+]
+
 KNOWN_HELP = (
     "Known phases: a dataset, structure files, or the address of an OPTIMADE server.  [default: the shipped ones]"
 )

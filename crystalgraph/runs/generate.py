@@ -25,6 +25,7 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress
 from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
+from crystalgraph.relax.pressure import check_pressure
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.alone import N_THREADS, alone
@@ -154,6 +155,7 @@ def generate(
     minutes: float | None = None,
     potential: str = DEFAULT,
     confirm: Sequence[str] | None = None,
+    pressure: float = 0.0,
     known: CrystalSource | None = None,
     workers: int = 1,
     device: str = "cpu",
@@ -177,6 +179,8 @@ def generate(
             ``package.module:factory``.
         confirm: potentials that relax the finalists further; the rank goes by the first. None means
             `crystalgraph.relax.potentials.usual_confirmation`.
+        pressure: hydrostatic, GPa, see `crystalgraph.relax.pressure.PRESSURES`: candidates and known phases are relaxed
+            under it and ranked by enthalpy.
         known: known phases, see `crystalgraph.runs.reference.reference_phases`; None means the shipped ones.
         workers: processes that relax; the result does not depend on it.
         device: where the networks run: cpu, cuda, cuda:1, ...
@@ -202,6 +206,9 @@ def generate(
     _check(request, relax, minutes, workers)
     if confirm and not with_energies:
         raise InputError(f"potentials to confirm ({', '.join(confirm)}) but nothing to relax; add --relax K")
+    if pressure and not with_energies:
+        raise InputError(f"a pressure ({pressure:g} GPa) but nothing to relax; add --relax K")
+    check_pressure(pressure)
     formats = check_formats(formats)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -220,6 +227,7 @@ def generate(
                 confirm=usual_confirmation(potential) if confirm is None else tuple(confirm),
                 limit=relax,
                 seed=request.seed,
+                pressure=pressure,
             ),
             known=None if known is None else phases,
             workers=workers,
@@ -267,7 +275,7 @@ def generate(
         "counts": candidates.counts,
         "shortfall": candidates.shortfall,
         "caveats": [
-            *([] if funnel is None else energy_caveats(funnel.settings.judges, str(request.system))),
+            *([] if funnel is None else energy_caveats(funnel.settings.judges, str(request.system), pressure)),
             *_caveats(request, loaded),
             reference_caveat(phases, request.system),
         ],

@@ -43,6 +43,7 @@ class Candidates:
             of ``structures``.
         outcomes: draw -> what became of each crystal that entered the funnel; None without one.
         judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
+        pressure: that energies are for, GPa.
         likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
     """
 
@@ -54,6 +55,7 @@ class Candidates:
     relaxed: list[Structure] = field(default_factory=list)
     outcomes: dict[int, Outcome] | None = None
     judges: tuple[str, ...] = ()
+    pressure: float = 0.0
     likenesses: dict[int, Likeness] | None = None
 
     def __len__(self) -> int:
@@ -85,8 +87,9 @@ class Candidates:
             names += AS_DRAWN if self.outcomes is None else (*AS_DRAWN, *AS_RELAXED)
         if self.outcomes is None:
             return names
-        single = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
-        names += [column.name for column in fields(Outcome) if column.name not in single]
+        left_out = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
+        left_out |= set() if self.pressure else {"enthalpy"}
+        names += [column.name for column in fields(Outcome) if column.name not in left_out]
         return names + ([column_of(judge) for judge in self.judges] if len(self.judges) > 1 else [])
 
     def rows(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -183,6 +186,7 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
         relaxed=relaxed,
         outcomes=outcomes,
         judges=result.judges,
+        pressure=result.pressure,
     )
 
 

@@ -31,7 +31,7 @@ OF_RELAXED = {
 }
 """Columns of a relaxed crystal, and what they are called where the crystal itself is the relaxed one."""
 
-OF_RELAXATION = ("energy", "ranked_by", "agreed_metastable", "relax_status", "n_steps")
+OF_RELAXATION = ("energy", "enthalpy", "ranked_by", "agreed_metastable", "relax_status", "n_steps")
 """Columns of a relaxed crystal that keep their names, beside its energies above the hull."""
 
 
@@ -43,6 +43,7 @@ def described(candidates: Candidates, origin: Mapping[str, Any]) -> Candidates:
         origin: what holds for all of them, such as the seed and the version.
     """
     rows = candidates.rows(candidates.selected)
+    origin = {**origin, "pressure": candidates.pressure} if candidates.pressure else origin
     drawn = [
         _with(structure, row, dict.fromkeys((*OF_BOTH, *OF_DRAWN)), {**origin, "state": AS_DRAWN})
         for structure, row in zip(candidates.structures, rows, strict=True)

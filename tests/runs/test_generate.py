@@ -148,6 +148,38 @@ def test_a_relaxed_crystal_has_its_own_group_everywhere(deal, toy_calculator, fl
         assert own["e_above_hull"] == outcome.e_above_hull
 
 
+@pytest.mark.slow
+def test_under_pressure_it_is_the_enthalpy_that_ranks(deal, toy_calculator, flat_hull, monkeypatch, tmp_path):
+    settings = []
+
+    def hull(*arguments, **options):
+        settings.append(options["settings"])
+        return flat_hull(*arguments)
+
+    monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", hull)
+    folder = tmp_path / "run"
+    result, _ = deal("Nb-O", num=6, relax=3, potential=toy_calculator, pressure=10.0, out=folder)
+    assert [one.pressure for one in settings] == [10.0]
+    assert result.relaxed
+    for structure, sample in zip(result.relaxed, result.selected, strict=False):
+        outcome, own = result.outcomes[sample.draw], structure.properties
+        work = 10.0 * structure.volume / len(structure) / 160.21766208
+        assert outcome.enthalpy == pytest.approx(outcome.energy + work, abs=1e-4)
+        assert outcome.e_above_hull == outcome.enthalpy  # the hull lies at zero
+        assert (own["pressure"], own["enthalpy"]) == (10.0, outcome.enthalpy)
+        (text,) = [file.read_text() for file in (folder / "relaxed").glob(f"{sample.file}.cif")]
+        assert "# enthalpy above the hull at 10 GPa, eV/atom" in text
+        assert re.search(r"_crystalgraph_pressure\s+10\b", text)
+    assert result.to_dataframe()["e_above_hull"][: len(result.relaxed)].is_monotonic_increasing
+    assert result.record["relaxation"]["settings"]["pressure"] == 10.0
+    assert any("enthalpies at 10 GPa" in line for line in result.record["caveats"])
+    assert "enthalpies at 10 GPa" in (folder / "report.html").read_text()
+    assert "enthalpy" in pd.read_csv(folder / "candidates.csv").columns
+    without, _ = deal("Nb-O", num=6, relax=3, potential=toy_calculator)
+    assert "enthalpy" not in without.columns
+    assert "pressure" not in without.relaxed[0].properties
+
+
 def test_a_raw_result_is_in_draw_order(deal):
     result, requested = deal("Nb-O", raw=True, num=5, names=("rock salt", "crushed"))
     assert result.to_dataframe()["draw"].tolist() == [0, 1, 2, 3, 4]
@@ -202,6 +234,9 @@ def test_a_notebook_shows_the_first_candidates(deal):
         (("Nb-O",), {"workers": 0}, "workers 0"),
         (("Nb-O",), {"relax": 3, "potential": "abacus"}, "abacus"),
         (("Nb-O",), {"confirm": ["diep"]}, "nothing to relax"),
+        (("Nb-O",), {"pressure": 10.0}, "a pressure .10 GPa. but nothing to relax"),
+        (("Nb-O",), {"relax": 3, "pressure": 151.0}, "151 GPa is not in -10 to 150"),
+        (("Nb-O",), {"relax": 3, "pressure": float("nan")}, "nan GPa is not in -10 to 150"),
         (("Nb-O",), {"formats": ["xsf"]}, "xsf"),
         (("Nb-O",), {"device": "abacus"}, "abacus"),
         (("Nb-O",), {"refine": 5}, "learned no energies"),
