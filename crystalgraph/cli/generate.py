@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Potential, Pressure, Version
+from crystalgraph.cli.options import KNOWN_HELP, Confirm, Minutes, Potential, Pressure, Relax, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -93,32 +93,10 @@ def generate(
             help="Instead of --num: exactly so many samples as the generator makes them, nothing chosen or dropped.",
         ),
     ] = None,
-    relax: Annotated[
-        int | None,
-        typer.Option(
-            "--relax",
-            metavar="K",
-            help="Search with energies: relax K crystals in rounds, each led by what those before it found, and "
-            "rank by energy above the hull. What is relaxed is chosen by a single point of each of about ten crystals "
-            "for one relaxation. After a kill, the same command goes on from OUT.partial.",
-        ),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            metavar="M",
-            help="Search with energies for so long, judging the finalists not counted; ends earlier when nothing lower "
-            "comes. What is found depends on the machine.",
-        ),
-    ] = None,
+    relax: Relax = None,
+    minutes: Minutes = None,
     potential: Potential = "sevennet-0",
-    confirm: Annotated[
-        str | None,
-        typer.Option(
-            help="Potentials that relax the finalists further, separated by commas, or none; the rank goes by the "
-            "first.  [default: with sevennet-0 sevennet-l3i5,diep, else none]"
-        ),
-    ] = None,
+    confirm: Confirm = None,
     pressure: Pressure = 0.0,
     known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,

@@ -1,4 +1,4 @@
-"""Options that more than one command has."""
+"""Options that more than one command has, and those of a search with energies."""
 
 from __future__ import annotations
 
@@ -20,6 +20,33 @@ Pressure = Annotated[
         metavar="GPA",
         help="Relax under this hydrostatic pressure, -10 to 150 GPa, and rank by enthalpy; known phases are relaxed "
         "under it, too.",
+    ),
+]
+
+Relax = Annotated[
+    int | None,
+    typer.Option(
+        metavar="K",
+        help="Search with energies: relax K crystals in rounds, each led by what those before it found, and rank by "
+        "energy above the hull. What is relaxed is chosen by a single point of each of about four crystals for one "
+        "relaxation. After a kill, the same command goes on from OUT.partial.",
+    ),
+]
+
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        metavar="M",
+        help="Search with energies for so long, judging the finalists not counted; ends earlier when nothing lower "
+        "comes. What is found depends on the machine.",
+    ),
+]
+
+Confirm = Annotated[
+    str | None,
+    typer.Option(
+        help="Potentials that relax the finalists further, separated by commas, or none; the rank goes by the first.  "
+        "[default: with sevennet-0 sevennet-l3i5,diep, else none]"
     ),
 ]
 

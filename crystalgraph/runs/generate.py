@@ -236,7 +236,8 @@ def generate(
         )
     sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
     judges = () if funnel is None else funnel.settings.judges
-    _log.info("%s", expected_work(request, search, relax=relax, judges=judges, workers=workers))
+    work = expected_work(request, search, relax=relax, minutes=minutes, judges=judges, workers=workers)
+    _log.info("%s", work)
     before = perf_counter()
     screen = Screen(request, composition_filter(request))
     screen.seconds["plausibility fit"] += perf_counter() - before

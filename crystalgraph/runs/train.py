@@ -139,7 +139,9 @@ def train(
 def _run(config: Config, text: str, out: Path, device: str, progress: Progress | None) -> TrainingRun:
     if config.energies.systems:
         potential_identity(config.energies.calculator)
-    dataset = load_dataset(config.data.dataset)
+    dataset, start = load_dataset(config.data.dataset), None
+    if config.start is not None:
+        config, start = _start(config, dataset)
     if not out.exists():
         with new_folder(out) as folder:  # whole from its first moment, so that it can always be gone on with
             write_text(folder / CONFIG_FILE, text)
@@ -147,17 +149,17 @@ def _run(config: Config, text: str, out: Path, device: str, progress: Progress |
     torch.use_deterministic_algorithms(device == "cpu")
     try:
         with one_thread():  # the phases share their work out to threads of their own
-            return _train(config, dataset, out, device, progress)
+            return _train(config, dataset, start, out, device, progress)
     finally:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def _train(config: Config, dataset: CrystalTable, out: Path, device: str, progress: Progress | None) -> TrainingRun:
+def _train(
+    config: Config, dataset: CrystalTable, start: Model | None, out: Path, device: str, progress: Progress | None
+) -> TrainingRun:
     started = time.monotonic()
     LOGGER.info("finding the symmetry of %s crystals", f"{len(dataset):,}")
-    n_jobs, start = joblib.cpu_count(), None
-    if config.start is not None:
-        config, start = _start(config, dataset)
+    n_jobs = joblib.cpu_count()
     corpus = prepare(dataset, config.data, n_jobs=n_jobs)
     LOGGER.info(
         "%s crystals to learn from, %s held out; left out: %s",

@@ -17,28 +17,38 @@ SECONDS_A_RELAXATION = (4, 40)
 
 
 def expected_work(
-    request: GenerationRequest, search: SearchSettings, *, relax: int | None, judges: Sequence[str], workers: int
+    request: GenerationRequest,
+    search: SearchSettings,
+    *,
+    relax: int | None,
+    minutes: float | None,
+    judges: Sequence[str],
+    workers: int,
 ) -> str:
     """Samples and relaxations to expect, and their times on cores of 2020 or later.
 
     Args:
         request: what is asked for.
-        search: when crystals are selected.
-        relax: most relaxations; None for none.
-        judges: potentials that relax, in order.
+        search: when crystals are selected, where no energies are asked for.
+        relax: most relaxations; None for no limit, or for none.
+        minutes: after which a search with energies ends; None for no limit, or for none.
+        judges: potentials that relax, in order; none where no energies are asked for.
         workers: processes that relax.
     """
-    n_samples = request.num
-    if not request.raw:
-        n_samples = search.round_size * ceil(request.num * search.passed_per_selected / search.round_size)
-    fast = request.fast or request.raw
-    parts = [f"{n_samples:,} samples or more, {_span(n_samples, SECONDS_A_SAMPLE[fast], 1)}"]
-    if relax is not None:
-        labels = ", ".join(potential_label(judge) for judge in judges)
-        processes = "1 process" if workers == 1 else f"{workers} processes"
-        span = _span(relax * len(judges), SECONDS_A_RELAXATION, workers)
-        parts.append(f"then up to {relax:,} relaxations by {labels} in {processes}, {span}")
-    return f"expected: {'; '.join(parts)}"
+    if not judges:
+        n_samples = request.num
+        if not request.raw:
+            n_samples = search.round_size * ceil(request.num * search.passed_per_selected / search.round_size)
+        fast = request.fast or request.raw
+        return f"expected: {n_samples:,} samples or more, {_span(n_samples, SECONDS_A_SAMPLE[fast], 1)}"
+    labels = ", ".join(potential_label(judge) for judge in judges)
+    processes = "1 process" if workers == 1 else f"{workers} processes"
+    time = "" if minutes is None else f"at most {minutes:g} min of rounds, then "
+    if relax is None:
+        return f"expected: {time}the finalists, by {labels} in {processes}"
+    seconds = (SECONDS_A_RELAXATION[0] * len(judges), SECONDS_A_RELAXATION[1] * len(judges))
+    span = _span(relax, seconds, workers)
+    return f"expected: {time}up to {relax:,} relaxations by {labels} in {processes}, with their draws {span}"
 
 
 def _span(n: int, seconds: tuple[float, float], workers: int) -> str:

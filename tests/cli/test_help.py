@@ -48,11 +48,11 @@ def test_every_command_is_looked_at():
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_draws")
 def test_examples_of_generation_and_evaluation_run(cg, tmp_path, toy_calculator):
-    """One after another in one folder, numbers a hundredth of those shown, with a pair potential for CHGNet."""
+    """One after another in one folder, numbers a hundredth of those shown, with a pair potential as the judge."""
 
     def call(line):
         words = shlex.split(line)
-        code, _, err = cg(*words, *(["--potential", toy_calculator] if "--relax" in words else []))
+        code, _, err = cg(*words, *(["--potential", toy_calculator] if {"--relax", "--minutes"} & set(words) else []))
         assert code == 0, f"{line}: {err}"
 
     call("cg-data export nbo --ids mp-2311,mp-1470 --format cif --out known")
@@ -61,7 +61,7 @@ def test_examples_of_generation_and_evaluation_run(cg, tmp_path, toy_calculator)
     rutile = Structure.from_spacegroup(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
     rutile.to(str(tmp_path / "cifs" / "rutile.cif"))
     for line in (*generate.EXAMPLES, *evaluate.EXAMPLES):
-        call(re.sub(r"00\b", "", line))
+        call(re.sub(r"(?<=--minutes )\d+", "0.02", re.sub(r"00\b", "", line)))
     assert len(list((tmp_path / "runs" / "Nb2O5-sg15" / "structures").glob("*.cif"))) == 20
     assert (tmp_path / "judged" / "metrics.json").is_file()
 

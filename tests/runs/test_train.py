@@ -118,6 +118,25 @@ def test_a_run_goes_on_from_between_any_two_of_its_files(tmp_path: Path, monkeyp
         assert (folder / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
 
+def test_a_finished_model_learns_its_energies_anew(tmp_path: Path, toy_calculator: str) -> None:
+    assert toy_calculator in FEEDBACK
+    first = train(SHORT, tmp_path / "first").model
+    anew = f"start = {str(tmp_path / 'first' / 'model')!r}\n{FEEDBACK}"
+    second = train(anew, tmp_path / "second").model
+    for kept in ("generator", "prior"):
+        earlier, later = getattr(first, kept).state_dict(), getattr(second, kept).state_dict()
+        assert all(torch.equal(earlier[name], later[name]) for name in earlier), kept
+    assert second.knows_energies > first.knows_energies
+    assert second.record["start"]["sha256"] == first.checksum != second.checksum
+    for wrong, reason in {
+        "systems = 8": "set energies.systems above 0",
+        "max_atoms = 3": "learned from other crystals; give its",
+    }.items():
+        assert wrong in anew
+        with pytest.raises(InputError, match=reason):
+            train(anew.replace(wrong, wrong[:-1] + ("0" if "systems" in wrong else "4")), tmp_path / "third")
+
+
 def test_a_damaged_checkpoint_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text(SHORT)
