@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
+from crystalgraph.cli import generation_options as option
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Confirm, Minutes, Potential, Pressure, Relax, Version
+from crystalgraph.cli.options import (
+    KNOWN_HELP,
+    Confirm,
+    Minutes,
+    Pattern,
+    Potential,
+    Pressure,
+    Radiation,
+    Relax,
+    Version,
+)
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -53,33 +64,17 @@ def generate(
     supergroups: Annotated[
         bool, typer.Option("--supergroups", help="Take crystals that come out in a supergroup of it too.")
     ] = False,
-    exclude_groups: Annotated[
-        list[str] | None, typer.Option("--exclude-group", help="A space group that no crystal may have.")
-    ] = None,
-    num_atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the primitive cell, exactly.")] = None,
-    formula_units: Annotated[int | None, typer.Option("--z", help="Formula units in the primitive cell.")] = None,
-    min_distances: Annotated[
-        list[str] | None, typer.Option("--min-distance", help="Least distance between two elements, Å: Nb-O=1.8.")
-    ] = None,
-    density: Annotated[str | None, typer.Option(help="Least and most, g/cm³: 4:6, 4: or :6.")] = None,
-    volume: Annotated[str | None, typer.Option(help="Least and most, Å³ per atom: 10:14.")] = None,
+    exclude_groups: option.ExcludedGroups = None,
+    num_atoms: option.NumAtoms = None,
+    formula_units: option.FormulaUnits = None,
+    min_distances: option.MinDistances = None,
+    density: option.Density = None,
+    volume: option.Volume = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
-    temperature: Annotated[
-        float,
-        typer.Option(
-            help="Of the choice among templates, 0.1 to 10: lower keeps to what is likely for the elements, higher "
-            "ventures further."
-        ),
-    ] = 1.0,
-    explore: Annotated[
-        float,
-        typer.Option(
-            help="Share of the draws, 0 to 1, for templates that no known crystal has: compositions placed anew on the "
-            "positions of any space group."
-        ),
-    ] = 0.0,
+    temperature: option.Temperature = 1.0,
+    explore: option.Explore = 0.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; it must not exist.  [default: runs/ and what was asked for]")
     ] = None,
@@ -98,24 +93,12 @@ def generate(
     potential: Potential = "sevennet-0",
     confirm: Confirm = None,
     pressure: Pressure = 0.0,
+    pattern: Pattern = None,
+    radiation: Radiation = "Cu Kα",
     known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
-    fast: Annotated[
-        bool,
-        typer.Option(
-            "--fast",
-            help="Draw each crystal in one go: one pass, no best of 16 draws (which --raw never has), no surrogate "
-            "relaxation.",
-        ),
-    ] = False,
-    refine: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Surrogate relaxation steps of each crystal, in the energy that the model has learned and along what "
-            "its template leaves free.  [default: 20; with --fast 0]",
-        ),
-    ] = None,
+    fast: option.Fast = False,
+    refine: option.Refine = None,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
@@ -174,6 +157,8 @@ def generate(
             potential=potential,
             confirm=None if confirm is None else [name for name in confirm.split(",") if name not in ("", "none")],
             pressure=pressure,
+            pattern=pattern,
+            radiation=radiation,
             known=known,
             workers=workers,
             device=device,

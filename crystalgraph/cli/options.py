@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,17 @@ Confirm = Annotated[
         "[default: with sevennet-0 sevennet-l3i5,diep, else none]"
     ),
 ]
+
+Pattern = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A measured powder pattern, 2θ and counts in two columns: ranks by similarity to it, with energies among "
+        "the metastable.",
+    ),
+]
+
+Radiation = Annotated[str, typer.Option(help="Of the pattern: Cu Kα, Co Kα, Mo Kα, ..., or a wavelength in Å.")]
 
 KNOWN_HELP = (
     "Known phases: a dataset, structure files, or the address of an OPTIMADE server.  [default: the shipped ones]"

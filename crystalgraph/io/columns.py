@@ -66,6 +66,9 @@ COLUMNS = {
     "energy_unrelaxed": Column("eV/atom", "potential energy before relaxation"),
     "energy": Column("eV/atom", "potential energy after relaxation"),
     "enthalpy": Column("eV/atom", "energy + pV after relaxation under --pressure; only there"),
+    "pattern_similarity": Column(
+        "", "to the powder pattern given with --pattern, 0 to 1; of the relaxed crystal where there is one"
+    ),
     "unique": Column("", "whether it is the first of its equals"),
     "copy_of": Column("", "the input that it equals"),
     "novel": Column("", "whether it equals no known phase"),

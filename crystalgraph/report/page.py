@@ -16,9 +16,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.reflections import radiations
 from crystalgraph.io.atomic import write_text
 from crystalgraph.report.crystal_data import Crystal, KnownPhase, crystal_records, phase_records, safe_json
-from crystalgraph.report.drawing import radiations
 from crystalgraph.report.notation import formula_html, group_html, group_numbers
 
 if TYPE_CHECKING:

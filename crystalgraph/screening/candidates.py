@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+PATTERN_SIMILARITY = "pattern_similarity"
+"""The column of similarities to a measured powder pattern."""
+
 OF_SEVERAL_JUDGES = {"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"}
 """Fields of outcomes that say nothing where one potential judged alone."""
 
@@ -45,6 +48,8 @@ class Candidates:
         judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
         pressure: that energies are for, GPa.
         likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
+        similarities: draw -> similarity of each selected crystal to a measured powder pattern, 0 to 1, as relaxed where
+            it was; None where there is no pattern.
     """
 
     request: GenerationRequest
@@ -57,6 +62,7 @@ class Candidates:
     judges: tuple[str, ...] = ()
     pressure: float = 0.0
     likenesses: dict[int, Likeness] | None = None
+    similarities: dict[int, float] | None = None
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -83,6 +89,7 @@ class Candidates:
     def columns(self) -> list[str]:
         """Names of the columns of ``candidates.csv``, see `crystalgraph.io.columns`."""
         names = [column.name for column in fields(Sample)]
+        names += [PATTERN_SIMILARITY] if self.similarities is not None else []
         if self.likenesses is not None:
             names += AS_DRAWN if self.outcomes is None else (*AS_DRAWN, *AS_RELAXED)
         if self.outcomes is None:
@@ -101,7 +108,8 @@ class Candidates:
         outcome = (self.outcomes or {}).get(sample.draw, Outcome())
         likeness = (self.likenesses or {}).get(sample.draw, Likeness())
         energies = {column_of(judge): outcome.e_above_hull_by.get(judge, nan) for judge in self.judges}
-        return asdict(sample) | asdict(likeness) | asdict(outcome) | energies
+        similarity = {PATTERN_SIMILARITY: (self.similarities or {}).get(sample.draw, nan)}
+        return asdict(sample) | asdict(likeness) | asdict(outcome) | energies | similarity
 
 
 def counts(samples: Sequence[Sample]) -> dict[str, int]:
