@@ -70,6 +70,7 @@ def generate(
     min_distances: option.MinDistances = None,
     density: option.Density = None,
     volume: option.Volume = None,
+    cell: option.Cell = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
@@ -123,6 +124,7 @@ def generate(
         "density": density,
         "volume": volume,
         "excluded_groups": exclude_groups or [],
+        "cell": cell,
     }
     request = GenerationRequest.parse(
         system=system,

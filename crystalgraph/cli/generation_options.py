@@ -22,6 +22,15 @@ Density = Annotated[str | None, typer.Option(help="Least and most, g/cm³: 4:6, 
 
 Volume = Annotated[str | None, typer.Option(help="Least and most, Å³ per atom: 10:14.")]
 
+Cell = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C,α,β,γ",
+        help="Cell, primitive or conventional, in Å and degrees; lengths within 5 %, angles within 3°: "
+        "4.94,4.94,2.97,90,90,90.",
+    ),
+]
+
 Temperature = Annotated[
     float,
     typer.Option(
