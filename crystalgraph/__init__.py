@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from crystalgraph.relax.pool import relax_many as relax_structures
     from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
     from crystalgraph.runs.evaluate import Evaluation, evaluate
-    from crystalgraph.runs.generate import GenerationResult, generate
+    from crystalgraph.runs.generate import generate
+    from crystalgraph.runs.generation_result import GenerationResult
     from crystalgraph.runs.train import train
     from crystalgraph.screening.request import GenerationRequest
 
@@ -55,7 +56,7 @@ _HOMES = {
     "Crystals": "crystals.batch:Crystals",
     "Evaluation": "runs.evaluate:Evaluation",
     "GenerationRequest": "screening.request:GenerationRequest",
-    "GenerationResult": "runs.generate:GenerationResult",
+    "GenerationResult": "runs.generation_result:GenerationResult",
     "Hull": "relax.hull:Hull",
     "InputError": "errors:InputError",
     "RelaxSettings": "relax.relaxation:RelaxSettings",

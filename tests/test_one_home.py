@@ -12,6 +12,7 @@ from crystalgraph.evaluation.rows import COLUMNS as EVALUATED
 from crystalgraph.io.columns import COLUMNS, FORMER_NAMES, column_of
 from crystalgraph.known.likeness import Likeness
 from crystalgraph.relax.hull import METASTABLE
+from crystalgraph.screening.candidates import PATTERN_SIMILARITY
 from crystalgraph.screening.outcome import Outcome
 from crystalgraph.screening.screen import Sample
 
@@ -79,7 +80,7 @@ def test_one_kind_of_progress() -> None:
 
 def test_one_dialect_of_columns() -> None:
     generated = {field.name for kind in (Sample, Likeness, Outcome) for field in fields(kind)} - {"e_above_hull_by"}
-    assert generated | set(EVALUATED) | {column_of("POTENTIAL")} == set(COLUMNS)
+    assert generated | set(EVALUATED) | {column_of("POTENTIAL"), PATTERN_SIMILARITY} == set(COLUMNS)
     assert set(FORMER_NAMES.values()) <= set(COLUMNS)
     assert not set(FORMER_NAMES) & set(COLUMNS)
     assert all(column.meaning and "\n" not in column.meaning for column in COLUMNS.values())

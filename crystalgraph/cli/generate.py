@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from crystalgraph.cli import options
+from crystalgraph.cli import generation_options as option
 from crystalgraph.cli.errors import run
+from crystalgraph.cli.options import (
+    KNOWN_HELP,
+    Confirm,
+    Minutes,
+    Pattern,
+    Potential,
+    Pressure,
+    Radiation,
+    Relax,
+)
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -54,18 +64,19 @@ def generate(
     supergroups: Annotated[
         bool, typer.Option("--supergroups", help="Take crystals that come out in a supergroup of it too.")
     ] = False,
-    exclude_groups: options.ExcludeGroups = None,
-    num_atoms: options.NumAtoms = None,
-    formula_units: options.FormulaUnits = None,
-    min_distances: options.MinDistances = None,
-    density: options.Density = None,
-    volume: options.Volume = None,
-    near: options.Near = None,
+    exclude_groups: option.ExcludedGroups = None,
+    num_atoms: option.NumAtoms = None,
+    formula_units: option.FormulaUnits = None,
+    min_distances: option.MinDistances = None,
+    density: option.Density = None,
+    volume: option.Volume = None,
+    cell: option.Cell = None,
+    near: option.Near = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
-    temperature: options.Temperature = 1.0,
-    explore: options.Explore = 0.0,
+    temperature: option.Temperature = 1.0,
+    explore: option.Explore = 0.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; it must not exist.  [default: runs/ and what was asked for]")
     ] = None,
@@ -79,28 +90,17 @@ def generate(
             help="Instead of --num: exactly so many samples as the generator makes them, nothing chosen or dropped.",
         ),
     ] = None,
-    relax: options.Relax = None,
-    minutes: options.Minutes = None,
-    potential: options.Potential = "sevennet-0",
-    confirm: options.Confirm = None,
-    known: Annotated[str | None, typer.Option(help=options.KNOWN_HELP)] = None,
+    relax: Relax = None,
+    minutes: Minutes = None,
+    potential: Potential = "sevennet-0",
+    confirm: Confirm = None,
+    pressure: Pressure = 0.0,
+    pattern: Pattern = None,
+    radiation: Radiation = "Cu Kα",
+    known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
-    fast: Annotated[
-        bool,
-        typer.Option(
-            "--fast",
-            help="Draw each crystal in one go: one pass, no best of 16 draws (which --raw never has), no surrogate "
-            "relaxation.",
-        ),
-    ] = False,
-    refine: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Surrogate relaxation steps of each crystal, in the energy that the model has learned and along what "
-            "its template leaves free.  [default: 20; with --fast 0]",
-        ),
-    ] = None,
+    fast: option.Fast = False,
+    refine: option.Refine = None,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
@@ -131,6 +131,7 @@ def generate(
         "density": density,
         "volume": volume,
         "excluded_groups": exclude_groups or [],
+        "cell": cell,
     }
     request = GenerationRequest.parse(
         system=system,
@@ -150,6 +151,7 @@ def generate(
     )
     effort = "" if near is None else f"-near-{Path(near).stem}"
     effort += ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
+    effort += f"-{pressure:g}GPa" if pressure else ""
     folder = out or free_name(Path("runs") / f"{request.slug}{effort}")
     with claimed(folder):  # before the libraries are loaded
         check_free(folder)
@@ -165,6 +167,9 @@ def generate(
             minutes=minutes,
             potential=potential,
             confirm=None if confirm is None else [name for name in confirm.split(",") if name not in ("", "none")],
+            pressure=pressure,
+            pattern=pattern,
+            radiation=radiation,
             known=known,
             workers=workers,
             device=device,

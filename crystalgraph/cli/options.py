@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,44 +15,12 @@ Potential = Annotated[
     ),
 ]
 
-ExcludeGroups = Annotated[
-    list[str] | None, typer.Option("--exclude-group", help="A space group that no crystal may have.")
-]
-
-NumAtoms = Annotated[int | None, typer.Option("--atoms", help="Atoms in the primitive cell, exactly.")]
-
-FormulaUnits = Annotated[int | None, typer.Option("--z", help="Formula units in the primitive cell.")]
-
-MinDistances = Annotated[
-    list[str] | None, typer.Option("--min-distance", help="Least distance between two elements, Å: Nb-O=1.8.")
-]
-
-Density = Annotated[str | None, typer.Option(help="Least and most, g/cm³: 4:6, 4: or :6.")]
-
-Volume = Annotated[str | None, typer.Option(help="Least and most, Å³ per atom: 10:14.")]
-
-Near = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Search around the crystal of this file only: its template, sub- and supergroups, exchanged elements. "
-        "Without --system or --formula for its own formula, else with those elements in its place.",
-    ),
-]
-
-Temperature = Annotated[
+Pressure = Annotated[
     float,
     typer.Option(
-        help="Of the choice among templates, 0.1 to 10: lower keeps to what is likely for the elements, higher "
-        "ventures further."
-    ),
-]
-
-Explore = Annotated[
-    float,
-    typer.Option(
-        help="Share of the draws, 0 to 1, for templates that no known crystal has: compositions placed anew on the "
-        "positions of any space group."
+        metavar="GPA",
+        help="Relax under this hydrostatic pressure, -10 to 150 GPa, and rank by enthalpy; known phases are relaxed "
+        "under it, too.",
     ),
 ]
 
@@ -81,6 +50,17 @@ Confirm = Annotated[
         "[default: with sevennet-0 sevennet-l3i5,diep, else none]"
     ),
 ]
+
+Pattern = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A measured powder pattern, 2θ and counts in two columns: ranks by similarity to it, with energies among "
+        "the metastable.",
+    ),
+]
+
+Radiation = Annotated[str, typer.Option(help="Of the pattern: Cu Kα, Co Kα, Mo Kα, ..., or a wavelength in Å.")]
 
 KNOWN_HELP = (
     "Known phases: a dataset, structure files, or the address of an OPTIMADE server.  [default: the shipped ones]"

@@ -13,7 +13,7 @@ from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.funnel import funnel_lines
 
 if TYPE_CHECKING:
-    from crystalgraph.runs.generate import GenerationResult
+    from crystalgraph.runs.generation_result import GenerationResult
 
 WIDE = 100
 """Columns of a terminal in which columns have their whole names and more room between them."""
@@ -26,7 +26,8 @@ def summary(result: GenerationResult, folder: Path) -> dict[str, Any]:
 
     Returns:
         ``folder``, ``request``; ``candidates``, the first of them, see
-        `crystalgraph.runs.generate.GenerationResult.best`; ``n_candidates``; ``funnel``; ``remarks``, one line each.
+        `crystalgraph.runs.generation_result.GenerationResult.best`; ``n_candidates``; ``funnel``; ``remarks``, one line
+        each.
     """
     return {
         "folder": str(folder),
@@ -52,19 +53,29 @@ def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
     first = said["candidates"][0]
     number = "e_above_hull" if "e_above_hull" in first else "score"
     numbers = number if is_wide or number == "score" else "e_hull"
-    heads = ["#", "formula", "group", numbers, *(["agreed"] if "agreed" in first else []), "known as", "file"]
+    heads = [
+        "#",
+        "formula",
+        "group",
+        numbers,
+        *(["match"] if "pattern_similarity" in first else []),
+        *(["agreed"] if "agreed" in first else []),
+        "known as",
+        "file",
+    ]
     table = Table(*heads, box=SIMPLE_HEAD, padding=(0, int(is_wide), 0, 0))
     for column in table.columns:
         column.no_wrap = column.header != "known as"
         column.overflow = "fold"
-        column.justify = "right" if column.header in ("#", numbers) else "left"
+        column.justify = "right" if column.header in ("#", numbers, "match") else "left"
     for row in said["candidates"]:
         known = f"{row['known_phase']} ({row['known_rmsd']:.2f} Å)" if row["known_phase"] else "–"
         table.add_row(
             str(row["rank"]),
             row["formula"],
             row["symbol"] or "–",
-            "–" if row[number] is None else f"{row[number]:.3f}",
+            _number(row[number]),
+            *([_number(row["pattern_similarity"])] if "pattern_similarity" in row else []),
             *([_ANSWERS[row["agreed"]]] if "agreed" in row else []),
             known,
             row["file"],
@@ -72,6 +83,10 @@ def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
     if said["n_candidates"] > len(said["candidates"]):
         table.caption = f"the first {len(said['candidates'])} of {said['n_candidates']}"
     return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _funnel(result: GenerationResult) -> str:

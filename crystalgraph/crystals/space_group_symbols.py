@@ -39,7 +39,7 @@ def space_group_number(text: str | int) -> int:
             raise InputError(f"space group {number} is not in 1 to 230; choose one of the 230 groups")
         return number
     wanted = _normal(str(text))
-    if number := _numbers().get(wanted, 0):
+    if number := numbers_by_symbol().get(wanted, 0):
         return number
     import gemmi
 
@@ -68,8 +68,8 @@ def _symbols() -> dict[int, str]:
 
 
 @lru_cache(maxsize=1)
-def _numbers() -> dict[str, int]:
-    """Normal form of the short and full symbols of all settings -> number."""
+def numbers_by_symbol() -> dict[str, int]:
+    """Short and full Hermann-Mauguin symbols of all settings, without spaces and underscores -> number."""
     import spglib
 
     numbers: dict[str, int] = {}

@@ -53,7 +53,10 @@ COLUMNS = {
     "funnel_status": Column("", "relaxed, or the stage of the funnel that it was lost at; empty if it never entered"),
     "funnel_reason": Column("", "why it was lost there, or what a relaxation has to say"),
     "e_above_hull_unrelaxed": Column("eV/atom", "above the hull of the known phases, before relaxation"),
-    "e_above_hull": Column("eV/atom", "above the hull of the known phases, after relaxation; negative below it"),
+    "e_above_hull": Column(
+        "eV/atom",
+        "above the hull of the known phases, after relaxation; negative below it; under pressure, of the enthalpies",
+    ),
     "ranked_by": Column("", "the potential whose e_above_hull that is"),
     "e_above_hull_POTENTIAL": Column("eV/atom", "e_above_hull by each potential that judged, on its own hull"),
     "e_above_hull_spread": Column("eV/atom", "largest minus smallest e_above_hull of the potentials"),
@@ -62,6 +65,10 @@ COLUMNS = {
     "n_steps": Column("", "optimiser steps of all its relaxations"),
     "energy_unrelaxed": Column("eV/atom", "potential energy before relaxation"),
     "energy": Column("eV/atom", "potential energy after relaxation"),
+    "enthalpy": Column("eV/atom", "energy + pV after relaxation under --pressure; only there"),
+    "pattern_similarity": Column(
+        "", "to the powder pattern given with --pattern, 0 to 1; of the relaxed crystal where there is one"
+    ),
     "unique": Column("", "whether it is the first of its equals"),
     "copy_of": Column("", "the input that it equals"),
     "novel": Column("", "whether it equals no known phase"),

@@ -166,7 +166,8 @@ def description(structure: Structure, space_group: int | None) -> list[str]:
     energies = {key.removeprefix("e_above_hull"): value for key, value in known.items() if _is_energy(key)}
     if energies:
         judged = [f"{value:.3f}{f' by {key[1:]}' if key else ''}" for key, value in energies.items()]
-        lines.append(f"above the hull, eV/atom: {', '.join(judged)}")
+        under = f" at {known['pressure']:g} GPa" if "pressure" in known else ""
+        lines.append(f"{'enthalpy ' if under else ''}above the hull{under}, eV/atom: {', '.join(judged)}")
     if "known_phase" in known:
         apart = f", atoms {known['known_rmsd']:.2f} A apart" if "known_rmsd" in known else ""
         lines.append(f"known as {known['known_phase']}{apart}")

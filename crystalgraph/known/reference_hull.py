@@ -10,12 +10,18 @@ References of the elements
     crystals are not put on the hull. The same holds for the few elements that the corpus has no crystal of. All other
     elements, and every element of a potential on a scale of its own, are crystals of the datasets, relaxed like all
     other phases; where no dataset has a crystal of an element, it is a textbook one (`crystalgraph.known.elements`).
+
+Under pressure
+    All phases are relaxed under it and their enthalpies span the hull; what ships holds for 0 GPa only. To the
+    Materials Project's energies of elements is added what the potential says that the pressure does to their crystals.
+    Under tension molecules and atoms hold together by nothing, and keep their energies.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,8 +67,8 @@ def reference_hull(
         system: the chemical system.
         known: its known phases; those outside the system are ignored, and elements that they lack are added from the
             datasets. None means `crystalgraph.known.phases.known_phases`.
-        settings: how the known phases are relaxed; candidates have settings of their own, of the same potential. What
-            ships is not relaxed again.
+        settings: how the known phases are relaxed, and under which pressure; candidates have settings of their own, of
+            the same potential. What ships is not relaxed again.
         workers: as for `crystalgraph.relax.pool.relax_many`.
         cache: folder of finished relaxations, which several processes may share. None means the folder named by
             ``CRYSTALGRAPH_CACHE``, or else ``~/.cache/crystalgraph``.
@@ -76,7 +82,7 @@ def reference_hull(
     """
     if settings.abort or settings.saddle_check:
         raise ValueError("known phases are relaxed without abort thresholds and saddle check: there is no hull yet")
-    fixed = element_energy(settings.potential)
+    fixed = _fixed_enthalpies(system, settings, workers, cache, progress)
     candidates = _with_elements(system, known, fixed)
     relaxed = candidates[is_relaxed(candidates, settings.potential)]
     energies, left_out = _energies(relaxed, settings, workers, cache, progress)
@@ -101,12 +107,41 @@ def reference_hull(
             energy=fixed[element],
             dft_e_form=0.0,
             dft_e_above_hull=0.0,
-            note="DFT energy of the element in the Materials Project, not relaxed",
+            note="DFT energy of the element in the Materials Project, not relaxed"
+            + (f"; at {settings.pressure:g} GPa with what its crystal gains" if settings.pressure > 0 else ""),
         )
         for element in system.elements
         if element in fixed
     ]
     return Hull(system, phases, left_out=left_out)
+
+
+def _fixed_enthalpies(
+    system: ChemicalSystem,
+    settings: RelaxSettings,
+    workers: int | Workers,
+    cache: Path | None,
+    progress: Progress | None,
+) -> dict[str, float]:
+    """The Materials Project's energies of elements of a system, with what pressure adds to them, eV/atom."""
+    energies = {e: v for e, v in element_energy(settings.potential).items() if e in system.elements}
+    if settings.pressure <= 0:
+        return energies
+    for element in energies:
+        crystals = known_phases(ChemicalSystem((element,)))
+        crystals = crystals if len(crystals) else textbook_crystal(element)
+        lowest = []
+        for pressure in (0.0, settings.pressure):
+            own = replace(settings, pressure=pressure)
+            found, left_out = _energies(crystals, own, workers, cache, progress)
+            if not found:
+                name, reason = next(iter(left_out.items()))
+                raise InputError(
+                    f"no enthalpy of {element} at {settings.pressure:g} GPa: {name} {reason}; choose another potential"
+                )
+            lowest.append(min(found.values()))
+        energies[element] += lowest[1] - lowest[0]
+    return energies
 
 
 def is_relaxed(phases: CrystalTable, potential: str) -> NDArray[np.bool_]:
@@ -156,7 +191,7 @@ def _energies(
     cache: Path | None,
     progress: Progress | None,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Energy of each phase that has one, eV/atom, and why the others have none, by id."""
+    """Enthalpy of each phase that has one, eV/atom, and why the others have none, by id."""
     shipped = read_shipped()
     energies: dict[str, float] = {}
     left_out: dict[str, str] = {}
@@ -174,7 +209,7 @@ def _energies(
         relaxations = relax_many(list(missing.values()), settings, workers=workers, folder=folder, progress=progress)
         for name, relaxation in zip(missing, relaxations, strict=True):
             if relaxation.usable:
-                energies[name] = relaxation.energy
+                energies[name] = relaxation.enthalpy
             else:
                 left_out[name] = f"{relaxation.status}: {relaxation.reason}"
     return energies, left_out

@@ -28,12 +28,13 @@ MAX_BELOW_HULL = 1.0
 _SEARCH_RADIUS = 6.0  # Å; CHGNet's longest edge
 
 
-def cell_doubt(atoms: Atoms, start_volume: float | None) -> str | None:
+def cell_doubt(atoms: Atoms, start_volume: float | None, *, may_shrink: bool = False) -> str | None:
     """Say why no crystal looks like this.
 
     Args:
         atoms: periodic in all directions.
         start_volume: of the cell before its relaxation, Å³; None before the first step.
+        may_shrink: whether it is pressed: then a much smaller volume than at the start is no collapse.
 
     Returns:
         One line, or None if there is no doubt.
@@ -45,7 +46,8 @@ def cell_doubt(atoms: Atoms, start_volume: float | None) -> str | None:
     low, high = VOLUME_PER_ATOM
     if not low <= volume / len(atoms) <= high:
         return f"volume of {volume / len(atoms):.3g} Å³ per atom, outside {low:g} to {high:g}"
-    if start_volume is not None and not 1 / MAX_VOLUME_CHANGE <= volume / start_volume <= MAX_VOLUME_CHANGE:
+    least = 0.0 if may_shrink else 1 / MAX_VOLUME_CHANGE
+    if start_volume is not None and not least <= volume / start_volume <= MAX_VOLUME_CHANGE:
         return f"volume {volume / start_volume:.2f} times that of the start"
     tensors = torch.tensor(lattice)[None], torch.tensor(frac_coords), torch.tensor([len(atoms)])
     if not bool(searchable_cells(*tensors, _SEARCH_RADIUS).all()):
@@ -55,13 +57,12 @@ def cell_doubt(atoms: Atoms, start_volume: float | None) -> str | None:
     return None
 
 
-def energy_doubt(energy: float, potential: str, floor: float | None) -> str | None:
+def energy_doubt(energy: float, potential: str) -> str | None:
     """Say why no crystal has this energy.
 
     Args:
         energy: eV/atom.
         potential: name of the one that gave it.
-        floor: energy of the hull at the composition, eV/atom; None without a hull.
 
     Returns:
         One line, or None if there is no doubt.
@@ -69,6 +70,19 @@ def energy_doubt(energy: float, potential: str, floor: float | None) -> str | No
     low, high = energy_range(potential)
     if not low <= energy <= high:
         return f"energy of {energy:.2f} eV/atom, outside {low:g} to {high:g}"
-    if floor is not None and energy < floor - MAX_BELOW_HULL:
-        return f"{floor - energy:.2f} eV/atom below the hull of the known phases"
+    return None
+
+
+def depth_doubt(enthalpy: float, floor: float | None) -> str | None:
+    """Say why no crystal lies so deep.
+
+    Args:
+        enthalpy: eV/atom; without pressure, the energy.
+        floor: of the hull at the composition, under the same pressure, eV/atom; None without a hull.
+
+    Returns:
+        One line, or None if there is no doubt.
+    """
+    if floor is not None and enthalpy < floor - MAX_BELOW_HULL:
+        return f"{floor - enthalpy:.2f} eV/atom below the hull of the known phases"
     return None

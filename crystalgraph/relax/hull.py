@@ -1,7 +1,8 @@
 """The convex hull of a chemical system: how far a crystal lies above its known phases, or below them.
 
-Energies are eV/atom on the scale of the potential that made them. How far each potential is from DFT is in
-``tools/results/judge.json``: a crystal that lies less than that below the hull is not shown to be stable.
+Energies are eV/atom on the scale of the potential that made them; under pressure, enthalpies take their place. How far
+each potential is from DFT is in ``tools/results/judge.json``: a crystal that lies less than that below the hull is not
+shown to be stable.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Phase:
     Attributes:
         name: id in its source.
         formula: atoms of any multiple of the formula unit, such as "Nb2O5".
-        energy: eV/atom.
+        energy: eV/atom; of phases under pressure, the enthalpy.
         is_experimental: whether it has been made; None where the source does not say.
         dft_e_form: formation energy by DFT, eV/atom, MP2020 scheme; None if not known.
         dft_e_above_hull: by DFT, eV/atom; None if not known.

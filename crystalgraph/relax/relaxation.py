@@ -17,11 +17,15 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.errors import InputError
 from crystalgraph.relax.potentials import DEFAULT, potential_identity
+from crystalgraph.relax.pressure import check_pressure, work
 
 if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
 
 Status = Literal["converged", "step limit", "time limit", "aborted", "failed", "unbelievable"]
+
+_CHOSEN_SINCE = ("hold_symmetry", "pressure")
+"""Settings that came later: where they ask for nothing, a relaxation has the key of before they could be chosen."""
 
 _METHOD = 3  # raised when the same settings would give another result, so that caches forget
 
@@ -40,9 +44,11 @@ class RelaxSettings:
         abort: (step, eV/atom above the hull): give up when the crystal is still higher after that step.
         saddle_check: perturb what ends low above the hull, relax again, and keep the result if it is lower.
         hold_symmetry: keep the space group; where that cannot be done the crystal is relaxed without.
+        pressure: hydrostatic, GPa, see `crystalgraph.relax.pressure`; what is lowered is the enthalpy.
 
     Raises:
-        InputError: if ``fmax`` is not positive, a limit is negative, or ``fire_above`` is negative or not finite.
+        InputError: if ``fmax`` is not positive, a limit is negative, ``fire_above`` is negative or not finite, or the
+            pressure is out of range.
     """
 
     potential: str = DEFAULT
@@ -53,12 +59,14 @@ class RelaxSettings:
     abort: tuple[tuple[int, float], ...] = ()
     saddle_check: bool = False
     hold_symmetry: bool = False
+    pressure: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.fmax > 0:
             raise InputError(f"largest force {self.fmax} eV/Å cannot be reached; give a positive one, such as 0.1")
         if not 0 <= self.fire_above < inf:
             raise InputError(f"FIRE cannot descend above {self.fire_above} eV/Å; give a finite force, 0 or more")
+        check_pressure(self.pressure)
         if self.max_steps < 0 or not self.max_seconds >= 0:
             raise InputError(f"limits of {self.max_steps} steps and {self.max_seconds} s: give none below zero")
 
@@ -77,7 +85,8 @@ class Relaxation:
         energy: eV/atom of ``structure``; NaN if there is none.
         n_steps: optimiser steps taken, those of the saddle check included.
         seconds: CPU seconds; not part of a comparison of two relaxations.
-        saddle_drop: eV/atom by which the energy fell in the saddle check, negative if it rose; NaN if there was none.
+        saddle_drop: eV/atom by which the enthalpy fell in the saddle check, negative if it rose; NaN if there was none.
+        pressure: GPa that it was relaxed under.
     """
 
     status: Status
@@ -88,10 +97,18 @@ class Relaxation:
     n_steps: int = 0
     seconds: float = field(default=0.0, compare=False)
     saddle_drop: float = nan
+    pressure: float = 0.0
+
+    @property
+    def enthalpy(self) -> float:
+        """Energy + pV of ``structure``, eV/atom: the energy where there is no pressure; NaN if there is none."""
+        if self.structure is None:
+            return nan
+        return self.energy + work(self.pressure, self.structure.volume, len(self.structure))
 
     @property
     def usable(self) -> bool:
-        """Whether the energy can be placed on a hull: the relaxation converged or ran out of steps."""
+        """Whether the enthalpy can be placed on a hull: the relaxation converged or ran out of steps."""
         return self.status in {"converged", "step limit"}
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,8 +147,7 @@ def relaxation_key(structure: Structure, settings: RelaxSettings, hull: Hull | N
     content = {
         "method": _METHOD,
         "structure": structure_key(structure),
-        # what does not hold the symmetry has the key of before that could be chosen
-        "settings": {k: v for k, v in asdict(settings).items() if k != "hold_symmetry" or v},
+        "settings": {k: v for k, v in asdict(settings).items() if k not in _CHOSEN_SINCE or v},
         "potential": potential_identity(settings.potential),
         "hull": None if hull is None else hull.identity(),
     }

@@ -18,14 +18,16 @@ from ase import Atoms
 from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
+from ase.units import GPa
 from pymatgen.core import Lattice, Structure
 from threadpoolctl import threadpool_limits
 
 from crystalgraph.crystals.conversion import structure_fault
 from crystalgraph.errors import InputError
 from crystalgraph.relax.atoms import EXPECTED_ERRORS, quiet, to_atoms, to_structure
-from crystalgraph.relax.belief import cell_doubt, energy_doubt
+from crystalgraph.relax.belief import cell_doubt, depth_doubt, energy_doubt
 from crystalgraph.relax.potentials import make_calculator
+from crystalgraph.relax.pressure import work
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, Status, structure_key
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from crystalgraph.relax.hull import Hull
 
 CLIMB = 0.02
-"""eV/atom above the lowest energy that L-BFGS has been at; it is lost then."""
+"""eV/atom above the lowest enthalpy that L-BFGS has been at; it is lost then."""
 
 SADDLE_DROP = 0.005
 """eV/atom; a smaller drop after the rattling is noise."""
@@ -55,8 +57,8 @@ def relax(
     Args:
         structure: ordered structure; it is not changed.
         settings: how.
-        hull: needed to abort early and for the saddle check. With a hull, what lies more than 1 eV/atom below it is
-            unbelievable, and a crystal outside its system is a failure.
+        hull: under the pressure of the settings; needed to abort early and for the saddle check. With a hull, what
+            lies more than 1 eV/atom below it is unbelievable, and a crystal outside its system is a failure.
         calculator: the one that ``settings`` name, if it is already there; making CHGNet takes seconds.
 
     Returns:
@@ -82,7 +84,7 @@ def relax(
 def _worth_a_check(relaxation: Relaxation, hull: Hull) -> bool:
     if not relaxation.usable or relaxation.structure is None:
         return False
-    return hull.e_above_hull(relaxation.structure.composition, relaxation.energy) <= SADDLE_CHECK_BELOW
+    return hull.e_above_hull(relaxation.structure.composition, relaxation.enthalpy) <= SADDLE_CHECK_BELOW
 
 
 def _check_saddle(
@@ -96,7 +98,7 @@ def _check_saddle(
     """Rattle the crystal off a symmetric saddle, should it sit on one; how depends on the first structure alone."""
     start = _rattle(first.structure or structure, np.random.default_rng(int(structure_key(structure)[:16], 16)))
     second = _descend(start, replace(settings, abort=(), hold_symmetry=False), hull, calculator, started)
-    drop = first.energy - second.energy if second.usable else nan
+    drop = first.enthalpy - second.enthalpy if second.usable else nan
     return replace(
         second if drop > SADDLE_DROP else first,
         initial_energy=first.initial_energy,
@@ -112,13 +114,14 @@ class _Unbelievable(Exception):
 class _WatchedFilter(FrechetCellFilter):
     """Looks at every new geometry before the calculator does: a search for neighbours in a collapsed cell can hang."""
 
-    def __init__(self, atoms: Atoms) -> None:
-        super().__init__(atoms)
+    def __init__(self, atoms: Atoms, pressure: float) -> None:
+        super().__init__(atoms, scalar_pressure=pressure * GPa)
         self._start_volume = atoms.get_volume()
+        self._may_shrink = pressure > 0
 
     def set_positions(self, new: Any, **kwargs: Any) -> None:  # type: ignore[override]  # ASE's own two names differ
         super().set_positions(new, **kwargs)
-        if doubt := cell_doubt(self.atoms, self._start_volume):
+        if doubt := cell_doubt(self.atoms, self._start_volume, may_shrink=self._may_shrink):
             raise _Unbelievable(doubt)
 
 
@@ -143,14 +146,20 @@ def _descend(
 
     def end(status: Status, reason: str = "") -> Relaxation:
         return Relaxation(
-            status=status, reason=reason, structure=last, initial_energy=initial, energy=energy, n_steps=n_steps
+            status=status,
+            reason=reason,
+            structure=last,
+            initial_energy=initial,
+            energy=energy,
+            n_steps=n_steps,
+            pressure=settings.pressure,
         )
 
     try:
         with quiet():
             if settings.hold_symmetry:
                 atoms.set_constraint(FixSymmetry(atoms, symprec=_SYMPREC))
-            watched = _WatchedFilter(atoms)
+            watched = _WatchedFilter(atoms, settings.pressure)
             first = max(settings.fire_above, settings.fmax)
             for method, fmax in ((FIRE, first), (LBFGS, settings.fmax), (FIRE, settings.fmax)):
                 optimizer, before = method(watched, logfile=None), n_steps  # type: ignore[arg-type]  # takes filters
@@ -162,16 +171,17 @@ def _descend(
                         return end("unbelievable", f"the energy is {now} after {n_steps} steps")
                     energy, last = now, to_structure(atoms)
                     initial = energy if n_steps == 0 else initial
-                    if doubt := energy_doubt(energy, settings.potential, floor):
+                    enthalpy = energy + work(settings.pressure, atoms.get_volume(), len(atoms))
+                    if doubt := energy_doubt(energy, settings.potential) or depth_doubt(enthalpy, floor):
                         return end("unbelievable", doubt)
                     if converged and fmax == settings.fmax:
                         return end("converged")
-                    if floor is not None and energy - floor > thresholds.get(n_steps, np.inf):
-                        return end("aborted", f"{energy - floor:.3f} eV/atom above the hull after {n_steps} steps")
+                    if floor is not None and enthalpy - floor > thresholds.get(n_steps, np.inf):
+                        return end("aborted", f"{enthalpy - floor:.3f} eV/atom above the hull after {n_steps} steps")
                     if time.process_time() - started > settings.max_seconds:
                         return end("time limit", f"not converged within {settings.max_seconds:g} s of CPU time")
-                    lowest = min(lowest, energy)
-                    if method is LBFGS and energy > lowest + CLIMB:
+                    lowest = min(lowest, enthalpy)
+                    if method is LBFGS and enthalpy > lowest + CLIMB:
                         break
             force = float(np.linalg.norm(watched.get_forces(), axis=1).max())
             return end("step limit", f"largest force {force:.2g} eV/Å after {n_steps} steps")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.report.drawing import MAX_ATOMS, conventional, reflections, scene
+from crystalgraph.crystals.reflections import reflections
+from crystalgraph.report.drawing import MAX_ATOMS, conventional, scene
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -323,6 +323,7 @@ def _record(record: Mapping[str, Any], system: str) -> list[tuple[str, list[tupl
                 [
                     *[line for judge in judges for line in _judge_lines(judge)],
                     ("ranked by", potential_label(relaxation["ranked_by"])),
+                    *([("pressure", f"{settings['pressure']:g} GPa")] if settings.get("pressure") else []),
                     ("most relaxations", str(settings["limit"])),
                     ("largest force", f"{settings['fmax']:g} eV/Å, finalists {settings['finalists_fmax']:g}"),
                     ("most steps", str(settings["max_steps"])),

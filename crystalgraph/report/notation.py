@@ -49,17 +49,3 @@ def group_text(number: int | None) -> str:
 def _symbol(number: int) -> str:
     """The short international symbol, with overlined numbers, and ``_`` before those of screw axes."""
     return re.sub(r"-(\d)", "\\1\u0305", group_symbol(number))
-
-
-@lru_cache(maxsize=1)
-def group_numbers() -> dict[str, int]:
-    """Hermann–Mauguin symbol -> number: short and full, of every setting, in lower case without spaces and ``_``."""
-    import spglib
-
-    numbers: dict[str, int] = {}
-    for hall in range(1, 531):
-        setting = spglib.get_spacegroup_type(hall)
-        if setting is not None:
-            symbols = (setting.international_short, setting.international_full, setting.international.split("=")[0])
-            numbers |= {re.sub(r"[ _]", "", symbol).lower(): setting.number for symbol in symbols}
-    return numbers

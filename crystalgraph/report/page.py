@@ -16,10 +16,11 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.crystals.reflections import radiations
+from crystalgraph.crystals.space_group_symbols import numbers_by_symbol
 from crystalgraph.io.atomic import write_text
 from crystalgraph.report.crystal_data import Crystal, KnownPhase, crystal_records, phase_records, safe_json
-from crystalgraph.report.drawing import radiations
-from crystalgraph.report.notation import formula_html, group_html, group_numbers
+from crystalgraph.report.notation import formula_html, group_html
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -183,7 +184,7 @@ def render(page: Page) -> str:
         "crystals": crystals,
         "phases": phase_records(page.phases),
         "radiations": radiations(),
-        "groups": group_numbers(),
+        "groups": {symbol.lower(): number for symbol, number in numbers_by_symbol().items()},
     }
     return (
         _environment()

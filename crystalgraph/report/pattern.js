@@ -194,7 +194,7 @@ function patternMatcher(pattern, wavelength, width) {
       const scale = 1 + k * SCALES.step;
       const lines = powderLines(reflections, wavelength, scale).filter(({ angle }) => angle >= first && angle <= last);
       lines.sort((one, other) => one.angle - other.angle);
-      const shared = lines.reduce((sum, line) => sum + line.intensity * blurred[Math.round((line.angle - first) / GRID)], 0);
+      const shared = lines.reduce((sum, line) => sum + line.intensity * (blurred[Math.round((line.angle - first) / GRID)] ?? 0), 0);
       const similarity = shared / Math.sqrt(norm * autocorrelation(lines, kernel)) || 0;
       if (similarity > best.similarity + 1e-9) best = { similarity: Math.min(1, similarity), scale };
     }

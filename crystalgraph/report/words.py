@@ -42,30 +42,39 @@ JUDGE_ERRORS = Path(__file__).parent / "judge_errors.json"
 """How far each potential is from DFT, by chemical system; written by ``python -m tools.bench judge``."""
 
 
-def energy_caveats(judges: Sequence[str], system: str) -> list[str]:
+def energy_caveats(judges: Sequence[str], system: str, pressure: float = 0.0) -> list[str]:
     """What a reader of energies must know.
 
     Args:
         judges: the potentials that made them, in the order in which they relaxed; the rank goes by the second, if
             there is one.
         system: the chemical system, such as "Nb-O".
+        pressure: that crystals and known phases were relaxed under, GPa.
     """
     ranked_by = judges[:2][-1]
     others = [potential_label(judge) for judge in judges if judge != ranked_by]
     beside = f"; {' and '.join(others)} judged beside it" if others else ""
+    kind = f"Energies are enthalpies at {pressure:g} GPa," if pressure else "Energies are"
     first = (
-        f"Energies are those of {potential_label(ranked_by)}, not DFT's, relative to the hull of the known phases "
+        f"{kind} those of {potential_label(ranked_by)}, not DFT's, relative to the hull of the known phases "
         f"relaxed with it{beside}."
     )
+    pressed, without = ([PRESSURE_CAVEAT], " and without pressure") if pressure else ([], "")
     measured = judge_errors().get(ranked_by, {}).get(system)
     if measured is None:
-        return [first, f"For {system} its error was not measured against DFT."]
+        return [first, f"For {system} its error was not measured against DFT.", *pressed]
     error = (
         f"Over the {measured['n']} compounds of {system} with DFT energies in the reference its energy above the hull "
         f"is off by {measured['e_above_hull_mae']:.3f} eV/atom on average (bias "
-        f"{_signed(measured['e_above_hull_bias'])}), at DFT's geometry; it may have learned from some of them."
+        f"{_signed(measured['e_above_hull_bias'])}), at DFT's geometry{without}; it may have learned from some of them."
     )
-    return [first, error, "A crystal that lies less than that below the hull is not shown to be stable."]
+    return [first, error, "A crystal that lies less than that below the hull is not shown to be stable.", *pressed]
+
+
+PRESSURE_CAVEAT = (
+    "Potentials learned from few crystals under pressure; their errors grow with it; the model's score, the density "
+    "of crystals as drawn, and the volumes of known phases are those without pressure."
+)
 
 
 @lru_cache(maxsize=1)

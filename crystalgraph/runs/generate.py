@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from math import isfinite
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import torch
 
 from crystalgraph import __version__
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
-from crystalgraph.crystals.space_group_symbols import group_symbol
+from crystalgraph.crystals.reflections import USUAL_RADIATION
 from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
@@ -25,11 +24,14 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress
 from crystalgraph.relax.potentials import DEFAULT, usual_confirmation
+from crystalgraph.relax.pressure import check_pressure
 from crystalgraph.report.generation import write_generation_report
 from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.alone import N_THREADS, alone
 from crystalgraph.runs.folder import write_run
+from crystalgraph.runs.generation_result import GenerationResult
 from crystalgraph.runs.larger_cells import with_larger_cells
+from crystalgraph.runs.measured_pattern import MeasuredPattern
 from crystalgraph.runs.near import crystal_record, formula_of, given_crystal, model_around
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
@@ -46,104 +48,10 @@ from crystalgraph.screening.screen import Screen
 from crystalgraph.screening.search import USUAL_SEARCH, SearchSettings, run
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.io.load import CrystalSource
-    from crystalgraph.relax.hull import Hull
 
 _log = logging.getLogger(__name__)
-
-SHOWN = 10
-"""Candidates that a notebook or a terminal shows."""
-
-_OPTIONAL_INTEGERS = ("space_group", "rank", "n_steps", "relaxed_space_group")
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class GenerationResult(Candidates):
-    """The candidates of a run, and how it was made.
-
-    Attributes:
-        record: content of ``run.json``: request, model, versions, counts, caveats, seconds of each stage.
-        hull: of the known phases; None where nothing was relaxed.
-    """
-
-    record: dict[str, Any]
-    hull: Hull | None = None
-
-    def to_dataframe(self, *, all_samples: bool = False) -> DataFrame:
-        """The rows of ``candidates.csv``; its columns are those of `crystalgraph.io.columns`.
-
-        Args:
-            all_samples: every sample drawn, in draw order, instead of the selected candidates, best first.
-        """
-        from pandas import DataFrame
-
-        frame = DataFrame(self.rows(self.samples if all_samples else self.selected), columns=self.columns)
-        return frame.astype({name: "Int64" for name in _OPTIONAL_INTEGERS if name in frame})
-
-    def __repr__(self) -> str:
-        lost = f"; {self.shortfall}" if self.shortfall else ""
-        return f"<{len(self)} candidates of {len(self.samples)} samples: {self.request}{lost}>"
-
-    def best(self, n: int = SHOWN) -> list[dict[str, Any]]:
-        """What matters of the first candidates, in plain values.
-
-        Args:
-            n: how many.
-
-        Returns:
-            ``rank``, ``formula``, ``space_group`` and its ``symbol``, ``e_above_hull`` (eV/atom) or ``score``,
-            ``agreed`` where several potentials judged, ``known_phase`` and ``known_rmsd`` (Å), ``file``: of the
-            relaxed crystal where there is one, else as drawn; None where there is no answer.
-        """
-        return [self._headline(place, row) for place, row in enumerate(self.rows(self.selected[:n]))]
-
-    def _headline(self, place: int, row: dict[str, Any]) -> dict[str, Any]:
-        prefix = "relaxed_" if place < len(self.relaxed) else ""
-        number = "score" if self.outcomes is None else "e_above_hull"
-        group, known = row[f"{prefix}space_group"], row.get(f"{prefix}known_phase")
-        return {
-            "rank": row["rank"],
-            "formula": row["formula"],
-            "space_group": group,
-            "symbol": group_symbol(group) if group else None,
-            number: row[number] if isfinite(row[number]) else None,
-            **({"agreed": row["agreed_metastable"]} if len(self.judges) > 1 else {}),
-            "known_phase": known or None,
-            "known_rmsd": row[f"{prefix}known_rmsd"] if known else None,
-            "file": row["file"],
-        }
-
-    def _repr_html_(self) -> str:
-        """The first candidates as a table, for notebooks."""
-        from markupsafe import Markup
-
-        from crystalgraph.report.notation import formula_html, group_html
-
-        number, title = ("score", "score") if self.outcomes is None else ("e_above_hull", "eV/atom above the hull")
-        cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
-        rows = [
-            cells.format(
-                place,
-                formula_html(row["formula"]),
-                group_html(row["space_group"]),
-                "" if row[number] is None else f"{row[number]:.3f}",
-                row["known_phase"] or "",
-                row["file"],
-            )
-            for place, row in enumerate(self.best(), start=1)
-        ]
-        heads = Markup("").join(
-            Markup("<th>{}</th>").format(head) for head in ("#", "formula", "space group", title, "known as", "file")
-        )
-        more = f"; the first {SHOWN}" if len(self) > SHOWN else ""
-        return str(
-            Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(
-                f"{len(self)} of {len(self.samples)} samples: {self.request}{more}", heads, Markup("").join(rows)
-            )
-        )
 
 
 @alone
@@ -156,6 +64,9 @@ def generate(
     minutes: float | None = None,
     potential: str = DEFAULT,
     confirm: Sequence[str] | None = None,
+    pressure: float = 0.0,
+    pattern: str | Path | None = None,
+    radiation: str = USUAL_RADIATION,
     known: CrystalSource | None = None,
     workers: int = 1,
     device: str = "cpu",
@@ -181,6 +92,11 @@ def generate(
             ``package.module:factory``.
         confirm: potentials that relax the finalists further; the rank goes by the first. None means
             `crystalgraph.relax.potentials.usual_confirmation`.
+        pressure: hydrostatic, GPa, see `crystalgraph.relax.pressure.PRESSURES`: candidates and known phases are relaxed
+            under it and ranked by enthalpy.
+        pattern: file of a measured powder pattern, 2θ and counts; candidates are ranked by their similarity to it,
+            where there are energies the metastable ones.
+        radiation: of the pattern, see `crystalgraph.crystals.reflections.wavelength_of`.
         known: known phases, see `crystalgraph.runs.reference.reference_phases`; None means the shipped ones.
         workers: processes that relax; the result does not depend on it.
         device: where the networks run: cpu, cuda, cuda:1, ...
@@ -207,8 +123,14 @@ def generate(
     request = _request(request, relax, options)
     with_energies = relax is not None or minutes is not None
     _check(request, relax, minutes, workers)
+    check_pressure(pressure)
     if confirm and not with_energies:
         raise InputError(f"potentials to confirm ({', '.join(confirm)}) but nothing to relax; add --relax K")
+    if pressure and not with_energies:
+        raise InputError(f"a pressure ({pressure:g} GPa) but nothing to relax; add --relax K")
+    if pattern is not None and request.raw:
+        raise InputError("a raw run is not ranked; leave out the powder pattern")
+    measured = None if pattern is None else MeasuredPattern.read(pattern, radiation)
     formats = check_formats(formats)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -232,6 +154,7 @@ def generate(
                 confirm=usual_confirmation(potential) if confirm is None else tuple(confirm),
                 limit=relax,
                 seed=request.seed,
+                pressure=pressure,
             ),
             known=None if known is None else phases,
             workers=workers,
@@ -245,7 +168,7 @@ def generate(
     before = perf_counter()
     screen = Screen(request, composition_filter(request))
     screen.seconds["plausibility fit"] += perf_counter() - before
-    relaxation: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     hull = None
     if funnel is None:
         candidates = run(sampler, screen, progress, search)
@@ -255,7 +178,7 @@ def generate(
             found = search_rounds(sampler, screen, descent, minutes=minutes, progress=progress)
             outcome = descent.finish()
         candidates, hull = ranked_by_energy(found.candidates, outcome), outcome.hulls[funnel.settings.ranked_by]
-        relaxation = {
+        more = {
             "search": found.as_record() | {"sources": source_yields(candidates)},
             "relaxation": funnel.as_record(outcome),
         }
@@ -265,6 +188,8 @@ def generate(
         before = perf_counter()
         candidates = named(candidates, phases, progress)
         seconds["known phases"] = perf_counter() - before
+    if measured is not None:
+        candidates, more["pattern"] = measured.rank(candidates)
     candidates = described(candidates, _origin(request, loaded))
     record = {
         "request": request.as_record(),
@@ -281,11 +206,12 @@ def generate(
         "counts": candidates.counts,
         "shortfall": candidates.shortfall,
         "caveats": [
-            *([] if funnel is None else energy_caveats(funnel.settings.judges, str(request.system))),
+            *([] if funnel is None else energy_caveats(funnel.settings.judges, str(request.system), pressure)),
+            *([] if measured is None else [measured.caveat]),
             *_caveats(request, loaded),
             reference_caveat(phases, request.system),
         ],
-        **relaxation,
+        **more,
         "seconds": {stage: round(spent, 3) for stage, spent in (seconds | {"total": perf_counter() - start}).items()},
     }
     result = GenerationResult(**vars(candidates), record=record, hull=hull)

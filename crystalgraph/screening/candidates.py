@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+PATTERN_SIMILARITY = "pattern_similarity"
+"""The column of similarities to a measured powder pattern."""
+
 OF_SEVERAL_JUDGES = {"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"}
 """Fields of outcomes that say nothing where one potential judged alone."""
 
@@ -43,7 +46,10 @@ class Candidates:
             of ``structures``.
         outcomes: draw -> what became of each crystal that entered the funnel; None without one.
         judges: the potentials of the funnel, in the order in which they relaxed; several if there was a confirmation.
+        pressure: that energies are for, GPa.
         likenesses: draw -> the known phase that each selected crystal is; None where that was not looked for.
+        similarities: draw -> similarity of each selected crystal to a measured powder pattern, 0 to 1, as relaxed where
+            it was; None where there is no pattern.
     """
 
     request: GenerationRequest
@@ -54,7 +60,9 @@ class Candidates:
     relaxed: list[Structure] = field(default_factory=list)
     outcomes: dict[int, Outcome] | None = None
     judges: tuple[str, ...] = ()
+    pressure: float = 0.0
     likenesses: dict[int, Likeness] | None = None
+    similarities: dict[int, float] | None = None
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -81,12 +89,14 @@ class Candidates:
     def columns(self) -> list[str]:
         """Names of the columns of ``candidates.csv``, see `crystalgraph.io.columns`."""
         names = [column.name for column in fields(Sample)]
+        names += [PATTERN_SIMILARITY] if self.similarities is not None else []
         if self.likenesses is not None:
             names += AS_DRAWN if self.outcomes is None else (*AS_DRAWN, *AS_RELAXED)
         if self.outcomes is None:
             return names
-        single = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
-        names += [column.name for column in fields(Outcome) if column.name not in single]
+        left_out = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
+        left_out |= set() if self.pressure else {"enthalpy"}
+        names += [column.name for column in fields(Outcome) if column.name not in left_out]
         return names + ([column_of(judge) for judge in self.judges] if len(self.judges) > 1 else [])
 
     def rows(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -98,7 +108,8 @@ class Candidates:
         outcome = (self.outcomes or {}).get(sample.draw, Outcome())
         likeness = (self.likenesses or {}).get(sample.draw, Likeness())
         energies = {column_of(judge): outcome.e_above_hull_by.get(judge, nan) for judge in self.judges}
-        return asdict(sample) | asdict(likeness) | asdict(outcome) | energies
+        similarity = {PATTERN_SIMILARITY: (self.similarities or {}).get(sample.draw, nan)}
+        return asdict(sample) | asdict(likeness) | asdict(outcome) | energies | similarity
 
 
 def counts(samples: Sequence[Sample]) -> dict[str, int]:
@@ -183,6 +194,7 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
         relaxed=relaxed,
         outcomes=outcomes,
         judges=result.judges,
+        pressure=result.pressure,
     )
 
 

@@ -1,4 +1,4 @@
-"""What else a crystal must keep to: size of the cell, distances, density, volume, and groups that are not wanted."""
+"""What else a crystal must keep to: the cell, distances, density, volume, and groups that are not wanted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.space_group_symbols import group_symbol, space_group_number
 from crystalgraph.errors import InputError
+from crystalgraph.screening.indexed_cell import IndexedCell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -48,6 +49,8 @@ class Constraints:
         density: least and most, g/cm³.
         volume: least and most, Å³ per atom.
         excluded_groups: numbers of space groups that no crystal may have.
+        cell: primitive or conventional, within the tolerances of `crystalgraph.screening.indexed_cell`; None leaves it
+            open.
 
     Raises:
         InputError: if a value is not allowed.
@@ -59,6 +62,7 @@ class Constraints:
     density: tuple[float, float] = (0.0, inf)
     volume: tuple[float, float] = (0.0, inf)
     excluded_groups: tuple[int, ...] = ()
+    cell: IndexedCell | None = None
 
     def __post_init__(self) -> None:
         for what, number in (("atoms", self.num_atoms), ("formula units", self.formula_units)):
@@ -81,8 +85,11 @@ class Constraints:
         density: str | None = None,
         volume: str | None = None,
         excluded_groups: Sequence[str | int] = (),
+        cell: str | None = None,
     ) -> Constraints:
-        """Read what a user writes: distances as "Nb-O=1.8", ranges as "4:6" or "4:", groups as numbers or symbols.
+        """Read what a user writes.
+
+        Distances are "Nb-O=1.8", ranges "4:6" or "4:", groups numbers or symbols, a cell "4.94,4.94,2.97,90,90,90".
 
         Raises:
             InputError: if a text cannot be read, or a value is not allowed.
@@ -94,6 +101,7 @@ class Constraints:
             density=_range("density", density),
             volume=_range("volume", volume),
             excluded_groups=tuple(sorted({space_group_number(text) for text in excluded_groups})),
+            cell=None if cell is None else IndexedCell.parse(cell),
         )
 
     def check(self, system: ChemicalSystem, formula: Formula | None, max_atoms: int) -> None:
@@ -114,6 +122,8 @@ class Constraints:
         smallest = num_atoms or (unit or len(system)) * (self.formula_units or 1)
         if smallest > max_atoms:
             raise InputError(f"the cell has at least {smallest} atoms; set --max-atoms {smallest} or more")
+        if self.cell is not None:
+            self.cell.check(str(formula or system), smallest, max_atoms)
 
     def fault(self, structure: Structure) -> str:
         """What a crystal does not keep to, in a few words; empty if there is nothing.
@@ -132,6 +142,8 @@ class Constraints:
             return f"density {density:.2f} g/cm³"
         if not self.volume[0] <= volume <= self.volume[1]:
             return f"volume {volume:.2f} Å³ per atom"
+        if self.cell is not None and not self.cell.is_cell_of(structure):
+            return f"cell {', '.join(f'{number:.2f}' for number in structure.lattice.parameters)}"
         return self._too_close(structure)
 
     @property
@@ -144,6 +156,7 @@ class Constraints:
             "density": _text(self.density),
             "volume": _text(self.volume),
             "excluded_groups": ", ".join(group_symbol(number) for number in self.excluded_groups),
+            "cell": "" if self.cell is None else str(self.cell),
         }
         return {name: text for name, text in texts.items() if text}
 
@@ -156,6 +169,7 @@ class Constraints:
             "density": _text(self.density),
             "volume": _text(self.volume),
             "excluded_groups": list(self.excluded_groups),
+            "cell": None if self.cell is None else str(self.cell),
         }
         return {name: value for name, value in record.items() if value}
 

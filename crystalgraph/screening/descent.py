@@ -18,6 +18,7 @@ from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.hull import METASTABLE, Hull, Phase
 from crystalgraph.relax.pool import Workers, relax_many, single_points
 from crystalgraph.relax.potentials import potential_label
+from crystalgraph.relax.pressure import work
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.screening.choice import Expectation, choose
 from crystalgraph.screening.funnel_settings import FunnelSettings
@@ -77,7 +78,7 @@ class Descent:
         self._from_prototype: list[bool] = []
         self._copy_of: list[int | None] = []
         self._seconds: list[float] = []
-        self._energies: list[dict[str, float]] = []
+        self._enthalpies: list[dict[str, float]] = []
         self._waiting: list[int] = []
         self._rng = np.random.default_rng(settings.seed)
         self._stages = {name: Stage(name=name, entered=0, lost=0, seconds=0.0) for name in STAGES}
@@ -104,12 +105,13 @@ class Descent:
         self.structures += [None for _ in new]
         self._copy_of += [None for _ in new]
         self._seconds += [0.0 for _ in new]
-        self._energies += [{} for _ in new]
+        self._enthalpies += [{} for _ in new]
         progress = relabelled(self.progress, SINGLE_POINT)
         energies = single_points(structures, judge, workers=self.workers, progress=progress)
         for k, structure, energy in zip(new, structures, energies, strict=True):
             if isfinite(energy):
-                self._set(k, e_above_hull_unrelaxed=self.hulls[judge].e_above_hull(structure.composition, energy))
+                above = self.hulls[judge].e_above_hull(structure.composition, energy + self._work(structure))
+                self._set(k, e_above_hull_unrelaxed=above)
                 self._waiting.append(k)
             else:
                 no_energy = f"{potential_label(judge)} gives no energy"
@@ -168,11 +170,11 @@ class Descent:
             self._stages[CHOICE], entered=len(self._waiting) + self.n_relaxed, lost=len(self._waiting)
         )
         hulls = self.hulls
-        for name, work in ((FINALISTS, self._refine), (CONFIRMATION, self._confirm), (COPIES, self._drop_copies)):
+        for name, stage_work in ((FINALISTS, self._refine), (CONFIRMATION, self._confirm), (COPIES, self._drop_copies)):
             start, entered = perf_counter(), self._passed()
             if name == COPIES:
                 hulls = self._compete(left)
-            work(entered)
+            stage_work(entered)
             self._count_stage(name, len(entered), len(entered) - len(self._passed()), start)
         return FunnelResult(
             outcomes=self.outcomes,
@@ -183,6 +185,7 @@ class Descent:
             order=self._ranked(self._passed()),
             stages=list(self._stages.values()),
             hulls=hulls,
+            pressure=self.settings.pressure,
         )
 
     def _passed(self) -> list[int]:
@@ -248,24 +251,24 @@ class Descent:
                 self._count(k, relaxation)
                 if not relaxation.usable or relaxation.structure is None:
                     self._remark(k, f"{potential_label(judge)}: {relaxation.reason or relaxation.status}")
-                    self._energies[k][judge] = nan
+                    self._enthalpies[k][judge] = nan
                     continue
-                self._energies[k][judge] = relaxation.energy
+                self._enthalpies[k][judge] = relaxation.enthalpy
                 if judge == self.settings.ranked_by:
                     self.structures[k] = relaxation.structure
-                    self._set(k, relax_status=relaxation.status, ranked_by=judge)
+                    self._set(k, relax_status=relaxation.status, ranked_by=judge, **self._energy_of(relaxation))
 
     def _compete(self, left: list[int]) -> dict[str, Hull]:
         """Put what prototypes became on the hulls, and say how high everything lies above these."""
         hulls = {judge: self._with_prototypes(judge, left) for judge in self.settings.judges}
         for k in left:
             composition = self._drawn[k].composition
-            above = {j: hulls[j].e_above_hull(composition, energy) for j, energy in self._energies[k].items()}
+            above = {j: hulls[j].e_above_hull(composition, energy) for j, energy in self._enthalpies[k].items()}
             judge, known = self.outcomes[k].ranked_by, self.hulls
-            below = known[judge].e_above_hull(composition, self._energies[k][judge])
+            below = known[judge].e_above_hull(composition, self._enthalpies[k][judge])
             if self._from_prototype[k] and below < 0:
                 self._remark(k, f"{-below:.3f} eV/atom below the hull of the known phases alone")
-            self._set(k, energy=self._energies[k][judge], e_above_hull=above[judge], e_above_hull_by=above)
+            self._set(k, e_above_hull=above[judge], e_above_hull_by=above)
             if self.settings.confirm:
                 energies = [energy for energy in above.values() if isfinite(energy)]
                 spread = max(energies) - min(energies) if len(energies) > 1 else nan
@@ -278,11 +281,11 @@ class Descent:
             Phase(
                 name=f"prototype {self._formulas[k]} {k}",
                 formula=self._formulas[k],
-                energy=self._energies[k][judge],
+                energy=self._enthalpies[k][judge],
                 note=PROTOTYPE_NOTE,
             )
             for k in left
-            if self._from_prototype[k] and isfinite(self._energies[k].get(judge, nan))
+            if self._from_prototype[k] and isfinite(self._enthalpies[k].get(judge, nan))
         ]
         hull = self.hulls[judge]
         return Hull(hull.system, [*hull.phases, *own], left_out=hull.left_out) if own else hull
@@ -311,20 +314,27 @@ class Descent:
         """Take over what a relaxation by the first potential gave."""
         self._count(k, relaxation)
         judge, above = self.settings.potential, nan
-        self._energies[k][judge] = relaxation.energy
-        if relaxation.structure is not None and isfinite(relaxation.energy):
-            above = self.hulls[judge].e_above_hull(relaxation.structure.composition, relaxation.energy)
+        self._enthalpies[k][judge] = relaxation.enthalpy
+        if relaxation.structure is not None and isfinite(relaxation.enthalpy):
+            above = self.hulls[judge].e_above_hull(relaxation.structure.composition, relaxation.enthalpy)
         self._set(
             k,
             relax_status=relaxation.status,
             funnel_reason=relaxation.reason,
-            energy=relaxation.energy,
             e_above_hull=above,
             e_above_hull_by={judge: above},
             ranked_by=judge,
+            **self._energy_of(relaxation),
         )
         if relaxation.usable:
             self.structures[k] = relaxation.structure
+
+    def _energy_of(self, relaxation: Relaxation) -> dict[str, float]:
+        """The columns of an energy; there is an enthalpy beside it only under pressure."""
+        return {"energy": relaxation.energy, "enthalpy": relaxation.enthalpy if self.settings.pressure else nan}
+
+    def _work(self, structure: Structure) -> float:
+        return work(self.settings.pressure, structure.volume, len(structure))
 
     def _count(self, k: int, relaxation: Relaxation) -> None:
         self._seconds[k] += relaxation.seconds

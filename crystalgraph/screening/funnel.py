@@ -17,13 +17,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.io.run_layout import RELAXATIONS
-from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
+from crystalgraph.known.reference_hull import reference_hull
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.pool import Workers
@@ -122,7 +122,7 @@ class Funnel:
                 judge: reference_hull(
                     system,
                     known,
-                    settings=replace(REFERENCE_SETTINGS, potential=judge),
+                    settings=settings.reference(judge),
                     workers=running,
                     progress=relabelled(progress, f"{KNOWN_PHASES}, {potential_label(judge)}"),
                 )

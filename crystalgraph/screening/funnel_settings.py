@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from crystalgraph.known.reference_hull import REFERENCE_SETTINGS
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.screening.choice import RANDOM_SHARE
@@ -34,10 +35,12 @@ class FunnelSettings:
         prototype_share: share of the relaxations that goes to crystals from prototypes, where there are several
             formulas and enough of both kinds; so what is new and what substitution gives are ranked apart.
         hold_symmetry: whether the first relaxation keeps the space group; that of the finalists never does.
-        abort: (step, eV/atom): a relaxation ends when it is further above the hull than this at that step.
+        abort: (step, eV/atom): a relaxation ends when it is further above the hull than this at that step; under
+            pressure, only the last.
         finalists_below: eV/atom; what ends higher above the hull is not relaxed further.
         fmax: largest force at which a relaxation ends, eV/Å.
         final_fmax: the same for the finalists.
+        pressure: hydrostatic, GPa; all relaxations and hulls are under it, and what is ranked is the enthalpy.
     """
 
     potential: str = DEFAULT
@@ -52,18 +55,23 @@ class FunnelSettings:
     finalists_below: float = FINALISTS_BELOW
     fmax: float = 0.1
     final_fmax: float = 0.05
+    pressure: float = 0.0
 
     @property
     def relaxation(self) -> RelaxSettings:
         """Of what is chosen."""
         return RelaxSettings(
-            potential=self.potential, fmax=self.fmax, abort=self.abort, hold_symmetry=self.hold_symmetry
+            potential=self.potential,
+            fmax=self.fmax,
+            abort=self.abort[-1:] if self.pressure else self.abort,  # the first steps only bring the volume there
+            hold_symmetry=self.hold_symmetry,
+            pressure=self.pressure,
         )
 
     @property
     def final(self) -> RelaxSettings:
         """Of the finalists."""
-        return RelaxSettings(potential=self.potential, fmax=self.final_fmax, saddle_check=True)
+        return RelaxSettings(potential=self.potential, fmax=self.final_fmax, saddle_check=True, pressure=self.pressure)
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -77,17 +85,22 @@ class FunnelSettings:
 
     def confirmation(self, potential: str) -> RelaxSettings:
         """Of the finalists by a potential that confirms: they come from a minimum that is near its own."""
-        return RelaxSettings(potential=potential, fmax=self.fmax)
+        return RelaxSettings(potential=potential, fmax=self.fmax, pressure=self.pressure)
+
+    def reference(self, potential: str) -> RelaxSettings:
+        """Of the known phases by a potential."""
+        return replace(REFERENCE_SETTINGS, potential=potential, pressure=self.pressure)
 
     def as_record(self) -> dict[str, Any]:
         """The settings in JSON's types."""
         return {
             "limit": self.limit,
+            "pressure": self.pressure,
             "round_size": self.round_size,
             "random_share": self.random_share,
             "prototype_share": self.prototype_share,
             "hold_symmetry": self.hold_symmetry,
-            "abort": [list(rule) for rule in self.abort],
+            "abort": [list(rule) for rule in self.relaxation.abort],
             "fmax": self.fmax,
             "max_steps": self.relaxation.max_steps,
             "finalists_below": self.finalists_below,

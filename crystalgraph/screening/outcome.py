@@ -24,7 +24,9 @@ RELAXED = "relaxed"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one crystal; all fields are columns of ``candidates.csv``. Energies are eV/atom.
+    """What became of one crystal; all fields are columns of ``candidates.csv``.
+
+    Energies are eV/atom; those above the hull are enthalpies where there is a pressure.
 
     Attributes:
         funnel_status: "relaxed", or the stage where the crystal was lost; empty if it never entered the funnel.
@@ -40,6 +42,7 @@ class Outcome:
         relax_status: of the last relaxation, see `crystalgraph.relax.relaxer.Relaxation`; empty where not relaxed.
         n_steps: of all relaxations; None where not relaxed.
         energy: of the potential ``ranked_by`` after relaxation; NaN where not relaxed.
+        enthalpy: the same with pV, what ``e_above_hull`` compares under pressure; NaN without pressure.
         relaxed_space_group: as ``space_group`` of a sample, after relaxation; None where not relaxed or not found.
         drawn_file: name of the files of the crystal as drawn, without extension; empty where there are no others.
     """
@@ -55,6 +58,7 @@ class Outcome:
     relax_status: str = ""
     n_steps: int | None = None
     energy: float = nan
+    enthalpy: float = nan
     relaxed_space_group: int | None = None
     drawn_file: str = ""
 
@@ -89,6 +93,7 @@ class FunnelResult:
         order: positions of the crystals that passed all stages, lowest above the hull first.
         stages: in order.
         hulls: by each potential, of the known phases and of what prototypes became.
+        pressure: that all were relaxed under, GPa.
     """
 
     outcomes: list[Outcome]
@@ -99,3 +104,4 @@ class FunnelResult:
     order: list[int]
     stages: list[Stage]
     hulls: Mapping[str, Hull]
+    pressure: float = 0.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.crystals.table import is_missing
-from crystalgraph.screening.candidates import Candidates
+from crystalgraph.screening.candidates import PATTERN_SIMILARITY, Candidates
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -31,7 +31,7 @@ OF_RELAXED = {
 }
 """Columns of a relaxed crystal, and what they are called where the crystal itself is the relaxed one."""
 
-OF_RELAXATION = ("energy", "ranked_by", "agreed_metastable", "relax_status", "n_steps")
+OF_RELAXATION = ("energy", "enthalpy", "ranked_by", "agreed_metastable", "relax_status", "n_steps")
 """Columns of a relaxed crystal that keep their names, beside its energies above the hull."""
 
 
@@ -43,12 +43,20 @@ def described(candidates: Candidates, origin: Mapping[str, Any]) -> Candidates:
         origin: what holds for all of them, such as the seed and the version.
     """
     rows = candidates.rows(candidates.selected)
+    n_relaxed = len(candidates.relaxed)
+    origin = {**origin, "pressure": candidates.pressure} if candidates.pressure else origin
+    of_drawn = (*OF_BOTH, *OF_DRAWN)
     drawn = [
-        _with(structure, row, dict.fromkeys((*OF_BOTH, *OF_DRAWN)), {**origin, "state": AS_DRAWN})
-        for structure, row in zip(candidates.structures, rows, strict=True)
+        _with(
+            structure,
+            row,
+            dict.fromkeys(of_drawn if k < n_relaxed else (*of_drawn, PATTERN_SIMILARITY)),
+            {**origin, "state": AS_DRAWN},
+        )
+        for k, (structure, row) in enumerate(zip(candidates.structures, rows, strict=True))
     ]
     energies = [name for name in candidates.columns if name.startswith("e_above_hull")]
-    after = OF_RELAXED | dict.fromkeys((*OF_BOTH, *OF_RELAXATION, *energies))
+    after = OF_RELAXED | dict.fromkeys((*OF_BOTH, *OF_RELAXATION, *energies, PATTERN_SIMILARITY))
     relaxed = [
         _with(structure, row, after, {**origin, "state": RELAXED})
         for structure, row in zip(candidates.relaxed, rows, strict=False)  # the relaxed ones are the first

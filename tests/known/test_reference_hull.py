@@ -121,6 +121,26 @@ def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
 
 
 @pytest.mark.slow
+def test_under_pressure_the_hull_is_of_enthalpies(tmp_path, monkeypatch):
+    monkeypatch.setattr("crystalgraph.known.reference_hull.element_energy", lambda _: {"Au": -3.0, "O": -4.9})
+    alloys = load({"mine": alloy(["Cu", "Cu", "Cu", "Au"], 3.8)})
+    hulls, gold = {}, known_phases("Au").structures
+    for pressure in (-2.0, 0.0, 20.0):
+        settings = replace(EMT, pressure=pressure)
+        hulls[pressure] = reference_hull(ChemicalSystem.parse("Cu-Au"), alloys, settings=settings, cache=tmp_path)
+        phases = {phase.name: phase.energy for phase in hulls[pressure].phases}
+        assert phases["mine"] == relax(alloys.structures[0], settings).enthalpy
+    pressed, free = (
+        min(found.enthalpy for crystal in gold if (found := relax(crystal, replace(EMT, pressure=p))).usable)
+        for p in (20.0, 0.0)
+    )
+    assert pressed > free + 1
+    assert hulls[20.0].energy_at("Au") == pytest.approx(-3.0 + pressed - free)
+    assert hulls[-2.0].energy_at("Au") == hulls[0.0].energy_at("Au") == -3.0
+    assert hulls[-2.0].energy_at("Cu") < hulls[0.0].energy_at("Cu") < hulls[20.0].energy_at("Cu")
+
+
+@pytest.mark.slow
 def test_mistakes(tmp_path, monkeypatch):
     metal = load({"x": alloy(["Cu"] * 4, 3.6)})
     with pytest.raises(InputError, match="no reference energy for At in Cu-At"):

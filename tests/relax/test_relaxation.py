@@ -46,6 +46,7 @@ def test_the_key_changes_with_everything_that_matters(fcc):
         replace(SETTINGS, max_steps=3),
         replace(SETTINGS, abort=((10, 0.5),)),
         replace(SETTINGS, saddle_check=True),
+        replace(SETTINGS, pressure=10.0),
         replace(SETTINGS, potential="stand_ins:Counting"),
     ]
     keys = {relaxation_key(structure, SETTINGS) for structure in (moved, stretched, fcc("Au"))}

@@ -9,7 +9,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
+from pymatgen.analysis.eos import EOS
 from pymatgen.core import Lattice, Structure
+from scipy.optimize import minimize_scalar
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.relax.hull import Hull, Phase
@@ -244,3 +246,40 @@ def test_chgnet_says_why_it_cannot(chgnet, fcc):
     assert relax(rock_salt, RelaxSettings(potential="chgnet"), calculator=chgnet).energy == pytest.approx(
         found.energy, abs=2e-3
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pressure", [-5.0, 10.0, 60.0])
+def test_the_enthalpy_is_the_lowest_point_of_energy_and_work(pressure):
+    """As an equation of state fitted to energies of cells that nothing relaxed has it."""
+    per_gpa = 1 / 160.21766208  # eV/Å³, as pymatgen has it
+    enthalpies = {}
+    for kind in ("fcc", "bcc"):
+        around = float(bulk("Cu", kind, a=3.6 if kind == "fcc" else 2.86).get_volume())
+        volumes, energies = around * np.linspace(0.7, 1.15, 46), []
+        for volume in volumes:
+            atoms = bulk("Cu", kind, a=((4 if kind == "fcc" else 2) * volume) ** (1 / 3))
+            atoms.calc = EMT()
+            energies.append(atoms.get_potential_energy())
+        curve = EOS("birch_murnaghan").fit(volumes, energies)
+        best = minimize_scalar(lambda v, fit=curve: fit(v) + pressure * per_gpa * v, bounds=(volumes[0], volumes[-1]))
+        start = Structure(Lattice(bulk("Cu", kind, a=3.0 if kind == "bcc" else 3.7).cell.array), ["Cu"], [[0, 0, 0]])
+        found = relax(start, replace(SETTINGS, pressure=pressure, hold_symmetry=True))
+        assert found.status == "converged"
+        assert found.enthalpy == pytest.approx(best.fun, abs=3e-3)
+        assert found.structure.volume == pytest.approx(best.x, rel=0.01)
+        assert found.enthalpy == pytest.approx(found.energy + pressure * per_gpa * found.structure.volume, abs=1e-6)
+        assert found.pressure == pressure
+        enthalpies[kind] = found.enthalpy, best.fun
+    ours, theirs = zip(enthalpies["fcc"], enthalpies["bcc"], strict=True)
+    assert (ours[0] < ours[1]) == (theirs[0] < theirs[1])
+
+
+def test_a_crystal_is_held_against_the_hull_by_its_enthalpy(fcc):
+    settings = replace(SETTINGS, pressure=20.0, fmax=0.05)
+    free = relax(fcc(a=3.6), settings)
+    hull = copper_hull(free.enthalpy - 0.05)
+    found = relax(fcc(a=3.6), replace(settings, abort=((0, 10.0),)), hull=hull)
+    assert hull.e_above_hull("Cu", found.enthalpy) == pytest.approx(0.05, abs=1e-3)
+    assert relax(fcc(a=3.6), settings, hull=copper_hull(free.energy + 1.5)).status == "converged"
+    assert relax(fcc(a=3.6), settings, hull=copper_hull(free.enthalpy + 1.5)).status == "unbelievable"

@@ -4,7 +4,8 @@ from ase.neighborlist import neighbor_list
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from crystalgraph.report.drawing import BOND_STRETCH, WAVELENGTH, conventional, radiations, reflections, scene
+from crystalgraph.crystals.reflections import WAVELENGTH, radiations, reflections
+from crystalgraph.report.drawing import BOND_STRETCH, conventional, scene
 
 CU_KA = 1.54184
 """Å; the average of Kα1 and Kα2."""

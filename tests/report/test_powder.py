@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from pymatgen.analysis.diffraction.xrd import WAVELENGTHS, XRDCalculator
 
+from crystalgraph.crystals.powder_similarity import PowderPattern
+from crystalgraph.crystals.reflections import reflections
 from crystalgraph.known.phases import known_phases
 from crystalgraph.report.crystal_data import Crystal, Version
+from crystalgraph.report.drawing import conventional
 from crystalgraph.report.page import Column, FunnelLine, Page, write_page
 
 pytestmark = pytest.mark.slow
@@ -121,8 +124,6 @@ def test_lines_lie_where_pymatgen_puts_them_with_any_radiation(browser, hundred,
 
 
 def test_a_crystal_is_as_similar_to_itself_as_can_be_and_to_others_less(browser, hundred):
-    from crystalgraph.report.drawing import conventional, reflections
-
     page, structures = hundred
     browser.open(page)
     lines = [reflections(structure, conventional(structure)[1]) for structure in structures[:12]]
@@ -134,3 +135,28 @@ def test_a_crystal_is_as_similar_to_itself_as_can_be_and_to_others_less(browser,
         values = browser.run(script, lines[k], lines)
         assert values[k] == pytest.approx(1, abs=0.01)
         assert max(values) <= 1
+
+
+def test_page_and_library_say_the_same_similarity(browser, hundred):
+    page, structures = hundred
+    browser.open(page)
+    rng = np.random.default_rng(7)
+    script = """
+    const pattern = preparedPattern(readPattern(arguments[0]));
+    const rough = patternMatcher(pattern, 1.54184, 0.15).rough;
+    const found = arguments[1].map((lines) => [lines, rough(lines)]);
+    const [[lines, { scale }]] = [...found].sort((one, other) => other[1].similarity - one[1].similarity);
+    const width = fittedWidth(pattern, 1.54184, lines, scale);
+    const { fine } = patternMatcher(pattern, 1.54184, width);
+    return [width, found.map(([own, match]) => fine(own, match.scale).similarity)];
+    """
+    few = structures[3:40:3]
+    for target, strain in ((0, 0.01), (5, -0.02)):
+        text = measured(few[target], rng, strain=strain, width=0.3)
+        lines = [reflections(structure, conventional(structure)[1]) for structure in few]
+        width, expected = browser.run(script, text, lines)
+        angles, counts = np.array([line.split() for line in text.splitlines()], float).T
+        found, own = PowderPattern.of(angles.tolist(), counts.tolist(), 1.54184).similarities(few)
+        assert own == width
+        assert found == pytest.approx(expected, abs=2e-4)
+        assert max(range(len(few)), key=lambda k: found[k]) == target

@@ -5,16 +5,19 @@ import re
 from dataclasses import replace
 
 import gemmi
+import numpy as np
 import pandas as pd
 import pytest
 import spglib
+from pymatgen.analysis.diffraction.xrd import XRDCalculator
 from pymatgen.core import Lattice
 from pymatgen.io.cif import CifParser
 
 from crystalgraph.errors import InputError
 from crystalgraph.io.columns import COLUMNS
 from crystalgraph.io.exporting import select
-from crystalgraph.runs.generate import GenerationResult, generate
+from crystalgraph.runs.generate import generate
+from crystalgraph.runs.generation_result import GenerationResult
 from crystalgraph.sampling.settings import SamplingSettings
 from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.search import SearchSettings
@@ -148,6 +151,88 @@ def test_a_relaxed_crystal_has_its_own_group_everywhere(deal, toy_calculator, fl
         assert own["e_above_hull"] == outcome.e_above_hull
 
 
+@pytest.mark.slow
+def test_under_pressure_it_is_the_enthalpy_that_ranks(deal, toy_calculator, flat_hull, monkeypatch, tmp_path):
+    settings = []
+
+    def hull(*arguments, **options):
+        settings.append(options["settings"])
+        return flat_hull(*arguments)
+
+    monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", hull)
+    folder = tmp_path / "run"
+    result, _ = deal("Nb-O", num=6, relax=3, potential=toy_calculator, pressure=10.0, out=folder)
+    assert [one.pressure for one in settings] == [10.0]
+    assert result.relaxed
+    for structure, sample in zip(result.relaxed, result.selected, strict=False):
+        outcome, own = result.outcomes[sample.draw], structure.properties
+        work = 10.0 * structure.volume / len(structure) / 160.21766208
+        assert outcome.enthalpy == pytest.approx(outcome.energy + work, abs=1e-4)
+        assert outcome.e_above_hull == outcome.enthalpy  # the hull lies at zero
+        assert (own["pressure"], own["enthalpy"]) == (10.0, outcome.enthalpy)
+        (text,) = [file.read_text() for file in (folder / "relaxed").glob(f"{sample.file}.cif")]
+        assert "# enthalpy above the hull at 10 GPa, eV/atom" in text
+        assert re.search(r"_crystalgraph_pressure\s+10\b", text)
+    assert result.to_dataframe()["e_above_hull"][: len(result.relaxed)].is_monotonic_increasing
+    assert result.record["relaxation"]["settings"]["pressure"] == 10.0
+    assert any("enthalpies at 10 GPa" in line for line in result.record["caveats"])
+    assert "enthalpies at 10 GPa" in (folder / "report.html").read_text()
+    assert "enthalpy" in pd.read_csv(folder / "candidates.csv").columns
+    without, _ = deal("Nb-O", num=6, relax=3, potential=toy_calculator)
+    assert "enthalpy" not in without.columns
+    assert "pressure" not in without.relaxed[0].properties
+
+
+def pattern_of(structure, path):
+    lines = XRDCalculator("CuKa").get_pattern(structure, two_theta_range=(8, 92))
+    angles = np.arange(10, 90, 0.02)
+    counts = sum(part * np.exp(-0.5 * ((angles - at) / 0.08) ** 2) for at, part in zip(lines.x, lines.y, strict=True))
+    np.savetxt(path, np.column_stack((angles, counts + 3)))
+    return path
+
+
+@pytest.mark.slow
+def test_a_powder_pattern_ranks(deal, tmp_path):
+    before, _ = deal("Nb-O", num=6)
+    wanted = before.structures[3]
+    file = pattern_of(wanted.copy().scale_lattice(1.02 * wanted.volume), tmp_path / "mine.xy")
+    result, _ = deal("Nb-O", num=6, pattern=file, out=tmp_path / "run")
+    assert result.structures[0].matches(wanted)
+    frame = pd.read_csv(tmp_path / "run" / "candidates.csv").dropna(subset="rank").sort_values("rank")
+    assert frame["pattern_similarity"].is_monotonic_decreasing
+    assert frame["pattern_similarity"].iloc[0] > 0.9
+    assert frame["file"].tolist() == result.names
+    assert [name[:4] for name in result.names] == [f"{rank:04d}" for rank in range(1, 7)]
+    assert_one_group_everywhere(tmp_path / "run", DRAWN)
+    assert {structure.properties["pattern_similarity"] for structure in result.structures} == set(
+        result.to_dataframe()["pattern_similarity"]
+    )
+    assert result.record["pattern"]["file"] == "mine.xy"
+    assert any("powder pattern mine.xy" in line for line in result.record["caveats"])
+    assert result.best(1)[0]["pattern_similarity"] == pytest.approx(frame["pattern_similarity"].iloc[0], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_with_energies_a_powder_pattern_ranks_the_metastable(deal, toy_calculator, flat_hull, monkeypatch, tmp_path):
+    monkeypatch.setattr("crystalgraph.screening.funnel.reference_hull", flat_hull)
+    options = {"num": 6, "relax": 4, "potential": toy_calculator}
+    before, _ = deal("Nb-O", **options)
+    file = pattern_of(before.relaxed[-1], tmp_path / "mine.xy")
+    result, _ = deal("Nb-O", **options, pattern=file, out=tmp_path / "run")
+    frame, n = result.to_dataframe(), len(result.relaxed)
+    low = (frame["funnel_status"] == "relaxed") & (frame["e_above_hull"] <= 0.1)
+    assert low.any()
+    assert low.is_monotonic_decreasing
+    assert frame.loc[low, "pattern_similarity"].is_monotonic_decreasing
+    assert frame.loc[~low, "e_above_hull"].dropna().is_monotonic_increasing
+    assert sorted(map(str, result.to_dataframe()["template"])) == sorted(map(str, before.to_dataframe()["template"]))
+    if low[:n].all():
+        assert result.relaxed[0].matches(before.relaxed[-1])
+    assert_one_group_everywhere(tmp_path / "run", DRAWN | {"relaxed": ("relaxed_space_group", "group relaxed")})
+    for structure, value in zip(result.relaxed, frame["pattern_similarity"], strict=False):
+        assert structure.properties["pattern_similarity"] == value
+
+
 def test_a_raw_result_is_in_draw_order(deal):
     result, requested = deal("Nb-O", raw=True, num=5, names=("rock salt", "crushed"))
     assert result.to_dataframe()["draw"].tolist() == [0, 1, 2, 3, 4]
@@ -202,7 +287,14 @@ def test_a_notebook_shows_the_first_candidates(deal):
         (("Nb-O",), {"workers": 0}, "workers 0"),
         (("Nb-O",), {"relax": 3, "potential": "abacus"}, "abacus"),
         (("Nb-O",), {"confirm": ["diep"]}, "nothing to relax"),
+        (("Nb-O",), {"pressure": 10.0}, "a pressure .10 GPa. but nothing to relax"),
+        (("Nb-O",), {"relax": 3, "pressure": 151.0}, "151 GPa is not in -10 to 150"),
+        (("Nb-O",), {"relax": 3, "pressure": float("nan")}, "nan GPa is not in -10 to 150"),
         (("Nb-O",), {"formats": ["xsf"]}, "xsf"),
+        (("Nb-O",), {"pattern": __file__}, "is no pattern"),
+        (("Nb-O",), {"pattern": "/nowhere.xy"}, "cannot be read"),
+        (("Nb-O",), {"pattern": __file__, "radiation": "light"}, "'light' is none of Cu Kα"),
+        (("Nb-O",), {"pattern": __file__, "raw": True, "num": 5}, "a raw run is not ranked"),
         (("Nb-O",), {"device": "abacus"}, "abacus"),
         (("Nb-O",), {"refine": 5}, "learned no energies"),
         (("Nb-O",), {"out": "/dev/null"}, "/dev/null"),

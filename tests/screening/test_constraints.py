@@ -30,6 +30,11 @@ SHORTEST = min(
         ({"min_distances": [f"O-Nb={SHORTEST - 0.01}"]}, ""),
         ({"min_distances": ["O-O=1.0", f"Nb-O={SHORTEST + 0.01}"]}, f"Nb-O {SHORTEST:.2f} Å apart"),
         ({"min_distances": ["Nb-Nb=3"]}, "Nb-Nb 2.90 Å"),
+        ({"cell": "4.9 4.9 2.9 90 90 90"}, ""),
+        ({"cell": "2.95,4.8,5.0,91,88,90"}, ""),
+        ({"cell": "4.9,4.9,2.7,90,90,90"}, "cell 4.90, 4.90, 2.90, 90.00, 90.00, 90.00"),
+        ({"cell": "4.9,4.9,5.8,90,90,90"}, "cell 4.90"),
+        ({"cell": "4.9,4.9,2.9,90,95,90"}, "cell 4.90"),
     ],
     ids=str,
 )
@@ -39,6 +44,17 @@ def test_a_crystal_keeps_to_what_is_asked_or_has_a_fault(asked, fault):
     assert bool(said) == bool(fault)
 
 
+def test_a_centred_cell_is_told_as_primitive_or_conventional_in_any_setting():
+    rock_salt = Structure.from_spacegroup(225, Lattice.cubic(4.2), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    primitive = rock_salt.get_primitive_structure()
+    side = 4.2 / 2**0.5
+    for lattice in (primitive.lattice, primitive.lattice.get_niggli_reduced_lattice(), rock_salt.lattice):
+        text = ",".join(str(number) for number in lattice.parameters)
+        assert Constraints.parse(cell=text).fault(primitive) == ""
+    for other in (f"{side},{side},4.2,90,90,90", "8.4,4.2,4.2,90,90,90", "4.5,4.5,4.5,90,90,90"):
+        assert Constraints.parse(cell=other).fault(primitive)
+
+
 def test_what_was_asked_can_be_asked_again():
     asked = {
         "num_atoms": 12,
@@ -46,6 +62,7 @@ def test_what_was_asked_can_be_asked_again():
         "min_distances": ["O-Nb=1.8", "O-O=2"],
         "density": "4:6",
         "volume": "10:",
+        "cell": "4.9,4.9,5.8,90,90,90",
     }
     constraints = Constraints.parse(**asked, excluded_groups=["R-3c", 1, "1"])
     assert constraints.excluded_groups == (1, 167)
@@ -57,6 +74,7 @@ def test_what_was_asked_can_be_asked_again():
         "density": "4:6",
         "volume": "10:",
         "excluded_groups": "P1, R-3c",
+        "cell": "4.9,4.9,5.8,90,90,90",
     }
     assert constraints.volume == (10.0, inf)
     assert NO_CONSTRAINTS.as_texts == {}
@@ -70,6 +88,13 @@ def test_what_was_asked_can_be_asked_again():
     ("asked", "says"),
     [
         ({"constraints": {"num_atoms": 0}}, "0 atoms"),
+        ({"constraints": {"cell": "4,4,4"}}, "write a,b,c,alpha,beta,gamma"),
+        ({"constraints": {"cell": "4,4,4,90,90,nan"}}, "is none"),
+        ({"constraints": {"cell": "4,4,4,120,120,130"}}, "angles of 10 to 170° that close a cell"),
+        ({"constraints": {"cell": "0,4,4,90,90,90"}}, "lengths of 0.5 to 200"),
+        ({"constraints": {"cell": "3,3,3,90,90,90"}, "formula": "Nb2O5"}, "27.0 Å³ cannot hold Nb2O5: 7 atoms need 28"),
+        ({"constraints": {"cell": "4,4,4,90,90,90", "num_atoms": 18}, "formula": "NbO2"}, "18 atoms need 72"),
+        ({"constraints": {"cell": "40,40,40,90,90,90"}, "formula": "NbO2"}, "raise --max-atoms"),
         ({"constraints": {"formula_units": -1}}, "-1 formula units"),
         ({"constraints": {"num_atoms": 7}, "formula": "NbO2"}, "7 atoms cannot hold NbO2"),
         ({"constraints": {"num_atoms": 6, "formula_units": 3}, "formula": "NbO2"}, "3 × NbO2 are 9 atoms, not 6"),
