@@ -18,7 +18,6 @@ from crystalgraph.cli.options import (
     Pressure,
     Radiation,
     Relax,
-    Version,
 )
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
@@ -31,6 +30,7 @@ EXAMPLES = (
     "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
     "cg-generate --formula Nb2O5 --minutes 20 --workers 2",
     "cg-generate --formula NbO2 -n 10 --space-group P4_2/mnm --explore 0.5",
+    "cg-generate --near generated.extxyz --relax 10 --out runs/near",
     "cg-generate --formula Nb2O5 --z 2 --density 3.5:5.5 --exclude-group P1",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )
@@ -71,6 +71,7 @@ def generate(
     density: option.Density = None,
     volume: option.Volume = None,
     cell: option.Cell = None,
+    near: option.Near = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
@@ -103,7 +104,7 @@ def generate(
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
-    version: Version = False,  # noqa: ARG001
+    version: options.Version = False,  # noqa: ARG001
 ) -> None:
     """Propose crystals of a chemical system: drawn, screened, without copies, ranked.
 
@@ -117,6 +118,12 @@ def generate(
     if num is not None and raw is not None:
         raise InputError("--num and --raw exclude each other; --raw keeps every sample, --num only distinct good ones")
     wanted = next((n for n in (raw, num) if n is not None), None)
+    crystal = None
+    if near is not None:
+        from crystalgraph.runs.near import formula_of, given_crystal
+
+        crystal = given_crystal(near)
+        formula = formula_of(crystal) if system is None and formula is None else formula
     constraints = {
         "num_atoms": num_atoms,
         "formula_units": formula_units,
@@ -142,7 +149,8 @@ def generate(
         fast=fast,
         refine=refine,
     )
-    effort = ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
+    effort = "" if near is None else f"-near-{Path(near).stem}"
+    effort += ("" if relax is None else f"-relax{relax}") + ("" if minutes is None else f"-{minutes:g}min")
     effort += f"-{pressure:g}GPa" if pressure else ""
     folder = out or free_name(Path("runs") / f"{request.slug}{effort}")
     with claimed(folder):  # before the libraries are loaded
@@ -154,6 +162,7 @@ def generate(
         result = generate_crystals(
             request,
             model=model,
+            near=crystal,
             relax=relax,
             minutes=minutes,
             potential=potential,

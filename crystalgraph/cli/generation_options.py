@@ -31,6 +31,15 @@ Cell = Annotated[
     ),
 ]
 
+Near = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Search around the crystal of this file only: its template, sub- and supergroups, exchanged elements. "
+        "Without --system or --formula for its own formula, else with those elements in its place.",
+    ),
+]
+
 Temperature = Annotated[
     float,
     typer.Option(

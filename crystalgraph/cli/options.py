@@ -1,4 +1,4 @@
-"""Options that more than one command has, and those of a search with energies."""
+"""Options that more than one command has, and those of generation that say what is wanted, beside the system."""
 
 from __future__ import annotations
 

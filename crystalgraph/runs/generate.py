@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from crystalgraph.runs.folder import write_run
 from crystalgraph.runs.generation_result import GenerationResult
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.measured_pattern import MeasuredPattern
+from crystalgraph.runs.near import crystal_record, formula_of, given_crystal, model_around
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
@@ -58,6 +59,7 @@ def generate(
     request: GenerationRequest | str | None = None,
     *,
     model: Model | str | Path = "nbo",
+    near: CrystalSource | None = None,
     relax: int | None = None,
     minutes: float | None = None,
     potential: str = DEFAULT,
@@ -80,6 +82,8 @@ def generate(
     Args:
         request: what is wanted, or a chemical system such as "Nb-O".
         model: name of a shipped model, folder of one, or a model; a model is moved to the device.
+        near: a crystal; templates are then its own and those near it, see `crystalgraph.runs.near.model_around`.
+            Without a system or formula its own formula is searched for, else those elements take the places of its own.
         relax: most crystals to relax, which ranks by energy above the hull; None relaxes none unless ``minutes`` are
             given.
         minutes: of wall clock that the search may take before its finalists are judged; what they give depends on the
@@ -113,6 +117,9 @@ def generate(
         InputError: if something cannot be done as requested; before anything is drawn, with what is possible.
     """
     start = perf_counter()
+    crystal = None if near is None else given_crystal(near)
+    if crystal is not None and request is None and options.get("formula") is None:
+        options = options | {"formula": formula_of(crystal)}
     request = _request(request, relax, options)
     with_energies = relax is not None or minutes is not None
     _check(request, relax, minutes, workers)
@@ -129,7 +136,12 @@ def generate(
     if folder is not None:
         check_free(folder)
     loaded = model if isinstance(model, Model) else load_model(model)
-    loaded = with_larger_cells(loaded, request.max_atoms, progress).to(usable_device(device))
+    if crystal is None:
+        loaded = with_larger_cells(loaded, request.max_atoms, progress)
+    else:
+        loaded = model_around(loaded, crystal, request.max_atoms, request.seed)
+        sampling = replace(sampling, few_templates=0)  # nothing is enumerated unless asked for
+    loaded = loaded.to(usable_device(device))
     phases = reference_phases(known, request.system, progress=progress)
     surrogate_steps = resolve_surrogate_steps(loaded, request.refine, fast=request.fast, settings=sampling)
     seconds = {"load": perf_counter() - start}
@@ -181,6 +193,7 @@ def generate(
     candidates = described(candidates, _origin(request, loaded))
     record = {
         "request": request.as_record(),
+        "near": None if crystal is None else crystal_record(crystal),
         "symprec": SYMPREC,
         "surrogate_steps": surrogate_steps,
         "model": {"name": loaded.name, "sha256": loaded.checksum, "record": loaded.record},

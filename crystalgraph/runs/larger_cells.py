@@ -70,6 +70,8 @@ def with_larger_cells(model: Model, max_atoms: int, progress: Progress | None = 
 
 
 def _extended(model: Model, more: ParametrisedTemplates) -> Model:
+    if not len(more):
+        return model
     own = model.library.parametrised
     everything = ParametrisedTemplates.concatenate([own, more.to(torch.zeros(0, dtype=torch.float64))])
     pool = Templates.concatenate([model.pool, template_pool(more)])

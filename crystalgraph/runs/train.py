@@ -165,8 +165,10 @@ def _train(
         "%s crystals to learn from, %s held out; left out: %s",
         f"{len(corpus.training):,}",
         f"{len(corpus.heldout):,}",
-        ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
+        reasons := ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
     )
+    if not len(corpus.training):
+        raise InputError(f"no crystal of {config.data.dataset!r} is left to learn from; left out: {reasons}")
     pool = template_pool(corpus.training, n_jobs=n_jobs) if start is None else start.pool
     library = PrototypeLibrary(corpus.training)
     torch.manual_seed(config.seed)

@@ -96,8 +96,10 @@ def element_volumes(templates: Templates, volume_per_atom: Tensor) -> Tensor:
         volume_per_atom: (n,), Å³.
 
     Returns:
-        (119,), Å³/atom; elements that no crystal has take the median.
+        (119,), Å³/atom; elements that no crystal has take the median, NaN where there is no crystal at all.
     """
+    if not len(templates):
+        return torch.full((MAX_ATOMIC_NUMBER + 1,), torch.nan, dtype=torch.float64)
     from scipy.optimize import nnls
 
     counts = np.zeros((len(templates), MAX_ATOMIC_NUMBER + 1))
@@ -129,7 +131,7 @@ def prepare(dataset: CrystalTable, config: DataConfig, n_jobs: int = 1) -> Corpu
     many = everything.templates.num_sites > config.max_sites
     left_out[f"more than {config.max_sites} orbits"] = int(many.sum())
     names = everything.prototypes if config.holdout_by == "prototype" else dataset.columns["formula"][rows].tolist()
-    held = torch.tensor([is_held_out(name, config.holdout, config.seed) for name in names])
+    held = torch.tensor([is_held_out(name, config.holdout, config.seed) for name in names], dtype=torch.bool)
     learned, tested = torch.nonzero(~many & ~held).flatten(), torch.nonzero(~many & held).flatten()
     ids, training = np.array(dataset.ids)[rows], everything[learned]
     training_ids = ids[learned.numpy()].tolist()

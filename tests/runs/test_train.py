@@ -137,6 +137,12 @@ def test_a_finished_model_learns_its_energies_anew(tmp_path: Path, toy_calculato
             train(anew.replace(wrong, wrong[:-1] + ("0" if "systems" in wrong else "4")), tmp_path / "third")
 
 
+def test_a_training_without_crystals_is_refused(tmp_path: Path) -> None:
+    nothing = SHORT.replace('system = "Nb-O"', 'system = "Nb-O"\ndataset = "nbo"')
+    with pytest.raises(InputError, match="no crystal of 'nbo' is left to learn from; left out: 64 in the asked system"):
+        train(nothing, tmp_path / "run")
+
+
 def test_a_damaged_checkpoint_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text(SHORT)
