@@ -9,16 +9,7 @@ import typer
 
 from crystalgraph.cli import generation_options as option
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import (
-    KNOWN_HELP,
-    Confirm,
-    Minutes,
-    Pattern,
-    Potential,
-    Pressure,
-    Radiation,
-    Relax,
-)
+from crystalgraph.cli.options import KNOWN_HELP, Potential, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.errors import InputError
 
@@ -90,13 +81,13 @@ def generate(
             help="Instead of --num: exactly so many samples as the generator makes them, nothing chosen or dropped.",
         ),
     ] = None,
-    relax: Relax = None,
-    minutes: Minutes = None,
+    relax: option.Relax = None,
+    minutes: option.Minutes = None,
     potential: Potential = "sevennet-0",
-    confirm: Confirm = None,
-    pressure: Pressure = 0.0,
-    pattern: Pattern = None,
-    radiation: Radiation = "Cu Kα",
+    confirm: option.Confirm = None,
+    pressure: option.Pressure = 0.0,
+    pattern: option.Pattern = None,
+    radiation: option.Radiation = "Cu Kα",
     known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
     fast: option.Fast = False,
@@ -104,7 +95,7 @@ def generate(
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
-    version: options.Version = False,  # noqa: ARG001
+    version: Version = False,  # noqa: ARG001
 ) -> None:
     """Propose crystals of a chemical system: drawn, screened, without copies, ranked.
 
