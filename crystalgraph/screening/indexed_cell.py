@@ -87,8 +87,8 @@ class IndexedCell:
             )
         if volume > high * max_atoms * LARGEST_CENTRING:
             raise InputError(
-                f"cell {self} of {volume:.0f} Å³ is too large for {max_atoms} atoms in a primitive cell; "
-                "raise --max-atoms"
+                f"cell {self} of {volume:.0f} Å³ is too large for {max_atoms} atoms in the primitive cell; raise "
+                "--max-atoms"
             )
 
     def is_cell_of(self, structure: Structure) -> bool:
