@@ -150,9 +150,12 @@ def _tags_of(body: str) -> Tags:
             key = tag.lower().replace(".", "_")
             if not _is_used(key):
                 continue
-            if key in values and values[key] != column:
+            texts = ["" if cif.is_null(value) else cif.as_string(value).strip() for value in column]
+            if not any(texts) and key in values:
+                continue
+            if any(values.get(key, ())) and values[key] != texts:
                 raise ValueError(f"it gives {tag} twice, with different values")
-            values[key] = ["" if cif.is_null(value) else cif.as_string(value).strip() for value in column]
+            values[key] = texts
     return values
 
 

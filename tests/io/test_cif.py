@@ -300,6 +300,14 @@ def test_encodings_and_text_fields(tmp_path, name):
     assert len(read(tmp_path, ENCODINGS[name](text))) == 8
 
 
+@pytest.mark.parametrize("order", [("'Nb O'", "''"), ("?", '"Nb O"'), ("'Nb O'", '"Nb O"')])
+def test_a_tag_given_twice_counts_where_it_says_something(tmp_path, order):
+    header = "\n".join(f"_chemical_formula_sum {value}" for value in order) + "\n_cell_formula_units_Z 4\n"
+    text = cif("Nb1 0 0 0", "O1 .5 .5 .5", cell=CUBE, header=header)
+    assert "but the formula is Nb O" in read(tmp_path, text)
+    assert len(read(tmp_path, text.replace("_Z 4", "_Z 1"))) == 2
+
+
 REFUSED = {
     "Cartesian": (cif("Nb1 0 0 0", columns="label Cartn_x Cartn_y Cartn_z"), "Cartesian coordinates only"),
     "mmCIF": (cif("Nb1 A 0 0 0", columns="id label_asym_id Cartn_x Cartn_y Cartn_z"), "mmCIF"),
