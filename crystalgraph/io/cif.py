@@ -142,6 +142,8 @@ def _tags_of(body: str) -> Tags:
         if item.pair is not None:
             named = [(item.pair[0], [item.pair[1]])]
         elif item.loop is not None and any(_is_used(tag) for tag in item.loop.tags):
+            if _HAS_ATOMS.match(item.loop.tags[0]) and item.loop.length() > MAX_SITES:
+                raise ValueError(too_many_sites(item.loop.length()))
             width = item.loop.width()
             named = [(tag, item.loop.values[k::width]) for k, tag in enumerate(item.loop.tags)]
         else:
