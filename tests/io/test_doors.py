@@ -168,6 +168,13 @@ def test_a_layout_without_crystals_is_one_reason_with_its_name(tmp_path, content
     assert reason in table.failures["a"]
 
 
+def test_a_list_of_numbers_and_a_table_too_wide_are_one_reason_each(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([1.5, None, True] * 5))
+    assert "a list of 15 values" in read_structures(tmp_path / "a.json").failures["a"]
+    (tmp_path / "b.csv").write_text("id,cif" + ",x" * 10_000 + "\n")
+    assert "10,002 columns" in read_structures(tmp_path / "b.csv").failures["b"]
+
+
 def test_a_broken_json_of_many_lines_is_one_failure(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([DOCUMENT], indent=1)[:-40])
     assert list(read_structures(tmp_path / "a.json").failures) == ["a"]
