@@ -14,6 +14,8 @@ from pymatgen.io.vasp.inputs import Poscar
 
 from crystalgraph.errors import InputError
 from crystalgraph.io import decoding
+from crystalgraph.io.datasets import read_card
+from crystalgraph.io.exporting import relaxed_part
 from crystalgraph.io.load import load
 from crystalgraph.io.reading import read_structures
 
@@ -258,6 +260,9 @@ def test_what_cannot_be_looked_at_is_one_line(tmp_path):
     for name in ("a" * 5_000, "a\0b"):
         with pytest.raises(InputError):
             load(name)
+        with pytest.raises(InputError, match="no dataset"):
+            read_card(name)
+        assert relaxed_part(name) is None
     os.mkfifo(tmp_path / "pipe.cif")
     with pytest.raises(InputError, match="neither a file nor a folder"):
         read_structures(tmp_path / "pipe.cif")
