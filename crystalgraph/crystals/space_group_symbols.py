@@ -33,7 +33,7 @@ def space_group_number(text: str | int) -> int:
     Raises:
         InputError: if it is neither; symbols that come near are named.
     """
-    if str(text).strip().lstrip("+-").isdigit():
+    if re.fullmatch(r"\s*[+-]?[0-9]{1,99}\s*", str(text)):
         number = int(text)
         if not 1 <= number <= 230:
             raise InputError(f"space group {number} is not in 1 to 230; choose one of the 230 groups")
@@ -43,12 +43,13 @@ def space_group_number(text: str | int) -> int:
         return number
     import gemmi
 
-    if (group := gemmi.find_spacegroup_by_name(wanted)) is not None:
+    if wanted.isascii() and (group := gemmi.find_spacegroup_by_name(wanted)) is not None:
         return int(group.number)
     shown = {_normal(symbol): symbol for symbol in _symbols().values()}
     near = [shown[name] for name in get_close_matches(wanted, shown, n=N_NEAREST, cutoff=0.0)]
     raise InputError(
-        f"space group {text!r} is no number from 1 to 230 and no Hermann-Mauguin symbol; near it are {', '.join(near)}"
+        f"space group {str(text)[:40]!r} is no number from 1 to 230 and no Hermann-Mauguin symbol; near it are "
+        f"{', '.join(near)}"
     )
 
 

@@ -8,6 +8,9 @@ MAX_SITES = 10_000
 MAX_BYTES = 2**27
 """Most bytes of one file, unpacked: 128 MiB."""
 
+MAX_COLUMNS = 10_000
+"""Most columns of a CSV file; the time to tell their names apart grows with their square."""
+
 
 def too_many_sites(n_sites: int) -> str:
     """The reason why a cell of this size is not read."""

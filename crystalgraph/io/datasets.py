@@ -122,7 +122,15 @@ def is_dataset(source: object) -> bool:
     """Whether something names a dataset: a shipped one by its name, any by its folder. A `Path` is never a name."""
     if isinstance(source, str) and source in dataset_names():
         return True
-    return isinstance(source, str | os.PathLike) and (Path(source) / CARD).is_file()
+    return isinstance(source, str | os.PathLike) and is_file(Path(source) / CARD)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that is too long for one, or may not be looked at, names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_card(name: str | os.PathLike[str]) -> dict[str, Any]:
@@ -151,10 +159,10 @@ def dataset_folder(name: str | os.PathLike[str]) -> Path:
     if name in names:
         return shipped_folder() / str(name)
     folder = Path(name)
-    if (folder / CARD).is_file():
+    if is_file(folder / CARD):
         return folder.resolve()
     known = ", ".join(names) or f"none (no dataset lies in {shipped_folder()}; install the package again)"
-    raise InputError(f"no dataset {str(name)!r}; shipped are {known}; or name the folder of one, with its {CARD}")
+    raise InputError(f"no dataset {str(name)[:200]!r}; shipped are {known}; or name the folder of one, with its {CARD}")
 
 
 def shipped_folder() -> Path:

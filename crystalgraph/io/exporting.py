@@ -25,7 +25,7 @@ from crystalgraph.crystals.standard_cell import primitive_cell, right_handed
 from crystalgraph.crystals.table import CrystalTable, plain
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free, new_folder, write_bytes
-from crystalgraph.io.datasets import is_dataset
+from crystalgraph.io.datasets import is_dataset, is_file
 from crystalgraph.io.load import load
 from crystalgraph.io.reading import own_ids
 from crystalgraph.io.run_layout import CANDIDATES, RELAXED_FILE, RELAXED_FOLDER
@@ -77,7 +77,7 @@ def select(source: str, *, top: int | None = None, ids: Sequence[str] = (), as_d
 def relaxed_part(source: str) -> Path | None:
     """The file or folder with the relaxed crystals of a run; None where a source has none."""
     file, folder = Path(source) / RELAXED_FILE, Path(source) / RELAXED_FOLDER
-    if is_dataset(source) or not (Path(source) / CANDIDATES).is_file():
+    if is_dataset(source) or not is_file(Path(source) / CANDIDATES):
         return None
     if file.is_file() and file.stat().st_size:
         return file

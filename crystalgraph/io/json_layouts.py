@@ -57,6 +57,8 @@ def _named(content: Any) -> list[tuple[str, Any]]:
     if isinstance(content, list):
         if content and all(isinstance(row, list) for row in content):
             raise ValueError("it is a list of lists (pandas, orient='values'), which names no columns; use 'records'")
+        if content and not any(isinstance(row, Mapping | str) for row in content):
+            raise ValueError(f"it is a list of {len(content):,} values, none of which is a structure")
         return [(row_id(document) or str(number), document) for number, document in enumerate(content)]
     if not isinstance(content, Mapping):
         return [("0", content)]

@@ -27,7 +27,7 @@ from pymatgen.core import Element, Structure
 
 from crystalgraph.crystals.conversion import atoms_fault
 from crystalgraph.errors import InputError
-from crystalgraph.io.bounds import MAX_BYTES, MAX_SITES, too_many_bytes, too_many_sites
+from crystalgraph.io.bounds import MAX_BYTES, MAX_COLUMNS, MAX_SITES, too_many_bytes, too_many_sites
 from crystalgraph.io.cif import cif_parts
 from crystalgraph.io.decoding import require_readable_size
 from crystalgraph.io.documents import structure_from_document
@@ -61,6 +61,8 @@ def csv_parts(text: str) -> Iterator[tuple[str, Callable[[], Structure]]]:
     """
     import pandas as pd
 
+    if (n_columns := text.partition("\n")[0].count(",") + 1) > MAX_COLUMNS:
+        raise ValueError(f"it has {n_columns:,} columns; up to {MAX_COLUMNS:,} are read")
     table = pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(ID_COLUMNS, str), low_memory=False)
     return _row_parts(table.drop(columns=[name for name in table.columns if str(name).startswith("Unnamed: ")]))
 

@@ -348,9 +348,11 @@ def _bundle(
     prior: TemplatePrior,
     seconds: dict[str, float],
 ) -> Model:
+    # Of a training that was cut off too, the command that makes it from the beginning.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     record = {
         "name": config.name,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *arguments]),
         "config": config.model_dump(),
         "generator": _generator_arguments(config),
         "discriminator": discriminator.arguments,

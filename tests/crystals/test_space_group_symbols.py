@@ -36,6 +36,10 @@ def test_notations(text, number):
         ("R-3d", "near it are .*R-3c"),
         ("", "no Hermann"),
         ("P21/q", "P2_1/c"),
+        ("\udce9", "no Hermann"),
+        ("\u00b2", "no Hermann"),
+        ("+-5", "no Hermann"),
+        ("9" * 5_000, "no Hermann"),
     ],
 )
 def test_what_is_no_space_group_is_refused_with_what_comes_near(text, says):

@@ -14,6 +14,8 @@ from pymatgen.io.vasp.inputs import Poscar
 
 from crystalgraph.errors import InputError
 from crystalgraph.io import decoding
+from crystalgraph.io.datasets import read_card
+from crystalgraph.io.exporting import relaxed_part
 from crystalgraph.io.load import load
 from crystalgraph.io.reading import read_structures
 
@@ -168,6 +170,13 @@ def test_a_layout_without_crystals_is_one_reason_with_its_name(tmp_path, content
     assert reason in table.failures["a"]
 
 
+def test_a_list_of_numbers_and_a_table_too_wide_are_one_reason_each(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([1.5, None, True] * 5))
+    assert "a list of 15 values" in read_structures(tmp_path / "a.json").failures["a"]
+    (tmp_path / "b.csv").write_text("id,cif" + ",x" * 10_000 + "\n")
+    assert "10,002 columns" in read_structures(tmp_path / "b.csv").failures["b"]
+
+
 def test_a_broken_json_of_many_lines_is_one_failure(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([DOCUMENT], indent=1)[:-40])
     assert list(read_structures(tmp_path / "a.json").failures) == ["a"]
@@ -251,6 +260,9 @@ def test_what_cannot_be_looked_at_is_one_line(tmp_path):
     for name in ("a" * 5_000, "a\0b"):
         with pytest.raises(InputError):
             load(name)
+        with pytest.raises(InputError, match="no dataset"):
+            read_card(name)
+        assert relaxed_part(name) is None
     os.mkfifo(tmp_path / "pipe.cif")
     with pytest.raises(InputError, match="neither a file nor a folder"):
         read_structures(tmp_path / "pipe.cif")

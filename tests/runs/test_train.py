@@ -158,7 +158,8 @@ def test_a_second_training_on_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toy_calculator")
-def test_files_and_record_of_a_run(tmp_path: Path) -> None:
+def test_files_and_record_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/bin/cg-train", "a b.toml", "--resume", "--out", "run"])
     run = train(FEEDBACK, tmp_path / "run")
     folder = tmp_path / "run" / "model"
     assert run.folder == folder
@@ -184,7 +185,8 @@ def test_files_and_record_of_a_run(tmp_path: Path) -> None:
     assert 0 <= figures["match_1"]["value"] <= figures["match_20"]["value"] <= 1
     record = json.loads((folder / "model.json").read_text())
     assert record["left_out"]["in the asked system Nb-O"] > 20
-    assert {"command", "config", "dataset", "minutes", "versions"} <= set(record)
+    assert {"config", "dataset", "minutes", "versions"} <= set(record)
+    assert record["command"] == "cg-train 'a b.toml' --out run"  # which makes the model from the beginning
     model = load_model(folder)
     assert len(set(model.pool.names())) == len(model.pool) > 100
 
