@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PATTERN_SIMILARITY = "pattern_similarity"
 """The column of similarities to a measured powder pattern."""
 
-OF_SEVERAL_JUDGES = {"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"}
+OF_SEVERAL_JUDGES = frozenset({"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"})
 """Fields of outcomes that say nothing where one potential judged alone."""
 
 
@@ -94,8 +94,8 @@ class Candidates:
             names += AS_DRAWN if self.outcomes is None else (*AS_DRAWN, *AS_RELAXED)
         if self.outcomes is None:
             return names
-        left_out = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
-        left_out |= set() if self.pressure else {"enthalpy"}
+        of_judges = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
+        left_out = of_judges if self.pressure else of_judges | {"enthalpy"}
         names += [column.name for column in fields(Outcome) if column.name not in left_out]
         return names + ([column_of(judge) for judge in self.judges] if len(self.judges) > 1 else [])
 

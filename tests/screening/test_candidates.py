@@ -108,6 +108,7 @@ def test_every_column_written_is_one_of_the_contract(candidates):
     own = ["e_above_hull_sevennet_0", "e_above_hull_my_module_make"]
     assert judged.columns == plain + [column.name for column in fields(Likeness)] + outcome + own
     assert set(judged.columns) - set(own) <= set(COLUMNS)
+    assert "enthalpy" in replace(again, pressure=10.0).columns
     pressed = replace(judged, pressure=10.0, similarities={})
     assert set(pressed.columns) - set(judged.columns) == {"enthalpy", "pattern_similarity"}
     for some in (candidates, again, judged, pressed):
