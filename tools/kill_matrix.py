@@ -5,7 +5,8 @@
 
 Each trial is a process of its own, forked from this one, which has the libraries loaded; it is killed with SIGKILL and
 the command is repeated, with ``--resume`` where it asks for it. The outputs are those of a run that nobody killed, or
-the table says which files differ. Files that differ between two runs that nobody killed hold times, and are named.
+the table says what differs. What differs between two runs that nobody killed are times, and they are named; JSON and
+safetensors are compared value by value, so that a time in them hides nothing else.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,7 +145,7 @@ def _try_case(
             raise SystemExit(f"{name} fails without being killed:\n{(place / 'stderr').read_text()}")
         unbroken.append(_content(place / OUT))
     expected = {file: digest for file, digest in unbroken[0].items() if unbroken[1].get(file) == digest}
-    row = Row(name=name, seconds=seconds, volatile=sorted(set(unbroken[0]) - set(expected)))
+    row = Row(name=name, seconds=seconds, volatile=sorted({*unbroken[0], *unbroken[1]} - {*expected}))
     moments: list[float | str] = [*case.moments, *(rng.uniform(0, seconds) for _ in range(n_random))]
     for number, moment in enumerate(moments):
         place = _fresh(folder, f"{name}-{number}", inputs)
@@ -155,7 +157,7 @@ def _try_case(
             differing = sorted(
                 file for file in {*expected, *found} - {*row.volatile} if _differs(file, expected, found)
             )
-            fault = f"differs in {', '.join(differing)}" if differing else left_behind(place)
+            fault = f"differs in {', '.join(differing[:10])}" if differing else left_behind(place)
         if fault:
             row.faults.append(f"killed at {at}: {fault}")
         else:
@@ -273,8 +275,40 @@ def _fresh(folder: Path, name: str, inputs: Path) -> Path:
 
 
 def _content(out: Path) -> dict[str, str]:
+    """What the files of a run hold: their names, or names and keys of values, with a checksum each."""
     files = [path for path in sorted(out.rglob("*")) if path.is_file() and "tensorboard" not in path.parts]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        f"{path.relative_to(out)}{key}": hashlib.sha256(value).hexdigest()
+        for path in files
+        for key, value in _values(path)
+    }
+
+
+def _values(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The values in a file by their keys; of other kinds than JSON and safetensors, the whole file."""
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        yield from _leaves(json.loads(data), "")
+    elif path.suffix == ".safetensors":
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        metadata = header.get("__metadata__", {})
+        metadata |= {"record": json.loads(metadata["record"])} if "record" in metadata else {}
+        yield from _leaves(header, "")
+        yield " tensors", data[end:]
+    else:
+        yield "", data
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, bytes]]:
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from _leaves(part, f"{key} {name}")
+    elif isinstance(value, list) and value:
+        for position, part in enumerate(value):
+            yield from _leaves(part, f"{key} {position}")
+    else:
+        yield key, json.dumps(value).encode()
 
 
 def _differs(file: str, expected: dict[str, str], found: dict[str, str]) -> bool:
@@ -304,6 +338,13 @@ def write_inputs(folder: Path) -> None:
     write_structures(known, ["NbO", "Nb", "O"], folder / "known", "cif")
     write_structures(judged, [f"c{k}" for k in range(len(judged))], folder / "cifs", "cif")
     (folder / "config.toml").write_text(CONFIG)
+
+
+class _Server(ThreadingHTTPServer):
+    """Says nothing of clients that were killed."""
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -347,7 +388,7 @@ def _entry(name: str, a: float) -> dict[str, object]:
 @contextmanager
 def _server() -> Iterator[str]:
     """A server of pages, in a process of its own lest trials are forked from one with threads; gives its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
+    server = _Server(("127.0.0.1", 0), _Pages)
     pid = os.fork()
     if pid == 0:
         server.serve_forever()
@@ -362,12 +403,12 @@ def _server() -> Iterator[str]:
 def table(rows: list[Row]) -> str:
     """In Markdown."""
     lines = [
-        "| command | seconds unbroken | kills | before the end | resumed identical | files with times, not compared |",
+        "| command | seconds unbroken | kills | before the end | resumed identical | times, not compared |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         counts = f"{row.kills} | {row.killed_before_the_end} | {row.identical}"
-        volatile = sorted({re.sub(r"^relaxations/.*", "relaxations/*.json", file) for file in row.volatile})
+        volatile = sorted({re.sub(r"^relaxations/\w+|\b\d+\b", "*", file) for file in row.volatile})
         lines.append(f"| {row.name} | {row.seconds:.0f} | {counts} | {', '.join(volatile) or 'none'} |")
     return "\n".join([*lines, "", *(f"{row.name}: {fault}" for row in rows for fault in row.faults)])
 

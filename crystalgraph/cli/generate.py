@@ -21,7 +21,7 @@ EXAMPLES = (
     "cg-generate -n 300 --relax 100 --workers 2 --out runs/relaxed",
     "cg-generate --formula Nb2O5 --minutes 20 --workers 2",
     "cg-generate --formula NbO2 -n 10 --space-group P4_2/mnm --explore 0.5",
-    "cg-generate --near generated.extxyz --relax 10 --out runs/near",
+    "cg-generate --near cifs/rutile.cif --formula NbO2 -n 10 --out runs/near",
     "cg-generate --formula Nb2O5 --z 2 --density 3.5:5.5 --exclude-group P1",
     "cg-generate --raw 1000 --seed 2 --format extxyz",
 )

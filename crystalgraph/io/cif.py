@@ -142,6 +142,8 @@ def _tags_of(body: str) -> Tags:
         if item.pair is not None:
             named = [(item.pair[0], [item.pair[1]])]
         elif item.loop is not None and any(_is_used(tag) for tag in item.loop.tags):
+            if _HAS_ATOMS.match(item.loop.tags[0]) and item.loop.length() > MAX_SITES:
+                raise ValueError(too_many_sites(item.loop.length()))
             width = item.loop.width()
             named = [(tag, item.loop.values[k::width]) for k, tag in enumerate(item.loop.tags)]
         else:
@@ -150,9 +152,12 @@ def _tags_of(body: str) -> Tags:
             key = tag.lower().replace(".", "_")
             if not _is_used(key):
                 continue
-            if key in values and values[key] != column:
+            texts = ["" if cif.is_null(value) else cif.as_string(value).strip() for value in column]
+            if not any(texts) and key in values:
+                continue
+            if any(values.get(key, ())) and values[key] != texts:
                 raise ValueError(f"it gives {tag} twice, with different values")
-            values[key] = ["" if cif.is_null(value) else cif.as_string(value).strip() for value in column]
+            values[key] = texts
     return values
 
 

@@ -35,8 +35,14 @@ _TOO_NEAR = 0.3
 #: Two sites of a whole cell nearer than this (Å) are one, listed twice.
 _LISTED_TWICE = 1e-3
 
+#: Tags of waves, and of space groups of more than three dimensions.
+_MODULATED = ("_cell_wave_vector_", "_space_group_ssg_", "_space_group_symop_ssg_")
+
 #: Elements in capitals that are more often groups of atoms.
 _GROUPS_OF_ATOMS = {"CF", "CN", "CO", "HF", "HO", "HS", "NH", "NO"}
+
+#: A label that names two elements, such as Fe_Mg or Si/Al, or a molecule of water; O_B is an O.
+_SEVERAL_ATOMS = re.compile(r"[A-Z][a-z]?\d*(?:[^A-Za-z0-9]+\d*([A-Z][a-z])|[,/+&]\s*([A-Z][a-z]?))(?![a-z])|[HD][23]O")
 
 _SYMBOLS = {element.symbol: element.symbol for element in elements().values()} | {"D": "H", "T": "H"}
 
@@ -111,7 +117,7 @@ def listed_sites(tags: Tags) -> list[Site]:
         raise ValueError(
             f"it is {kind} whose atoms have Cartesian coordinates only (_atom_site_Cartn_x); write fractional ones"
         )
-    if any(text not in ("", "0") for text in tags.get("_cell_modulation_dimension", ())):
+    if _is_modulated(tags):
         raise ValueError("it is a modulated structure, which is no crystal with one cell")
     types, labels = tags.get("_atom_site_type_symbol"), tags.get("_atom_site_label")
     if types is None and labels is None:
@@ -141,6 +147,12 @@ def listed_sites(tags: Tags) -> list[Site]:
             )
         )
     return sites
+
+
+def _is_modulated(tags: Tags) -> bool:
+    if any(text not in ("", "0") for text in tags.get("_cell_modulation_dimension", ())):
+        return True
+    return any(tag.startswith(_MODULATED) and any(texts) for tag, texts in tags.items())
 
 
 def _refuse_incomplete(tags: Tags, labels: Sequence[str], atoms: Sequence[int]) -> None:
@@ -214,19 +226,21 @@ def _symbol_of_label(label: str, stated: frozenset[str]) -> str:
     """The element at the beginning of a label such as Nb1 or O_2.
 
     Letters that go on after the element (OW1, CaM1) or are all capitals (NB1) are understood where the formula names
-    the element.
+    the element; so is T, which is more often a tetrahedral site than tritium.
 
     Raises:
         ValueError: if it begins with none.
     """
     letters = re.match(r"[A-Za-z]*", label)[0]  # type: ignore[index]
-    if letters in _SYMBOLS:
+    if not stated and (several := _SEVERAL_ATOMS.match(label)) and (several[1] or several[2] or "O") in _SYMBOLS:
+        raise ValueError(f"{label[:40]!r} may be more than one atom; add its type symbol")
+    if letters in _SYMBOLS and letters != "T":
         return _SYMBOLS[letters]
     for symbol in (letters[:2].capitalize(), letters[:1].upper()):
         is_whole = len(symbol) == len(letters) and not (
             len(letters) == 2 and letters.isupper() and letters[0] in _SYMBOLS
         )
-        if symbol in _SYMBOLS and (_SYMBOLS[symbol] in stated or is_whole):
+        if symbol in _SYMBOLS and (_SYMBOLS[symbol] in stated or (is_whole and symbol != "T")):
             return _SYMBOLS[symbol]
     raise ValueError(f"{label[:40]!r} is not an element with a number; add its type symbol")
 

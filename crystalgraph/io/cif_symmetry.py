@@ -179,7 +179,9 @@ def _by_name(name: str, code: str, metric: NDArray[np.float64]) -> Sequence[Sett
 
     A short symbol of a monoclinic group, such as P 2/m, leaves the unique axis to the cell; b goes first.
     """
-    text = name.replace("_", " ").strip() if len(name) <= 60 else ""
+    # Underscores stand for blanks (F_m_-3_m), or for the index of a screw axis (P2_1/c).
+    text = name.replace("_", " ") if re.match(r"\s*[A-Za-z]_", name) else re.sub(r"(?<=[2346])_(?=[1-5])", "", name)
+    text = text.replace("_", " ").strip() if len(text) <= 60 else ""
     # ICSD marks the first origin with S, the centre of symmetry as origin with Z.
     text = re.sub(r"\s*:?\s*([SZ])$", lambda end: {"S": ":1", "Z": ":2"}[end[1]], text)
     short = re.fullmatch(r"([A-Z])\s*(2[1(/][^:\s]*|2|m|[a-e]|n)", text)
@@ -236,13 +238,27 @@ def _groups_by_number() -> dict[int, list[gemmi.SpaceGroup]]:
 
 
 def _by_full_name(text: str) -> gemmi.SpaceGroup | None:
-    """The group of a full symbol, such as F 4/m -3 2/m."""
-    wanted = text.replace(" ", "").lower()
+    """The group of a full symbol, such as F 4/m -3 2/m or P 21/n 21/m 21/a, in the setting that it is of."""
+    return _groups_by_full_name().get(_without_blanks(text))
+
+
+@lru_cache(maxsize=1)
+def _groups_by_full_name() -> dict[str, gemmi.SpaceGroup]:
+    groups: dict[str, gemmi.SpaceGroup] = {}
     for hall_number in range(1, 531):
         kind = spglib.get_spacegroup_type(hall_number)
-        if kind is not None and kind.international_full.replace(" ", "").lower() == wanted:
-            return gemmi.find_spacegroup_by_number(kind.number)
-    return None
+        if kind is None:
+            continue
+        group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(kind.hall_symbol))
+        if group is not None:
+            groups.setdefault(_without_blanks(kind.international_full), group)
+    return groups
+
+
+def _without_blanks(symbol: str) -> str:
+    """A full symbol to compare; in tetragonal ones some tables leave 2/ before a mirror out."""
+    key = re.sub(r"[ _]", "", symbol).lower()
+    return re.sub(r"(?<=[a-z])2/", "", key) if key[1:2] == "4" else key
 
 
 @lru_cache(maxsize=1024)

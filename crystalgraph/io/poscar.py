@@ -25,7 +25,10 @@ def poscar_parts(text: str) -> Iterator[tuple[str, Callable[[], Structure]]]:
 
 
 def _structure_of(text: str) -> Structure:
-    lines = [re.split("[!#]", line, maxsplit=1)[0].split() for line in text.replace(",", " ").split("\n")]
+    longest = MAX_SITES + 12  # more lines than a cell that is read has
+    lines = [
+        re.split("[!#]", line, maxsplit=1)[0].replace(",", " ").split() for line in text.split("\n", longest)[:longest]
+    ]
     if lines and not lines[0] and len(lines) > 2 and not _numbers(lines[1]) and _numbers(lines[2]):
         lines = lines[1:]  # an empty line before the comment
     if len(lines) < 7:

@@ -36,11 +36,15 @@ from crystalgraph.screening.outcome import (
     Stage,
 )
 from crystalgraph.screening.rank import rank
+from crystalgraph.screening.symmetrise import symmetrised
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 NOT_CHOSEN = "others were more likely to be metastable, or the lowest of their formula"
+
+SYMMETRY = "symmetry of the finalists"
+"""What progress calls the part of the confirmation that looks for more symmetry."""
 
 PROTOTYPE_NOTE = "a known crystal with these elements in its place, relaxed in this run"
 
@@ -257,6 +261,27 @@ class Descent:
                 if judge == self.settings.ranked_by:
                     self.structures[k] = relaxation.structure
                     self._set(k, relax_status=relaxation.status, ranked_by=judge, **self._energy_of(relaxation))
+        self._symmetrise(finalists)
+
+    def _symmetrise(self, finalists: list[int]) -> None:
+        """Move the finalists onto the symmetry that costs them no energy, by the potential that they are ranked by."""
+        progress = relabelled(self.progress, SYMMETRY)
+        for judge in self.settings.judges:
+            own = [k for k in finalists if self.outcomes[k].ranked_by == judge]
+            moved = symmetrised(
+                [self._relaxed(k) for k in own],
+                [self._enthalpies[k][judge] for k in own],
+                judge,
+                pressure=self.settings.pressure,
+                workers=self.workers,
+                progress=progress,
+            )
+            for k, crystal in zip(own, moved, strict=True):
+                if crystal is not None:
+                    self.structures[k], self._enthalpies[k][judge] = crystal.structure, crystal.enthalpy
+                    self._set(k, energy=crystal.energy)
+                    self._set(k, enthalpy=crystal.enthalpy if self.settings.pressure else nan)
+                    self._remark(k, f"symmetric within {crystal.tolerance:g} Å, and made so")
 
     def _compete(self, left: list[int]) -> dict[str, Hull]:
         """Put what prototypes became on the hulls, and say how high everything lies above these."""

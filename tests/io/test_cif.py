@@ -18,6 +18,7 @@ TYPED = "label type_symbol fract_x fract_y fract_z"
 CUBE, TRIGONAL, RHOMBOHEDRAL = "4.2 4.2 4.2 90 90 90", "4.546 4.546 11.862 90 90 120", "4.75 4.75 4.75 57.2 57.2 57.2"
 WURTZITE, NICKELINE = "3.25 3.25 5.2 90 90 120", "6.1 6.1 5.0 90 90 120"
 MONOCLINIC, SILICON, ANATASE = "5.2 6.1 7.3 90 95 90", "5.431 5.431 5.431 90 90 90", "3.785 3.785 9.514 90 90 90"
+ORTHORHOMBIC = "5.2 7.9 7.3 90 90 90"
 ROCK_SALT = ("Nb1 0 0 0", "O1 0.5 0.5 0.5")
 
 
@@ -71,6 +72,14 @@ SETTINGS = {
     "the Hall symbol alone": (cif(*ROCK_SALT, cell=CUBE, header=named("", hall="-F 4 2 3")), 8, 225),
     "an old symbol": (cif("Na1 .12 .23 .34", cell="5.2 6.1 7.3 90 90 90", header=named("C m c a")), 16, 64),
     "a full symbol": (cif(*ROCK_SALT, cell=CUBE, header=named("F 4/m -3 2/m")), 8, 225),
+    "a full symbol with screw axes": (
+        cif("Na1 .12 .23 .34", cell=ORTHORHOMBIC, header=named("P 21/n 21/m 21/a")),
+        8,
+        62,
+    ),
+    "a full symbol without blanks": (cif("Na1 0 0 0", cell=ANATASE, header=named("P4/m2_1/b2/m")), 2, 123),
+    "an index with an underscore": (cif("Na1 .12 .23 .34", cell=MONOCLINIC, header=named("P2_1/c")), 4, 14),
+    "underscores for blanks": (cif(*ROCK_SALT, cell=CUBE, header=named("F_m_-3_m")), 8, 225),
     "small letters": (cif(*ROCK_SALT, cell=CUBE, header=named("f m -3 m")), 8, 225),
     "another cell choice": (cif("Na1 .12 .23 .34", cell=MONOCLINIC, header=named("P 21/n")), 4, 14),
     "unique axis c": (cif("Na1 .12 .23 .34", cell="5.2 6.1 7.3 90 90 95", header=named("", number=14)), 4, 14),
@@ -227,6 +236,20 @@ def test_atoms_of_unknown_kind_are_never_dropped(tmp_path, symbol):
         ("OW1", "", "not an element"),
         ("1O", "", "not an element"),
         ("OH1", "H Nb O", "the formula is"),
+        ("D1", "", 8),
+        ("T1", "", "not an element"),
+        ("T1", "Nb T", 8),
+        ("T1", "Nb Si", "not an element"),
+        ("Fe_Mg", "", "more than one atom"),
+        ("Si1/Al1", "", "more than one atom"),
+        ("N,O", "", "more than one atom"),
+        ("Fe_Mg", "Nb Fe", 8),
+        ("Fe_Mg", "Fe Mg Nb2", "the formula is"),
+        ("O_B", "", 8),
+        ("O1B", "", 8),
+        ("Fe(1)", "", 8),
+        ("H2O", "", "more than one atom"),
+        ("H2O", "H Nb", 8),
     ],
 )
 def test_labels_say_the_element_or_the_formula_must(tmp_path, label, formula, expected):
@@ -300,9 +323,19 @@ def test_encodings_and_text_fields(tmp_path, name):
     assert len(read(tmp_path, ENCODINGS[name](text))) == 8
 
 
+@pytest.mark.parametrize("order", [("'Nb O'", "''"), ("?", '"Nb O"'), ("'Nb O'", '"Nb O"')])
+def test_a_tag_given_twice_counts_where_it_says_something(tmp_path, order):
+    header = "\n".join(f"_chemical_formula_sum {value}" for value in order) + "\n_cell_formula_units_Z 4\n"
+    text = cif("Nb1 0 0 0", "O1 .5 .5 .5", cell=CUBE, header=header)
+    assert "but the formula is Nb O" in read(tmp_path, text)
+    assert len(read(tmp_path, text.replace("_Z 4", "_Z 1"))) == 2
+
+
 REFUSED = {
     "Cartesian": (cif("Nb1 0 0 0", columns="label Cartn_x Cartn_y Cartn_z"), "Cartesian coordinates only"),
     "mmCIF": (cif("Nb1 A 0 0 0", columns="id label_asym_id Cartn_x Cartn_y Cartn_z"), "mmCIF"),
+    "waves": (cif("Nb1 0 0 0", header="loop_\n_cell_wave_vector_seq_id\n_cell_wave_vector_x\n1 .3"), "modulated"),
+    "superspace": (cif("Nb1 0 0 0", header="_space_group_ssg_name 'Pnma(00g)0s0'"), "modulated"),
     "modulated": (cif("Nb1 0 0 0", header="_cell_modulation_dimension 1"), "modulated"),
     "said twice": (cif("Nb1 0 0 0", header="_cell_length_a 4"), "_cell_length_a twice"),
     "no labels": (cif("0 0 0", columns="fract_x fract_y fract_z"), "neither labels nor type symbols"),
@@ -341,15 +374,30 @@ def cell_of(group):
     }[group.crystal_system_str()]
 
 
+def full_symbols():
+    """Full symbols of spglib that are of one setting, with this setting."""
+    groups = {}
+    for hall_number in range(1, 531):
+        kind = spglib.get_spacegroup_type(hall_number)
+        group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(kind.hall_symbol))
+        groups.setdefault(kind.international_full, []).append(group)
+    return {group.xhm(): symbol for symbol, (group, *others) in groups.items() if not others}
+
+
 @pytest.mark.slow
 def test_every_setting_of_every_group_is_read_as_gemmi_has_it(tmp_path):
+    full = full_symbols()
     for group in gemmi.spacegroup_table():
         operations = group.operations()
+        expected = np.array([operation.apply_to_xyz([0.05, 0.17, 0.31]) for operation in operations])
         listed = "loop_\n_symmetry_equiv_pos_as_xyz\n" + "\n".join(f"'{op.triplet()}'" for op in operations)
-        for header in (named(group.xhm()), named("", hall=group.hall), listed, listed + "\n" + named(group.hm)):
-            structure = read(tmp_path, cif("Nb1 0.05 0.17 0.31", cell=cell_of(group), header=header))
+        headers = [named(group.xhm()), named("", hall=group.hall), listed, listed + "\n" + named(group.hm)]
+        for header in [*headers, *([named(full[group.xhm()])] if group.xhm() in full else [])]:
+            structure = read(tmp_path, cif("Nb1 0.0500 0.1700 0.3100", cell=cell_of(group), header=header))
             assert not isinstance(structure, str), (group.xhm(), header[:60], structure)
             assert len(structure) == len(operations), (group.xhm(), header[:60])
+            difference = expected[:, None] - structure.frac_coords
+            assert np.abs(difference - difference.round()).max(2).min(1).max() < 1e-4, (group.xhm(), header[:60])
 
 
 def test_what_pymatgen_writes_with_symmetry_is_read_back(tmp_path):
