@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PATTERN_SIMILARITY = "pattern_similarity"
 """The column of similarities to a measured powder pattern."""
 
-OF_SEVERAL_JUDGES = {"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"}
+OF_SEVERAL_JUDGES = frozenset({"e_above_hull_by", "e_above_hull_spread", "agreed_metastable"})
 """Fields of outcomes that say nothing where one potential judged alone."""
 
 
@@ -94,8 +94,8 @@ class Candidates:
             names += AS_DRAWN if self.outcomes is None else (*AS_DRAWN, *AS_RELAXED)
         if self.outcomes is None:
             return names
-        left_out = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
-        left_out |= set() if self.pressure else {"enthalpy"}
+        of_judges = {"e_above_hull_by"} if len(self.judges) > 1 else OF_SEVERAL_JUDGES
+        left_out = of_judges if self.pressure else of_judges | {"enthalpy"}
         names += [column.name for column in fields(Outcome) if column.name not in left_out]
         return names + ([column_of(judge) for judge in self.judges] if len(self.judges) > 1 else [])
 
@@ -126,9 +126,11 @@ def candidates_of(screen: Screen, shortfall: str = "", *, by_score: bool = True)
         shortfall: why fewer crystals than requested were selected.
         by_score: the best of each formula first; otherwise, and of a raw run, in the order of selection.
     """
-    samples, raw = list(screen.samples), screen.request.raw or not by_score
+    samples, raw = list(screen.samples), screen.request.raw
+    unranked = raw or not by_score
     place_of = {draw: position for position, draw in enumerate(screen.draws)}
-    order = list(place_of.values()) if raw else [place_of[draw] for draw in screen.best_first() if draw in place_of]
+    best_first = list(place_of) if unranked else screen.best_first()
+    order = [place_of[draw] for draw in best_first if draw in place_of]
     names, structures = [], []
     for place, position in enumerate(order, start=1):
         draw = screen.draws[position]
@@ -138,7 +140,7 @@ def candidates_of(screen: Screen, shortfall: str = "", *, by_score: bool = True)
             sample = with_symmetry(replace(sample, num_atoms=len(structure)), structure)
         structures.append(structure)
         names.append(_name(place, screen.n_selected, sample.formula, sample.space_group))
-        samples[draw] = replace(sample, rank=None if raw else place, file=names[-1])
+        samples[draw] = replace(sample, rank=None if unranked else place, file=names[-1])
     return Candidates(
         request=screen.request,
         samples=samples,

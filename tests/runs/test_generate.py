@@ -140,6 +140,9 @@ def test_a_relaxed_crystal_has_its_own_group_everywhere(deal, toy_calculator, fl
     result, _ = deal("Nb-O", num=6, relax=3, potential=toy_calculator, out=tmp_path / "run")
     assert_one_group_everywhere(tmp_path / "run", DRAWN | {"relaxed": ("relaxed_space_group", "group relaxed")})
     assert result.relaxed
+    for structure in result.structures:
+        assert group_of_spglib(structure, 1e-4) == structure.properties["space_group"]
+        assert len(structure) == len(structure.get_primitive_structure())
     chosen = select(str(tmp_path / "run"), top=2)
     assert chosen.ids == result.names[:2]
     assert chosen.structures[0].matches(result.relaxed[0])

@@ -101,12 +101,15 @@ def test_every_column_written_is_one_of_the_contract(candidates):
     again = ranked_by_energy(
         candidates, relaxed(candidates, {sample.template: Outcome() for sample in candidates.selected})
     )
-    outcome = [column.name for column in fields(Outcome) if column.name != "e_above_hull_by"]
+    outcome = [column.name for column in fields(Outcome) if column.name not in ("e_above_hull_by", "enthalpy")]
     alone = [name for name in outcome if name not in ("e_above_hull_spread", "agreed_metastable")]
     assert again.columns == plain + alone
     judged = replace(again, judges=("sevennet-0", "my.module:make"), likenesses={})
     own = ["e_above_hull_sevennet_0", "e_above_hull_my_module_make"]
     assert judged.columns == plain + [column.name for column in fields(Likeness)] + outcome + own
     assert set(judged.columns) - set(own) <= set(COLUMNS)
-    for some in (candidates, again, judged):
+    assert "enthalpy" in replace(again, pressure=10.0).columns
+    pressed = replace(judged, pressure=10.0, similarities={})
+    assert set(pressed.columns) - set(judged.columns) == {"enthalpy", "pattern_similarity"}
+    for some in (candidates, again, judged, pressed):
         assert all(list(row) == some.columns for row in some.rows(some.samples))
