@@ -15,7 +15,7 @@ class Progress(Protocol):
         Args:
             stage: what is being done, such as "relaxation".
             done: how many are done.
-            total: of how many.
+            total: of how many; 0 where nobody knows.
             state: what else there is to say, in a few words.
         """
 

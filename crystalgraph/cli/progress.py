@@ -71,8 +71,8 @@ def _bars(console: Console) -> Iterator[Progress]:
     def update(stage: str, done: int, total: int, state: str = "") -> None:
         if stage not in tasks:
             bar.start()
-            tasks[stage] = bar.add_task(stage, total=total, state=state)
-        bar.update(tasks[stage], completed=done, total=total, state=state)
+            tasks[stage] = bar.add_task(stage, total=total or None, state=state)
+        bar.update(tasks[stage], completed=done, total=total or None, state=state)
 
     try:
         yield update
@@ -92,9 +92,9 @@ def _lines(console: Console) -> Iterator[Progress]:
     def update(stage: str, done: int, total: int, state: str = "") -> None:
         nonlocal latest
         said = f": {state}" if state else ""
-        line = f"{stage} {done:,} of {total:,}{said}"
-        latest = (stage, line if done < total else f"{stage}: done, going on")
-        if done >= total and stage in printed:
+        line = f"{stage} {done:,}{f' of {total:,}' if total else ''}{said}"
+        latest = (stage, line if done < total or not total else f"{stage}: done, going on")
+        if done >= total > 0 and stage in printed:
             printed.discard(stage)
             console.print(f"{_clock(monotonic() - begun)} {line}", markup=False, highlight=False)
 

@@ -184,6 +184,7 @@ class _Rounds:
         """Take a round."""
         start, n_drawn, n_selected = perf_counter(), len(self.screen.samples), self.screen.n_selected
         n = self.descent.allowed
+        self._say("drawn, more to come")
         if first:
             with self.screen.timed("draw"):
                 draws = self.source.prototypes(self._n_prototypes())
@@ -226,9 +227,12 @@ class _Rounds:
         passed = self.screen.n_passed
         self.screen.judge(draws)
         self.screen.choose(self.screen.n_selected + ceil(keep * (self.screen.n_passed - passed)))
+        self._say("drawn")
+
+    def _say(self, what: str) -> None:
+        """How many crystals wait for an energy or have one, of how many drawn."""
         if self.progress is not None:
-            drawn = f"{len(self.screen.samples)} drawn"
-            self.progress(SELECTED, self.screen.n_selected, self.screen.n_selected, drawn)
+            self.progress(SELECTED, self.screen.n_selected, 0, f"{len(self.screen.samples)} {what}")
 
     def _reweigh(self, lowest: Mapping[str, float]) -> None:
         """Templates of low formulas come more often, those of high ones less; unknown ones as the mean of both."""

@@ -46,6 +46,15 @@ def test_lines_come_even_where_the_work_is_silent(heard):
 
 
 @pytest.mark.usefixtures("impatient")
+def test_what_has_no_known_end_is_never_done(heard):
+    with progress.stage_bars(show=True) as update:
+        update("selected", 0, 0, "64 drawn")
+        heard("selected 0: 64 drawn")
+        update("selected", 12, 0, "96 drawn")
+        heard("selected 12: 96 drawn", times=2)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_failure_ends_the_lines(capsys):
     with pytest.raises(ValueError, match="broken"), progress.stage_bars(show=True):
         raise ValueError("broken")
