@@ -1,6 +1,6 @@
-"""Draw the first crystals of a run, one of each formula, as a PNG.
+"""Draw the relaxed crystals of a run, best first, as a PNG; without energies its first of each formula.
 
-cg-generate -n 100 --seed 0 --out runs/quickstart
+cg-generate -n 12 --relax 4 --workers 2 --out runs/quickstart
 python -m tools.bench picture runs/quickstart --out tools/results/crystals.png
 """
 
@@ -21,6 +21,7 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from crystalgraph.crystals.space_group_symbols import group_symbol
 from crystalgraph.io.columns import FORMER_NAMES
 from tools.bench.record import command_line
 
@@ -44,19 +45,25 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--columns", type=int, default=4)
-    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=1)
     options = parser.parse_args(arguments)
     table = pd.read_csv(options.folder / "candidates.csv").rename(columns=FORMER_NAMES)
-    best = table[table["rank"].notna()].sort_values("rank").drop_duplicates("formula")
+    best = table[table["rank"].notna()].sort_values("rank")
+    relaxed = "relaxed_space_group" in best and best["relaxed_space_group"].notna().any()
+    if relaxed:
+        best = best[best["relaxed_space_group"].notna()].assign(space_group=best["relaxed_space_group"])
+    else:
+        best = best.drop_duplicates("formula")
     chosen = best.head(options.columns * options.rows)
     figure = Figure(figsize=(3.1 * options.columns, 3.4 * options.rows), layout="constrained")
-    axes = figure.subplots(options.rows, options.columns).flatten()
+    axes = figure.subplots(options.rows, options.columns, squeeze=False).flatten()
     for axis, row in zip(axes, chosen.itertuples(), strict=False):
-        atoms = conventional(options.folder / "structures" / f"{row.file}.cif")
+        atoms = conventional(options.folder / ("relaxed" if relaxed else "structures") / f"{row.file}.cif")
         colors = [COLORS.get(z, OTHER) for z in atoms.numbers]
         radii = [0.55 * covalent_radii[z] for z in atoms.numbers]
         plot_atoms(atoms, axis, rotation="-80x,18y,6z", radii=radii, colors=colors, show_unit_cell=2)
-        axis.set_title(f"{row.formula}, group {row.space_group:.0f}", fontsize=11)
+        energy = f"\n{row.e_above_hull:.3f} eV/atom above the hull" if relaxed else ""
+        axis.set_title(f"{row.formula}, {group_symbol(int(row.space_group))}{energy}", fontsize=11)
     for axis in axes:
         axis.set_axis_off()
     handles = [
