@@ -236,6 +236,7 @@ def test_with_energies_a_powder_pattern_ranks_the_metastable(deal, toy_calculato
         assert structure.properties["pattern_similarity"] == value
 
 
+@pytest.mark.slow
 def test_a_raw_result_is_in_draw_order(deal):
     result, requested = deal("Nb-O", raw=True, num=5, names=("rock salt", "crushed"))
     assert result.to_dataframe()["draw"].tolist() == [0, 1, 2, 3, 4]

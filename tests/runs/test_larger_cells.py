@@ -11,6 +11,8 @@ from crystalgraph.models.bundle import load_model
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.training.config import DataConfig
 
+pytestmark = pytest.mark.slow
+
 LARGEST, SYSTEM = 6, "Ti-O"
 """What the model of these tests seems to have learned from: cells of so many atoms, none of this system."""
 
@@ -40,7 +42,6 @@ def test_a_model_of_large_enough_cells_is_taken_as_it_is():
     assert with_larger_cells(small, LARGEST) is small
 
 
-@pytest.mark.slow
 def test_larger_cells_come_on_top():
     small = model(holdout=0.0)
     extended = with_larger_cells(small, 52)
@@ -52,7 +53,6 @@ def test_larger_cells_come_on_top():
     assert again.pool.names() == extended.pool.names()
 
 
-@pytest.mark.slow
 def test_what_the_training_left_out_stays_out():
     """All prototypes are held out, or all crystals are of the system."""
     for data in ({"holdout": 1 - 1e-9}, {"holdout_systems": ("Nb-O",)}):

@@ -12,6 +12,8 @@ from crystalgraph.models.bundle import load_model
 from crystalgraph.runs.generate import generate
 from crystalgraph.runs.near import given_crystal, model_around
 
+pytestmark = pytest.mark.slow
+
 RUTILE = Structure.from_spacegroup(136, Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
 CUBIC = Structure.from_spacegroup(221, Lattice.cubic(4), ["Sr", "Ti", "O"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]])
 
@@ -32,15 +34,14 @@ def test_a_supergroup_comes_from_small_distortions():
     assert 221 in model_around(load_model("nbo"), distorted, 5, 0).library.parametrised.templates.space_group_number
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("quick_draws")
 def test_its_own_formula_is_searched_for_and_others_by_exchange(tmp_path):
-    own = generate(near=RUTILE, num=5, max_atoms=6)
+    own = generate(near=RUTILE, num=2, max_atoms=6)
     assert str(own.request.formula) == "TiO2"
     assert {sample.formula for sample in own.samples} == {"TiO2"}
     matcher = StructureMatcher()
     assert any(matcher.fit_anonymous(RUTILE, structure) for structure in own.structures)
-    other = generate(near=RUTILE, formula="NbO2", num=5, max_atoms=6, out=tmp_path / "run")
+    other = generate(near=RUTILE, formula="NbO2", num=2, max_atoms=6, out=tmp_path / "run")
     assert {structure.composition.reduced_formula for structure in other.structures} == {"NbO2"}
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["near"] == {"formula": "Ti2 O4", "space_group": 136, "sha256": record["near"]["sha256"]}
