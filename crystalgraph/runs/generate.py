@@ -32,7 +32,7 @@ from crystalgraph.runs.folder import write_run
 from crystalgraph.runs.generation_result import GenerationResult
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.measured_pattern import MeasuredPattern
-from crystalgraph.runs.near import crystal_record, formula_of, given_crystal, model_around
+from crystalgraph.runs.near import NEAR_CAVEAT, crystal_record, formula_of, given_crystal, model_around
 from crystalgraph.runs.reference import reference_caveat, reference_phases, reference_record
 from crystalgraph.sampling.sampler import Sampler, resolve_surrogate_steps
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
@@ -209,6 +209,7 @@ def generate(
             *([] if funnel is None else energy_caveats(funnel.settings.judges, str(request.system), pressure)),
             *([] if measured is None else [measured.caveat]),
             *_caveats(request, loaded),
+            *([] if crystal is None else [NEAR_CAVEAT]),
             reference_caveat(phases, request.system),
         ],
         **more,

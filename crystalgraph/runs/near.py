@@ -25,6 +25,11 @@ from crystalgraph.training.pool import template_pool
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+NEAR_CAVEAT = (
+    "Searched around a given crystal: that crystal, and known phases near it, were given and do not count as found."
+)
+"""What a reader of the results must know."""
+
 
 def given_crystal(source: CrystalSource) -> Structure:
     """The one crystal that a source holds.

@@ -44,6 +44,7 @@ def test_its_own_formula_is_searched_for_and_others_by_exchange(tmp_path):
     other = generate(near=RUTILE, formula="NbO2", num=2, max_atoms=6, out=tmp_path / "run")
     assert {structure.composition.reduced_formula for structure in other.structures} == {"NbO2"}
     record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert any("given and do not count as found" in caveat for caveat in record["caveats"])
     assert record["near"] == {"formula": "Ti2 O4", "space_group": 136, "sha256": record["near"]["sha256"]}
 
 
