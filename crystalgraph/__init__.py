@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from crystalgraph.crystals.matching import matches
     from crystalgraph.crystals.table import CrystalTable
     from crystalgraph.crystals.validity import strict_validity
+    from crystalgraph.engine.workers import Workers
     from crystalgraph.errors import InputError
     from crystalgraph.graphs.dataset import CrystalGraphDataset
     from crystalgraph.io.load import load
     from crystalgraph.known.phases import known_phases
     from crystalgraph.models.bundle import load_model
     from crystalgraph.relax.hull import Hull
-    from crystalgraph.relax.pool import relax_many as relax_structures
+    from crystalgraph.relax.many import relax_many as relax_structures
     from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
     from crystalgraph.runs.evaluate import Evaluation, evaluate
     from crystalgraph.runs.generate import generate
@@ -39,6 +40,7 @@ __all__ = [
     "InputError",
     "RelaxSettings",
     "Relaxation",
+    "Workers",
     "evaluate",
     "generate",
     "known_phases",
@@ -61,13 +63,14 @@ _HOMES = {
     "InputError": "errors:InputError",
     "RelaxSettings": "relax.relaxation:RelaxSettings",
     "Relaxation": "relax.relaxation:Relaxation",
+    "Workers": "engine.workers:Workers",
     "evaluate": "runs.evaluate:evaluate",
     "generate": "runs.generate:generate",
     "known_phases": "known.phases:known_phases",
     "load": "io.load:load",
     "load_model": "models.bundle:load_model",
     "matches": "crystals.matching:matches",
-    "relax_structures": "relax.pool:relax_many",
+    "relax_structures": "relax.many:relax_many",
     "strict_validity": "crystals.validity:strict_validity",
     "train": "runs.train:train",
 }

@@ -21,11 +21,12 @@ import numpy as np
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.engine.workers import Workers
 from crystalgraph.io.atomic import write_text
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, SHIPPED, is_relaxed
-from crystalgraph.relax.pool import Workers, relax_many
+from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.potentials import DIEP, SEVENNET_0, SEVENNET_L3I5, potential_identity
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, relaxation_key
 

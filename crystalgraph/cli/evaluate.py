@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Potential, Version
+from crystalgraph.cli.options import KNOWN_HELP, Potential, Scheduler, Version
 from crystalgraph.cli.progress import stage_bars
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.report.words import METRIC_MEANING
 
@@ -51,6 +52,7 @@ def evaluate(
     ] = False,
     potential: Potential = "sevennet-0",
     workers: Annotated[int, typer.Option(help="Processes; the results do not depend on it.")] = 1,
+    scheduler: Scheduler = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results.  [default: runs/evaluate- and the name of PATH]")
     ] = None,
@@ -72,7 +74,7 @@ def evaluate(
 
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry has its reason in the table
     folder = out or free_name(Path("runs") / f"evaluate-{Path(path).resolve().stem}")
-    with stage_bars(show=not (quiet or as_json)) as progress:
+    with stage_bars(show=not (quiet or as_json)) as progress, Workers(workers, scheduler) as running:
         evaluation = run_evaluation(
             path,
             system=system,
@@ -83,7 +85,7 @@ def evaluate(
             seed=seed,
             coverage=coverage,
             potential=potential,
-            workers=workers,
+            workers=running,
             out=folder,
             resume=resume,
             progress=progress,

@@ -9,8 +9,9 @@ import typer
 
 from crystalgraph.cli import generation_options as option
 from crystalgraph.cli.errors import run
-from crystalgraph.cli.options import KNOWN_HELP, Potential, Version
+from crystalgraph.cli.options import KNOWN_HELP, Potential, Scheduler, Version
 from crystalgraph.cli.progress import stage_bars
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -90,6 +91,7 @@ def generate(
     radiation: option.Radiation = "Cu Kα",
     known: Annotated[str | None, typer.Option(help=KNOWN_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes that relax; the result does not depend on it.")] = 1,
+    scheduler: Scheduler = None,
     fast: option.Fast = False,
     refine: option.Refine = None,
     device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
@@ -149,7 +151,7 @@ def generate(
     from crystalgraph.cli.printing import print_summary, summary
     from crystalgraph.runs.generate import generate as generate_crystals
 
-    with stage_bars(show=not (quiet or as_json)) as progress:
+    with stage_bars(show=not (quiet or as_json)) as progress, Workers(workers, scheduler) as running:
         result = generate_crystals(
             request,
             model=model,
@@ -162,7 +164,7 @@ def generate(
             pattern=pattern,
             radiation=radiation,
             known=known,
-            workers=workers,
+            workers=running,
             device=device,
             out=folder,
             formats=formats.split(","),

@@ -14,6 +14,14 @@ Potential = Annotated[
     ),
 ]
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a dask scheduler, such as tcp://10.0.0.1:8786: its workers do the work; see docs/cluster.md."
+    ),
+]
+"""Instead of processes on this machine."""
+
 KNOWN_HELP = (
     "Known phases: a dataset, structure files, or the address of an OPTIMADE server.  [default: the shipped ones]"
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.reference_index import TIME_LIMIT, MatchLog, ReferenceIndex, searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
+from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.progress import Progress, at_stage
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def matches(a: Structure, b: Structure, *, time_limit: float = TIME_LIMIT, log: 
 def group_equal(
     structures: Sequence[Structure],
     *,
-    n_jobs: int = 1,
+    workers: int | Workers = 1,
     time_limit: float = TIME_LIMIT,
     progress: Progress | None = None,
     log: MatchLog | None = None,
@@ -63,7 +64,7 @@ def group_equal(
 
     Args:
         structures: ordered structures, best first if the best of equal ones should be kept.
-        n_jobs: processes; the labels do not depend on it.
+        workers: processes; the labels do not depend on them.
         time_limit: CPU seconds for one comparison.
         progress: called as the work goes on.
         log: receives the counts.
@@ -76,7 +77,7 @@ def group_equal(
         _Bucket(members=members, structures=[structures[k] for k in members])
         for members in _by_formula(structures).values()
     ]
-    for members, kept in _run(buckets, n_jobs, time_limit, progress, log):
+    for members, kept in _run(buckets, workers, time_limit, progress, log):
         labels[members] = kept
     return labels
 
@@ -85,7 +86,7 @@ def match_any(
     structures: Sequence[Structure],
     reference: Sequence[Structure] | ReferenceIndex,
     *,
-    n_jobs: int = 1,
+    workers: int | Workers = 1,
     time_limit: float = TIME_LIMIT,
     progress: Progress | None = None,
     log: MatchLog | None = None,
@@ -96,7 +97,7 @@ def match_any(
         structures: ordered structures.
         reference: structures to compare with, or an index of them, which keeps its own time limit and log and, with
             one process, what it has reduced for the next call.
-        n_jobs: processes; the answer does not depend on it.
+        workers: processes; the answer does not depend on them.
         time_limit: CPU seconds for one comparison.
         progress: called as the work goes on.
         log: receives the counts.
@@ -105,7 +106,7 @@ def match_any(
         Positions in ``reference``, (n,), int64; -1 where none is equal.
     """
     first = np.full(len(structures), -1, dtype=np.int64)
-    if isinstance(reference, ReferenceIndex) and n_jobs == 1:
+    if isinstance(reference, ReferenceIndex) and workers == 1:
         report = at_stage(progress, STAGE)
         for k, structure in enumerate(structures):
             first[k] = reference.find(structure)
@@ -121,7 +122,7 @@ def match_any(
         )
         for formula, members in _by_formula(structures).items()
     ]
-    for members, positions in _run(buckets, n_jobs, time_limit, progress, log):
+    for members, positions in _run(buckets, workers, time_limit, progress, log):
         first[members] = positions
     return first
 
@@ -130,7 +131,7 @@ def match_all(
     structures: Sequence[Structure],
     reference: Sequence[Structure],
     *,
-    n_jobs: int = 1,
+    workers: int | Workers = 1,
     time_limit: float = TIME_LIMIT,
     progress: Progress | None = None,
     log: MatchLog | None = None,
@@ -152,7 +153,7 @@ def match_all(
         )
         for formula, members in _by_formula(structures).items()
     ]
-    for members, answers in _run(buckets, n_jobs, time_limit, progress, log):
+    for members, answers in _run(buckets, workers, time_limit, progress, log):
         for member, positions in zip(members, answers, strict=True):
             every[member] = positions
     return every
@@ -162,7 +163,7 @@ def rms_displacements(
     before: Sequence[Structure],
     after: Sequence[Structure],
     *,
-    n_jobs: int = 1,
+    workers: int | Workers = 1,
     time_limit: float = TIME_LIMIT,
     log: MatchLog | None = None,
 ) -> list[float | None]:
@@ -174,21 +175,20 @@ def rms_displacements(
     Args:
         before: ordered structures.
         after: the same crystals later, with as many atoms each.
-        n_jobs: processes; the answer does not depend on it.
+        workers: processes; the answer does not depend on them.
         time_limit: CPU seconds for one pair.
         log: receives the counts.
 
     Returns:
         Root mean square displacement of each pair, Å; None where the two do not match, or time ran out.
     """
-    from joblib import Parallel, delayed
-
-    pairs = zip(before, after, strict=True)
+    pairs = [(a, b, time_limit) for a, b in zip(before, after, strict=True)]
     displacements: list[float | None] = []
-    for value, counts in Parallel(n_jobs=n_jobs)(delayed(_displacement)(a, b, time_limit) for a, b in pairs):
-        displacements.append(value)
-        if log is not None:
-            log.add(counts)
+    with at_work(workers) as running:
+        for value, counts in running.map(_displacement, pairs):
+            displacements.append(value)
+            if log is not None:
+                log.add(counts)
     return displacements
 
 
@@ -262,22 +262,15 @@ def _match_bucket(bucket: _Bucket, time_limit: float) -> tuple[list[int], list[A
 
 
 def _run(
-    buckets: list[_Bucket], n_jobs: int, time_limit: float, progress: Progress | None, log: MatchLog | None
+    buckets: list[_Bucket], workers: int | Workers, time_limit: float, progress: Progress | None, log: MatchLog | None
 ) -> Iterator[tuple[list[int], list[Any]]]:
     """Work through the buckets, in this process or in several."""
-    results: Iterable[tuple[list[int], list[Any], MatchLog]]
-    if n_jobs == 1 or len(buckets) < 2:
-        results = (_match_bucket(bucket, time_limit) for bucket in buckets)
-    else:
-        from joblib import Parallel, delayed
-
-        largest_first = sorted(buckets, key=lambda bucket: -len(bucket.structures))
-        pool = Parallel(n_jobs=n_jobs, return_as="generator")
-        results = pool(delayed(_match_bucket)(bucket, time_limit) for bucket in largest_first)
+    largest_first = sorted(buckets, key=lambda bucket: -len(bucket.structures))
     total, done, report = sum(len(bucket.members) for bucket in buckets), 0, at_stage(progress, STAGE)
-    for members, labels, counts in results:
-        done += len(members)
-        report(done, total)
-        if log is not None:
-            log.add(counts)
-        yield members, labels
+    with at_work(workers) as running:
+        for members, labels, counts in running.map(_match_bucket, [(bucket, time_limit) for bucket in largest_first]):
+            done += len(members)
+            report(done, total)
+            if log is not None:
+                log.add(counts)
+            yield members, labels

@@ -12,6 +12,7 @@ from pathlib import Path
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.crystals.validity import densities
+from crystalgraph.engine.workers import Workers
 from crystalgraph.evaluation.coverage import coverage, property_distances
 from crystalgraph.evaluation.rates import Absent, Metric, Rate
 from crystalgraph.evaluation.rows import Verdicts
@@ -30,7 +31,7 @@ def cdvae_metrics(
     struct_valid: Metric,
     with_coverage: bool,
     cache: Path | None,
-    workers: int,
+    workers: int | Workers,
     progress: Progress | None,
 ) -> dict[str, Metric]:
     """All of them.
@@ -41,7 +42,7 @@ def cdvae_metrics(
         struct_valid: the rate of cdvae_valid.
         with_coverage: whether fingerprints are computed.
         cache: folder for fingerprints; None keeps none.
-        workers: processes.
+        workers: processes; the metrics do not depend on them.
         progress: called as fingerprints are computed.
     """
     rows, formulas = verdicts.rows, verdicts.formulas
@@ -63,7 +64,7 @@ def cdvae_metrics(
     if not with_coverage:
         return metrics | dict.fromkeys(_COVERAGE_METRICS, Absent(NO_COVERAGE))
     structures = [verdicts.structures[name] for name in names]
-    return metrics | coverage(structures, known.structures, cache=cache, n_jobs=workers, progress=progress)
+    return metrics | coverage(structures, known.structures, cache=cache, workers=workers, progress=progress)
 
 
 def _smact_verdicts(formulas: Mapping[str, Formula]) -> dict[str, bool] | Absent:

@@ -26,6 +26,7 @@ from crystalgraph.chemistry.features import SITE_FEATURES, magpie_features, site
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.reference_index import searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
+from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.evaluation.rates import Absent, Metric, Number, rate
 from crystalgraph.io.sealed import read_sealed, write_sealed
 from crystalgraph.progress import Progress, at_stage
@@ -55,7 +56,7 @@ def coverage(
     known: Sequence[Structure],
     *,
     cache: Path | None = None,
-    n_jobs: int = 1,
+    workers: int | Workers = 1,
     progress: Progress | None = None,
 ) -> dict[str, Metric]:
     """Coverage recall and precision, and how different the proposed crystals are from each other.
@@ -64,7 +65,7 @@ def coverage(
         proposed: valid crystals.
         known: what they should cover.
         cache: folder of fingerprints already computed; None keeps none.
-        n_jobs: processes; the result does not depend on it.
+        workers: processes; the result does not depend on them.
         progress: called as crystals are described.
 
     Returns:
@@ -79,7 +80,7 @@ def coverage(
     if len(known) > MAX_REFERENCE:
         absent = Absent(f"the reference holds {len(known)} crystals, more than {MAX_REFERENCE}; name a smaller one")
         return dict.fromkeys(("cov_recall", "cov_precision", "comp_div", "struct_div"), absent)
-    sites = fingerprints([*proposed, *known], cache=cache, n_jobs=n_jobs, progress=progress)
+    sites = fingerprints([*proposed, *known], cache=cache, workers=workers, progress=progress)
     compositions = scaled_compositions([*proposed, *known])
     n = len(proposed)
     # A row of NaN, where there is no fingerprint, is within no cut-off.
@@ -126,22 +127,20 @@ def fingerprints(
     structures: Sequence[Structure],
     *,
     cache: Path | None = None,
-    n_jobs: int = 1,
+    workers: int | Workers = 1,
     progress: Progress | None = None,
 ) -> Floats:
     """Site fingerprints, (n_structures, SITE_FEATURES); a row of NaN where there is none."""
-    from joblib import Parallel, delayed
-
     rows = []
     report = at_stage(progress, "fingerprints")
     files = [None if cache is None else cache / f"{_key(structure)}.json" for structure in structures]
     kept = [None if file is None else _kept(file) for file in files]
     missing = [k for k, content in enumerate(kept) if content is None]
-    pool = Parallel(n_jobs=n_jobs, return_as="generator")
-    computed = iter(pool(delayed(_fingerprint)(structures[k], files[k]) for k in missing))
-    for content in kept:
-        rows.append(next(computed) if content is None else _row(*content))
-        report(len(rows), len(structures))
+    with at_work(workers) as running:
+        computed = running.map(_fingerprint, [(structures[k], files[k]) for k in missing])
+        for content in kept:
+            rows.append(next(computed) if content is None else _row(*content))
+            report(len(rows), len(structures))
     return np.array(rows, dtype=np.float64).reshape(-1, SITE_FEATURES)
 
 

@@ -17,6 +17,7 @@ from crystalgraph.crystals.matching import group_equal, match_all, match_any, rm
 from crystalgraph.crystals.reference_index import MatchLog
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.engine.workers import Workers
 from crystalgraph.evaluation.cdvae import cdvae_metrics
 from crystalgraph.evaluation.metrics import (
     NO_REFERENCE,
@@ -77,7 +78,7 @@ def judge(
     hull: Hull | None = None,
     with_coverage: bool = False,
     cache: Path | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
     progress: Progress | None = None,
 ) -> Judgement:
     """Judge crystals.
@@ -91,7 +92,7 @@ def judge(
         hull: of the system; needed with ``relaxations``.
         with_coverage: also compute fingerprints, 0.06 s an atom.
         cache: folder for fingerprints; None keeps none.
-        workers: processes; the judgement does not depend on it.
+        workers: processes; the judgement does not depend on them.
         progress: called as the work goes on.
 
     Returns:
@@ -115,7 +116,7 @@ class _Judge:
         verdicts: Verdicts,
         known: CrystalTable | Absent,
         training: CrystalTable | Absent,
-        workers: int,
+        workers: int | Workers,
         progress: Progress | None,
     ) -> None:
         self.verdicts, self.system = verdicts, verdicts.system
@@ -178,14 +179,14 @@ class _Judge:
         groups = space_groups(structures)
         for name, group in zip(names, groups, strict=True):
             self.rows[name][f"{prefix}space_group"] = None if group == NOT_FOUND else group
-        labels = group_equal(structures, n_jobs=self.workers, **self._options(f"{stage}copies"))
+        labels = group_equal(structures, workers=self.workers, **self._options(f"{stage}copies"))
         for k, name in enumerate(names):
             first = int(labels[k])
             self.rows[name][f"{prefix}unique"] = first == k
             self.rows[name][f"{prefix}copy_of"] = "" if first == k else names[first]
         if self.near is not None:
             options = self._options(f"{stage}known phases")
-            equal = match_all(structures, self.near.structures, n_jobs=self.workers, **options)
+            equal = match_all(structures, self.near.structures, workers=self.workers, **options)
             for k, name in enumerate(names):
                 same_group = [position for position in equal[k] if self.near_groups[position] == groups[k]]
                 chosen = (same_group or equal[k])[:1]
@@ -194,7 +195,7 @@ class _Judge:
         if isinstance(self.training, CrystalTable) and names:
             learned = substituted(self.training, self._compositions(names))  # a relaxation changes no composition
             options = self._options(f"{stage}training crystals")
-            positions = match_any(structures, learned.structures, n_jobs=self.workers, **options)
+            positions = match_any(structures, learned.structures, workers=self.workers, **options)
             for name, position in zip(names, positions.tolist(), strict=True):
                 row = self.rows[name]
                 row[f"{prefix}training_crystal"] = learned.ids[position] if position >= 0 else ""
@@ -253,7 +254,7 @@ class _Judge:
         log = self.logs.setdefault("displacements", MatchLog())
         before = [self.structures[name] for name in names]
         for name, distance in zip(
-            names, rms_displacements(before, structures, n_jobs=self.workers, log=log), strict=True
+            names, rms_displacements(before, structures, workers=self.workers, log=log), strict=True
         ):
             self.rows[name]["rmsd"] = distance
 
@@ -270,7 +271,7 @@ class _Judge:
         report(0, 1)
         templates: list[tuple[str, bool | None]] = [("", None)] * len(listed)
         if isinstance(self.training, CrystalTable) and len(listed):
-            templates = templates_seen(listed, self.training, n_jobs=self.workers)
+            templates = templates_seen(listed, self.training, workers=self.workers)
         report(1, 1)
         groups = space_groups(listed.structures)
         phases = [

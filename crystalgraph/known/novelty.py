@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.table import CrystalTable, Source, reduced_compositions
+from crystalgraph.engine.workers import Workers
 from crystalgraph.symmetry.substitute import substitutions
 
 
@@ -45,7 +46,9 @@ def substituted(learned: CrystalTable, compositions: NDArray[np.int64]) -> Cryst
     )
 
 
-def templates_seen(phases: CrystalTable, training: CrystalTable, n_jobs: int = 1) -> list[tuple[str, bool | None]]:
+def templates_seen(
+    phases: CrystalTable, training: CrystalTable, workers: int | Workers = 1
+) -> list[tuple[str, bool | None]]:
     """The template of each phase, whatever its elements, and whether a crystal learned from has the same.
 
     Only crystals learned from that have the same stoichiometry, elements aside, and a whole number of the phase's
@@ -54,7 +57,7 @@ def templates_seen(phases: CrystalTable, training: CrystalTable, n_jobs: int = 1
     Args:
         phases: known phases.
         training: the crystals learned from.
-        n_jobs: processes.
+        workers: processes.
 
     Returns:
         For each phase the name of its template (such as ``136:a/f``) and whether it was seen. Where no symmetry was
@@ -80,7 +83,7 @@ def templates_seen(phases: CrystalTable, training: CrystalTable, n_jobs: int = 1
     ]
     seen: set[str] = set()
     if any(possible):
-        seen.update(extract(training[np.array(possible)].crystals, n_jobs=n_jobs).templates.prototypes())
+        seen.update(extract(training[np.array(possible)].crystals, workers=workers).templates.prototypes())
     return [(name, name in seen if name else None) for name in names]
 
 

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.table import COMPUTED, EXPERIMENTAL, CrystalTable
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.datasets import load_dft_hull
@@ -38,7 +39,7 @@ from crystalgraph.known.elements import WITHOUT_CRYSTAL, textbook_crystal
 from crystalgraph.known.phases import known_phases
 from crystalgraph.progress import Progress
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.pool import Workers, relax_many
+from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.potentials import element_energy
 from crystalgraph.relax.relaxation import RelaxSettings, relaxation_key
 
@@ -69,7 +70,7 @@ def reference_hull(
             datasets. None means `crystalgraph.known.phases.known_phases`.
         settings: how the known phases are relaxed, and under which pressure; candidates have settings of their own, of
             the same potential. What ships is not relaxed again.
-        workers: as for `crystalgraph.relax.pool.relax_many`.
+        workers: as for `crystalgraph.relax.many.relax_many`.
         cache: folder of finished relaxations, which several processes may share. None means the folder named by
             ``CRYSTALGRAPH_CACHE``, or else ``~/.cache/crystalgraph``.
         progress: called as phases are relaxed.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -12,7 +9,6 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import torch
-from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 from crystalgraph.io.claim import claimed
@@ -27,29 +23,14 @@ T = TypeVar("T")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Work with `N_THREADS` in this process, whatever ``OMP_NUM_THREADS`` and the number of cores say.
-
-    Processes that it starts through joblib end when it is killed.
-    """
+    """Work with `N_THREADS` in this process, whatever ``OMP_NUM_THREADS`` and the number of cores say."""
     earlier = torch.get_num_threads()
-    processes = parallel_config(backend="loky", initializer=_end_with, initargs=(os.getpid(),))
-    with threadpool_limits(N_THREADS), processes:
+    with threadpool_limits(N_THREADS):
         torch.set_num_threads(N_THREADS)
         try:
             yield
         finally:
             torch.set_num_threads(earlier)
-
-
-def _end_with(parent: int) -> None:
-    """Let this process, a worker of joblib's, end when its parent has: it would wait for work for minutes."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def alone(run: Callable[P, T]) -> Callable[P, T]:

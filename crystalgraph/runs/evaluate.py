@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.engine.workers import Workers, at_work, check_workers
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement, judge
 from crystalgraph.evaluation.rates import Metric
@@ -22,7 +23,7 @@ from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.phases import readable, union_of_elements
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
-from crystalgraph.relax.pool import relax_many
+from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.runs.alone import alone
@@ -154,7 +155,7 @@ def evaluate(
     seed: int = 0,
     coverage: bool = False,
     potential: str = DEFAULT,
-    workers: int = 1,
+    workers: int | Workers = 1,
     out: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -172,7 +173,7 @@ def evaluate(
         seed: of the random pick.
         coverage: whether fingerprints are computed, 0.06 s an atom.
         potential: see `crystalgraph.relax.potentials.make_calculator`.
-        workers: processes; nothing but the timings depends on it.
+        workers: processes, or those of a cluster; nothing but the timings depends on them.
         out: folder of the results, with a page to look at; None writes nothing. It must not exist, unless an earlier
             run of the same request is resumed.
         resume: go on in ``out``: crystals that were relaxed are not relaxed again.
@@ -196,8 +197,7 @@ def evaluate(
         coverage=coverage,
         potential=potential,
     )
-    if workers < 1:
-        raise InputError(f"--workers {workers} is too few; give at least 1")
+    check_workers(workers)
     out = None if out is None else Path(out)
     if out is not None:
         check_folder(out, resume=resume)
@@ -214,31 +214,32 @@ def evaluate(
     verdicts = first_verdicts(inputs, asked)
     relaxations: dict[str, Relaxation] | None = None
     hull: Hull | None = None
-    if relax:
-        with clock.timed("hull"):
-            hull = reference_hull(
-                asked,
-                None if reference is None else known,
-                settings=replace(REFERENCE_SETTINGS, potential=potential),
-                workers=workers,
-                progress=relabelled(progress, "known phases relaxed"),
+    with at_work(workers) as running:
+        if relax:
+            with clock.timed("hull"):
+                hull = reference_hull(
+                    asked,
+                    None if reference is None else known,
+                    settings=replace(REFERENCE_SETTINGS, potential=potential),
+                    workers=running,
+                    progress=relabelled(progress, "known phases relaxed"),
+                )
+            if out is not None:
+                write_request(out, head)
+            with clock.timed("relaxation"):
+                relaxations = _relax(request, verdicts, hull, out, running, progress)
+        with clock.timed("judgement"):
+            judgement = judge(
+                verdicts,
+                known=known,
+                training=learned,
+                relaxations=relaxations,
+                hull=hull,
+                with_coverage=coverage,
+                cache=cache_folder("fingerprints") if coverage else None,
+                workers=running,
+                progress=progress,
             )
-        if out is not None:
-            write_request(out, head)
-        with clock.timed("relaxation"):
-            relaxations = _relax(request, verdicts, hull, out, workers, progress)
-    with clock.timed("judgement"):
-        judgement = judge(
-            verdicts,
-            known=known,
-            training=learned,
-            relaxations=relaxations,
-            hull=hull,
-            with_coverage=coverage,
-            cache=cache_folder("fingerprints") if coverage else None,
-            workers=workers,
-            progress=progress,
-        )
     done = relaxations or {}
     judgement = replace(judgement, rows=files_of_relaxed(judgement.rows, done))
     evaluation = Evaluation(
@@ -292,7 +293,7 @@ def _relax(
     verdicts: Verdicts,
     hull: Hull,
     out: Path | None,
-    workers: int,
+    workers: Workers,
     progress: Progress | None,
 ) -> dict[str, Relaxation]:
     chosen = pick(verdicts.eligible, request.relax, request.pick, request.seed)

@@ -16,6 +16,7 @@ from crystalgraph import __version__
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.reflections import USUAL_RADIATION
 from crystalgraph.crystals.space_groups import SYMPREC
+from crystalgraph.engine.workers import Workers, at_work, check_workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
 from crystalgraph.io.provenance import versions
@@ -68,7 +69,7 @@ def generate(
     pattern: str | Path | None = None,
     radiation: str = USUAL_RADIATION,
     known: CrystalSource | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
     device: str = "cpu",
     out: str | Path | None = None,
     formats: Sequence[str] = ("cif", "extxyz"),
@@ -98,7 +99,7 @@ def generate(
             where there are energies the metastable ones.
         radiation: of the pattern, see `crystalgraph.crystals.reflections.wavelength_of`.
         known: known phases, see `crystalgraph.runs.reference.reference_phases`; None means the shipped ones.
-        workers: processes that relax; the result does not depend on it.
+        workers: processes that relax, or those of a cluster; the result does not depend on them.
         device: where the networks run: cpu, cuda, cuda:1, ...
         out: folder of the run, which must not exist; None writes nothing. With ``relax``, finished relaxations are
             kept in ``OUT.partial`` until it does, from which the same call goes on after a kill.
@@ -145,45 +146,46 @@ def generate(
     phases = reference_phases(known, request.system, progress=progress)
     surrogate_steps = resolve_surrogate_steps(loaded, request.refine, fast=request.fast, settings=sampling)
     seconds = {"load": perf_counter() - start}
-    funnel = None
-    if with_energies:
-        funnel = Funnel.prepare(
-            request.system,
-            FunnelSettings(
-                potential=potential,
-                confirm=usual_confirmation(potential) if confirm is None else tuple(confirm),
-                limit=relax,
-                seed=request.seed,
-                pressure=pressure,
-            ),
-            known=None if known is None else phases,
-            workers=workers,
-            partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),
-            progress=progress,
-        )
-    sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
-    judges = () if funnel is None else funnel.settings.judges
-    work = expected_work(request, search, relax=relax, minutes=minutes, judges=judges, workers=workers)
-    _log.info("%s", work)
-    before = perf_counter()
-    screen = Screen(request, composition_filter(request))
-    screen.seconds["plausibility fit"] += perf_counter() - before
-    more: dict[str, Any] = {}
-    hull = None
-    if funnel is None:
-        candidates = run(sampler, screen, progress, search)
-        seconds |= screen.seconds
-    else:
-        with funnel.descent(progress) as descent:
+    with at_work(workers) as running:
+        funnel = None
+        if with_energies:
+            funnel = Funnel.prepare(
+                request.system,
+                FunnelSettings(
+                    potential=potential,
+                    confirm=usual_confirmation(potential) if confirm is None else tuple(confirm),
+                    limit=relax,
+                    seed=request.seed,
+                    pressure=pressure,
+                ),
+                known=None if known is None else phases,
+                workers=running,
+                partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),
+                progress=progress,
+            )
+        sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
+        judges = () if funnel is None else funnel.settings.judges
+        work = expected_work(request, search, relax=relax, minutes=minutes, judges=judges, workers=running.number)
+        _log.info("%s", work)
+        before = perf_counter()
+        screen = Screen(request, composition_filter(request))
+        screen.seconds["plausibility fit"] += perf_counter() - before
+        more: dict[str, Any] = {}
+        hull = None
+        if funnel is None:
+            candidates = run(sampler, screen, progress, search)
+            seconds |= screen.seconds
+        else:
+            descent = funnel.descent(progress)
             found = search_rounds(sampler, screen, descent, minutes=minutes, progress=progress)
             outcome = descent.finish()
-        candidates, hull = ranked_by_energy(found.candidates, outcome), outcome.hulls[funnel.settings.ranked_by]
-        more = {
-            "search": found.as_record() | {"sources": source_yields(candidates)},
-            "relaxation": funnel.as_record(outcome),
-        }
-        seconds |= screen.seconds
-        seconds |= {"hull": funnel.hull_seconds, **{stage.name: stage.seconds for stage in outcome.stages}}
+            candidates, hull = ranked_by_energy(found.candidates, outcome), outcome.hulls[funnel.settings.ranked_by]
+            more = {
+                "search": found.as_record() | {"sources": source_yields(candidates)},
+                "relaxation": funnel.as_record(outcome),
+            }
+            seconds |= screen.seconds
+            seconds |= {"hull": funnel.hull_seconds, **{stage.name: stage.seconds for stage in outcome.stages}}
     if not request.raw:
         before = perf_counter()
         candidates = named(candidates, phases, progress)
@@ -238,9 +240,8 @@ def _request(request: GenerationRequest | str | None, relax: int | None, options
     return GenerationRequest.parse(system=request, **options)
 
 
-def _check(request: GenerationRequest, relax: int | None, minutes: float | None, workers: int) -> None:
-    if workers < 1:
-        raise InputError(f"workers {workers} is not a number of processes; give 1 or more")
+def _check(request: GenerationRequest, relax: int | None, minutes: float | None, workers: int | Workers) -> None:
+    check_workers(workers)
     if minutes is not None and not minutes > 0:
         raise InputError(f"{minutes:g} minutes leave no time for a search; give more than 0")
     if (relax is not None or minutes is not None) and request.raw:

@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-import joblib
 import pandas as pd
 import torch
+from dask.system import CPU_COUNT
 
 from crystalgraph import __version__
 from crystalgraph.chemistry.membership import is_within
@@ -25,6 +25,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import new_folder, write_json, write_text
 from crystalgraph.io.claim import claimed
@@ -37,7 +38,6 @@ from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
 from crystalgraph.models.sites import Sites
 from crystalgraph.progress import Progress
-from crystalgraph.relax.pool import Workers
 from crystalgraph.relax.potentials import potential_identity
 from crystalgraph.report.curves import draw_curves
 from crystalgraph.runs.alone import one_thread
@@ -159,17 +159,17 @@ def _train(
 ) -> TrainingRun:
     started = time.monotonic()
     LOGGER.info("finding the symmetry of %s crystals", f"{len(dataset):,}")
-    n_jobs = joblib.cpu_count()
-    corpus = prepare(dataset, config.data, n_jobs=n_jobs)
-    LOGGER.info(
-        "%s crystals to learn from, %s held out; left out: %s",
-        f"{len(corpus.training):,}",
-        f"{len(corpus.heldout):,}",
-        reasons := ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
-    )
-    if not len(corpus.training):
-        raise InputError(f"no crystal of {config.data.dataset!r} is left to learn from; left out: {reasons}")
-    pool = template_pool(corpus.training, n_jobs=n_jobs) if start is None else start.pool
+    with Workers(CPU_COUNT) as workers:
+        corpus = prepare(dataset, config.data, workers=workers)
+        LOGGER.info(
+            "%s crystals to learn from, %s held out; left out: %s",
+            f"{len(corpus.training):,}",
+            f"{len(corpus.heldout):,}",
+            reasons := ", ".join(f"{n:,} {reason}" for reason, n in corpus.left_out.items()),
+        )
+        if not len(corpus.training):
+            raise InputError(f"no crystal of {config.data.dataset!r} is left to learn from; left out: {reasons}")
+        pool = template_pool(corpus.training, workers=workers) if start is None else start.pool
     library = PrototypeLibrary(corpus.training)
     torch.manual_seed(config.seed)
     generator, discriminator, prior = _networks(config)

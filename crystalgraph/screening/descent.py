@@ -14,9 +14,10 @@ import numpy as np
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
+from crystalgraph.engine.workers import Workers
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.hull import METASTABLE, Hull, Phase
-from crystalgraph.relax.pool import Workers, relax_many, single_points
+from crystalgraph.relax.many import relax_many, single_points
 from crystalgraph.relax.potentials import potential_label
 from crystalgraph.relax.pressure import work
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings

@@ -15,18 +15,17 @@ confirms. Every crystal keeps the stage that it was lost at, and why.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.reference_hull import reference_hull
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.hull import Hull
-from crystalgraph.relax.pool import Workers
 from crystalgraph.relax.potentials import check_judges, potential_identity, potential_label
 from crystalgraph.screening.descent import Descent
 from crystalgraph.screening.funnel_settings import FunnelSettings
@@ -64,8 +63,7 @@ def run_funnel(
     Returns:
         What became of every crystal, and the relaxed ones.
     """
-    with ExitStack() as stack:
-        running = workers if isinstance(workers, Workers) else stack.enter_context(Workers(workers))
+    with at_work(workers) as running:
         descent = Descent(hulls, settings, running, folder, progress)
         descent.enter(structures)
         while descent.relax(descent.allowed):
@@ -81,7 +79,7 @@ class Funnel:
         settings: how it works.
         hulls: of the known phases, by each potential.
         hull_seconds: wall clock spent on them.
-        workers: processes.
+        workers: that relax.
         partial: folder in which finished relaxations are kept until the run's own folder holds them; None where nothing
             is written.
     """
@@ -89,7 +87,7 @@ class Funnel:
     settings: FunnelSettings
     hulls: dict[str, Hull]
     hull_seconds: float
-    workers: int
+    workers: Workers
     partial: Path | None
 
     @classmethod
@@ -99,7 +97,7 @@ class Funnel:
         settings: FunnelSettings,
         *,
         known: CrystalTable | None = None,
-        workers: int,
+        workers: Workers,
         partial: Path | None,
         progress: Progress | None = None,
     ) -> Funnel:
@@ -109,7 +107,7 @@ class Funnel:
             system: of the crystals to come.
             settings: how the funnel works.
             known: known phases; None means the shipped ones.
-            workers: processes.
+            workers: that relax.
             partial: see the class.
             progress: called as known phases are relaxed.
 
@@ -117,17 +115,16 @@ class Funnel:
             InputError: if an element has no reference, or a potential cannot be made.
         """
         start = perf_counter()
-        with Workers(workers) as running:
-            hulls = {
-                judge: reference_hull(
-                    system,
-                    known,
-                    settings=settings.reference(judge),
-                    workers=running,
-                    progress=relabelled(progress, f"{KNOWN_PHASES}, {potential_label(judge)}"),
-                )
-                for judge in check_judges(settings.potential, settings.confirm)
-            }
+        hulls = {
+            judge: reference_hull(
+                system,
+                known,
+                settings=settings.reference(judge),
+                workers=workers,
+                progress=relabelled(progress, f"{KNOWN_PHASES}, {potential_label(judge)}"),
+            )
+            for judge in check_judges(settings.potential, settings.confirm)
+        }
         seconds = perf_counter() - start
         return cls(settings=settings, hulls=hulls, hull_seconds=seconds, workers=workers, partial=partial)
 
@@ -136,12 +133,10 @@ class Funnel:
         """That of the potential which the rank goes by."""
         return self.hulls[self.settings.ranked_by]
 
-    @contextmanager
-    def descent(self, progress: Progress | None = None) -> Iterator[Descent]:
-        """The funnel at work; its processes end with the block."""
+    def descent(self, progress: Progress | None = None) -> Descent:
+        """The funnel at work."""
         folder = None if self.partial is None else self.partial / RELAXATIONS
-        with Workers(self.workers) as running:
-            yield Descent(self.hulls, self.settings, running, folder, progress)
+        return Descent(self.hulls, self.settings, self.workers, folder, progress)
 
     def as_record(self, result: FunnelResult) -> dict[str, Any]:
         """What was done, in JSON's types."""
@@ -152,7 +147,7 @@ class Funnel:
                 for judge, hull in self.hulls.items()
             ],
             "ranked_by": self.settings.ranked_by,
-            "workers": self.workers,
+            "workers": self.workers.number,
             "stages": [asdict(stage) | {"seconds": round(stage.seconds, 3)} for stage in result.stages],
             "relaxed": len(result.order),
         }

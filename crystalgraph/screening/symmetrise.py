@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.crystals.standard_cell import standard_cell
+from crystalgraph.engine.workers import Workers
 from crystalgraph.progress import Progress
-from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.many import single_points
 from crystalgraph.relax.pressure import work
 
 if TYPE_CHECKING:

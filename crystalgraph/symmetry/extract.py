@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from crystalgraph.crystals.batch import Crystals
+from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.errors import CrystalgraphError
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.template import Templates
@@ -20,6 +21,11 @@ from crystalgraph.symmetry.wyckoff import wyckoff_table
 
 #: Largest accepted difference between an atom and its Wyckoff position, fractional.
 FIT_TOLERANCE = 0.01
+
+_Extracted = tuple[int, list[int], list[int], np.ndarray, np.ndarray]
+
+CRYSTALS_IN_HAND = 500
+"""Crystals that a process is given at once."""
 
 _SHIFTS = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
 
@@ -66,9 +72,7 @@ def _solve_orbit(x: np.ndarray, rows: Sequence[int], centring: np.ndarray) -> tu
     return best
 
 
-def extract_one(
-    lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float
-) -> tuple[int, list[int], list[int], np.ndarray, np.ndarray]:
+def extract_one(lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float) -> _Extracted:
     """Template and parameters of one crystal.
 
     Args:
@@ -116,31 +120,17 @@ def extract_one(
     return symmetry.number, rows, species, conventional, np.array(parameters)
 
 
-def extract(crystals: Crystals, symprec: float = 0.02, n_jobs: int = 1) -> Extraction:
+def extract(crystals: Crystals, symprec: float = 0.02, workers: int | Workers = 1) -> Extraction:
     """Templates and parameters of many crystals; those that fail are listed with the reason.
 
     Args:
         crystals: any cells; the result describes their primitive cells.
         symprec: symmetry tolerance, Å.
-        n_jobs: processes.
+        workers: processes; the result does not depend on them.
     """
-    from joblib import Parallel, delayed
-
-    lattice, coords = crystals.lattice.double().numpy(), crystals.frac_coords.double().numpy()
-    numbers, ptr = crystals.atomic_numbers.numpy(), crystals.ptr.numpy()
-
-    def chunk(indices: np.ndarray) -> list[tuple[int, list[int], list[int], np.ndarray, np.ndarray] | str]:
-        chunk_outcomes: list[tuple[int, list[int], list[int], np.ndarray, np.ndarray] | str] = []
-        for i in indices:
-            atoms = slice(ptr[i], ptr[i + 1])
-            try:
-                chunk_outcomes.append(extract_one(lattice[i], coords[atoms], numbers[atoms], symprec))
-            except ExtractionError as error:
-                chunk_outcomes.append(str(error))
-        return chunk_outcomes
-
-    parts = np.array_split(np.arange(len(crystals)), max(1, min(4 * n_jobs, len(crystals) // 500 + 1)))
-    outcomes = [r for part in Parallel(n_jobs=n_jobs)(delayed(chunk)(p) for p in parts) for r in part]
+    jobs = [(crystals[k : k + CRYSTALS_IN_HAND], symprec) for k in range(0, len(crystals), CRYSTALS_IN_HAND)]
+    with at_work(workers) as running:
+        outcomes = [outcome for part in running.map(_extract_each, jobs) for outcome in part]
     good = [(i, r) for i, r in enumerate(outcomes) if not isinstance(r, str)]
     templates = Templates(
         space_group_number=torch.tensor([r[0] for _, r in good], dtype=torch.long),
@@ -157,3 +147,17 @@ def extract(crystals: Crystals, symprec: float = 0.02, n_jobs: int = 1) -> Extra
         source=torch.tensor([i for i, _ in good], dtype=torch.long),
         failures={i: r for i, r in enumerate(outcomes) if isinstance(r, str)},
     )
+
+
+def _extract_each(crystals: Crystals, symprec: float) -> list[_Extracted | str]:
+    """What `extract_one` gives for each crystal, or why it gives nothing."""
+    lattice, coords = crystals.lattice.double().numpy(), crystals.frac_coords.double().numpy()
+    numbers, ptr = crystals.atomic_numbers.numpy(), crystals.ptr.numpy()
+    outcomes: list[_Extracted | str] = []
+    for k in range(len(crystals)):
+        atoms = slice(ptr[k], ptr[k + 1])
+        try:
+            outcomes.append(extract_one(lattice[k], coords[atoms], numbers[atoms], symprec))
+        except ExtractionError as error:
+            outcomes.append(str(error))
+    return outcomes

@@ -19,6 +19,7 @@ from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER
 from crystalgraph.chemistry.membership import is_within
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import CrystalgraphError
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
@@ -112,7 +113,7 @@ def element_volumes(templates: Templates, volume_per_atom: Tensor) -> Tensor:
     return torch.from_numpy(np.clip(volumes, 2.0, None))
 
 
-def prepare(dataset: CrystalTable, config: DataConfig, n_jobs: int = 1) -> Corpus:
+def prepare(dataset: CrystalTable, config: DataConfig, workers: int | Workers = 1) -> Corpus:
     """Split a dataset into training and held-out crystals under the leakage rule."""
     crystals, systems = dataset.crystals, systems_left_out(config)
     left_out: Counter[str] = Counter()
@@ -125,7 +126,7 @@ def prepare(dataset: CrystalTable, config: DataConfig, n_jobs: int = 1) -> Corpu
     kept = torch.nonzero(~inside & ~too_large).flatten()
     left_out[f"more than {config.max_atoms} atoms"] = int((too_large & ~inside).sum())
 
-    extraction = extract(crystals[kept], n_jobs=n_jobs)
+    extraction = extract(crystals[kept], workers=workers)
     left_out["no template found"] = len(extraction.failures)
     everything, rows = extraction.parametrised, kept[extraction.source].numpy()
     many = everything.templates.num_sites > config.max_sites

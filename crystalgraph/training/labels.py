@@ -23,11 +23,12 @@ from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.known.phases import known_phases
 from crystalgraph.models.bundle import Model
 from crystalgraph.relax.hull import Hull, Phase
-from crystalgraph.relax.pool import Workers, many_derivatives, single_points
+from crystalgraph.relax.many import many_derivatives, single_points
 from crystalgraph.relax.potentials import element_energy
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.sampling.settings import USUAL_SAMPLING

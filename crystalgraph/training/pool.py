@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 
 from crystalgraph.crystals.batch import Crystals
+from crystalgraph.engine.workers import Workers
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.species import number_of_species, species_rank
@@ -43,18 +44,18 @@ def merged_species(crystals: Crystals) -> Iterator[Crystals]:
             yield substitute(part, counts.argmax(2)[part.batch, role])
 
 
-def template_pool(data: ParametrisedTemplates, n_jobs: int = 1) -> Templates:
+def template_pool(data: ParametrisedTemplates, workers: int | Workers = 1) -> Templates:
     """Templates of real crystals, as they are and with species merged.
 
     Args:
         data: the crystals learned from.
-        n_jobs: processes that look for symmetry.
+        workers: processes that look for symmetry.
 
     Returns:
         Each once: of templates that become equal when other elements take their places by electronegativity, the
         first is kept, with the elements of its crystal.
     """
-    merged = [extract(crystals, n_jobs=n_jobs).templates for crystals in merged_species(data.crystals())]
+    merged = [extract(crystals, workers=workers).templates for crystals in merged_species(data.crystals())]
     everything = Templates.concatenate([data.templates, *merged])
     by_role = substitute(everything, 1 + species_rank(everything))  # any elements will do, they only number the roles
     first, _ = by_role.distinct()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import joblib
 import torch
+from dask.system import CPU_COUNT
 from torch import Tensor
 
 Part = Callable[[int, Tensor], tuple[dict[str, float], tuple[Tensor, ...]]]
@@ -23,7 +23,7 @@ class Threads:
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._pool = ThreadPoolExecutor(min(n, joblib.cpu_count()), initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(min(n, CPU_COUNT), initializer=torch.set_num_threads, initargs=(1,))
 
     def gradients(self, part: Part, indices: Tensor) -> tuple[dict[str, float], list[Tensor]]:
         """Means over a batch.

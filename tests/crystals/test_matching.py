@@ -65,7 +65,7 @@ def test_group_equal_labels_by_first():
     mixed = [RUTILE, ANATASE, *copies_of(RUTILE, 1), ROCK_SALT, *copies_of(ANATASE, 2), CESIUM_CHLORIDE]
     expected = [0, 1, *[0] * 6, 8, *[1] * 6, 15]
     assert group_equal(mixed).tolist() == expected
-    assert group_equal(mixed, n_jobs=2).tolist() == expected
+    assert group_equal(mixed, workers=2).tolist() == expected
     assert group_equal([]).tolist() == []
 
 
@@ -108,7 +108,7 @@ def test_match_any_finds_the_first_reference():
     assert match_any(asked, index, progress=lambda *step: steps.append(step)).tolist() == expected
     assert steps[-9:] == [("matching", k, 9) for k in range(1, 10)]
     assert match_any(asked, index).tolist() == expected, "an index can be used again"
-    assert match_any(asked, reference, n_jobs=2).tolist() == expected
+    assert match_any(asked, reference, workers=2).tolist() == expected
     assert match_any(asked, []).tolist() == [-1] * 9
     assert match_any([], reference).tolist() == []
 
@@ -127,7 +127,7 @@ def test_match_all_finds_every_reference():
 @pytest.mark.slow
 def test_match_all_in_two_processes_finds_the_same():
     asked, reference = copies_of(RUTILE, 4), [ANATASE, RUTILE]
-    assert matching.match_all(asked, reference, n_jobs=2) == matching.match_all(asked, reference)
+    assert matching.match_all(asked, reference, workers=2) == matching.match_all(asked, reference)
 
 
 def test_displacements_are_those_that_were_made():

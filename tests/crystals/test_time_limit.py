@@ -1,5 +1,5 @@
-import signal
 import threading
+import time
 
 import pytest
 
@@ -11,29 +11,59 @@ def work_forever():
         pass
 
 
-def test_endless_work_is_ended_and_the_signal_given_back():
-    before = signal.getsignal(signal.SIGVTALRM)
+def work(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_endless_work_is_ended():
+    start = time.thread_time()
     with pytest.raises(TimeUp), cpu_limit(0.05):
         work_forever()
-    assert signal.getsignal(signal.SIGVTALRM) is before
-    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+    assert time.thread_time() - start >= 0.05
 
 
-def test_short_work_is_left_alone():
-    with cpu_limit(60):
+def test_work_in_other_threads_is_ended_too_and_only_there():
+    ended, whole = [], []
+
+    def too_long():
+        try:
+            with cpu_limit(0.05):
+                work_forever()
+        except TimeUp:
+            ended.append(threading.get_ident())
+
+    def short():
+        with cpu_limit(60):
+            work(0.5)
+        whole.append(threading.get_ident())
+
+    threads = [threading.Thread(target=target) for target in (too_long, short, too_long)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(ended) == {threads[0].ident, threads[2].ident}
+    assert whole == [threads[1].ident]
+
+
+def test_short_work_is_left_alone_also_afterwards():
+    with cpu_limit(0.05):
         total = sum(range(100))
+    work(0.6)  # longer than the limit, and than it takes to look
     assert total == 4950
-    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
 
 
-def test_other_threads_have_no_limit():
-    results = []
+def test_time_that_passes_without_work_does_not_count():
+    with cpu_limit(0.1):
+        time.sleep(0.5)
 
-    def work():
-        with cpu_limit(1e-6):
-            results.append(sum(range(100_000)))
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert results == [4999950000]
+def test_the_narrower_of_two_limits_ends_the_work():
+    with cpu_limit(60):
+        with pytest.raises(TimeUp), cpu_limit(0.05):
+            work_forever()
+        work(0.3)
+    with pytest.raises(TimeUp), cpu_limit(0.05), cpu_limit(60):
+        work_forever()

@@ -1,10 +1,6 @@
 """A run has its folder and its process to itself."""
 
 import json
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -46,30 +42,6 @@ def test_a_second_run_on_a_folder_is_refused_before_it_begins(tmp_path):
         run(out=str(tmp_path / "two"))
     assert begun == [None, tmp_path / "one"]
     assert not list(tmp_path.iterdir())
-
-
-PARALLEL = """
-import os, time
-from joblib import Parallel, delayed
-from crystalgraph.runs.alone import one_thread
-with one_thread():
-    print(*set(Parallel(n_jobs=2)(delayed(os.getpid)() for _ in range(20))), flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.slow
-def test_processes_end_with_a_run_that_is_killed():
-    process = subprocess.Popen([sys.executable, "-c", PARALLEL], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    workers = [Path(f"/proc/{pid}") for pid in process.stdout.readline().decode().split()]
-    assert workers
-    assert all(worker.exists() for worker in workers)
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 60
-    while any(worker.exists() for worker in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -333,7 +333,7 @@ def test_coverage_by_a_reference_folder(tmp_path, place):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"relax": -1}, "-1"), ({"pick": "best"}, "'best'"), ({"seed": -1}, "-1"), ({"workers": 0}, "--workers 0")],
+    [({"relax": -1}, "-1"), ({"pick": "best"}, "'best'"), ({"seed": -1}, "-1"), ({"workers": 0}, "workers 0")],
 )
 def test_bad_requests_are_refused(change, says):
     with pytest.raises(InputError, match=says):

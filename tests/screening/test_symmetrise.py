@@ -5,7 +5,8 @@ import pytest
 import spglib
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.engine.workers import Workers
+from crystalgraph.relax.many import single_points
 from crystalgraph.screening.symmetrise import COST, TOLERANCES, symmetrised
 
 EMT = "ase.calculators.emt:EMT"

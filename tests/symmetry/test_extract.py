@@ -47,7 +47,7 @@ def test_groups_equal_spglib() -> None:
 @pytest.mark.slow
 def test_result_does_not_depend_on_the_number_of_processes() -> None:
     crystals = load_dataset("corpus").crystals[:1200]
-    one, two = extract(crystals), extract(crystals, n_jobs=2)
+    one, two = extract(crystals), extract(crystals, workers=2)
     assert torch.equal(one.parametrised.u, two.parametrised.u)
     assert torch.equal(one.templates.position, two.templates.position)
 

@@ -11,6 +11,7 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.known.reference_hull import known_phases
 from crystalgraph.models.bundle import Model
@@ -19,7 +20,6 @@ from crystalgraph.models.energy_model import ENERGY_PER_SCORE
 from crystalgraph.models.generator import Generator
 from crystalgraph.models.prior import TemplatePrior
 from crystalgraph.models.prototypes import PrototypeLibrary
-from crystalgraph.relax.pool import Workers
 from crystalgraph.relax.potentials import make_calculator
 from crystalgraph.training.config import EnergiesConfig
 from crystalgraph.training.corpus import Corpus

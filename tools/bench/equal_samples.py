@@ -22,7 +22,7 @@ from crystalgraph.evaluation.rows import Row, first_verdicts, pick
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.load import load
 from crystalgraph.progress import relabelled
-from crystalgraph.relax.pool import relax_many
+from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
 from crystalgraph.screening.rank import rank_by_formula
 from tools.bench.ranking import ranking_figures

@@ -25,12 +25,12 @@ import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.load import load
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.hull import METASTABLE, Hull, Phase
-from crystalgraph.relax.pool import Workers
 from crystalgraph.relax.potentials import WITH_WEIGHTS, potential_identity
 from tools.bench.judge import kept_single_points, references
 from tools.bench.record import command_line, record_head, write_result

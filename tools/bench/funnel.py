@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.engine.workers import Workers
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import Model, load_model
@@ -130,7 +130,8 @@ def measure(options: argparse.Namespace, model: Model, hull: Hull, system: Chemi
     settings = RelaxSettings(potential=options.potential, max_steps=300, max_seconds=600.0)
     work = options.work or Path("runs") / "funnel" / system.key
     jobs = [(s, settings, work / f"{relaxation_key(s, settings)}.json") for s in structures]
-    records = Parallel(n_jobs=options.workers)(delayed(follow)(*job) for job in jobs)
+    with Workers(options.workers) as workers:
+        records = list(workers.map(follow, jobs))
     trajectories = [
         Trajectory(
             formula=structure.composition.reduced_formula,

@@ -28,12 +28,13 @@ import torch
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.heldout import HeldoutResult, evaluate_heldout
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
-from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.many import single_points
 from crystalgraph.relax.potentials import CHGNET
 from crystalgraph.sampling.filling import fill
 from crystalgraph.sampling.sampler import resolve_surrogate_steps
@@ -171,7 +172,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(2)
     config = load_config(CONFIGS / "nbo.toml")
-    corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=2)
+    corpus = prepare(load_dataset(config.data.dataset), config.data, workers=2)
     if options.shipped and load_model("nbo").record["held_out"] != held_out_checksum(corpus):
         raise InputError(
             "the shipped weights were trained on another split than that of configs/nbo.toml; train again with"
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str]) -> None:
         head = record_head("heldout", arguments, arms[-1].model)
     else:
         head = record_head("heldout", arguments, models={arm.name: arm.model for arm in arms if arm.model})
-    related = has_relatives(cases, corpus.training, n_jobs=2)
+    related = has_relatives(cases, corpus.training, workers=2)
     record = head | {
         "seed": options.seed,
         "n_templates": len(cases),

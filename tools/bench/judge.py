@@ -24,6 +24,7 @@ import numpy as np
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.matching import matches
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.engine.workers import Workers
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.datasets import load_dataset
@@ -31,7 +32,7 @@ from crystalgraph.known.elements import WITHOUT_CRYSTAL, textbook_crystal
 from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, is_relaxed, reference_hull
 from crystalgraph.relax.hull import Hull, Phase, hull_error
-from crystalgraph.relax.pool import Workers, relax_many, single_points
+from crystalgraph.relax.many import relax_many, single_points
 from crystalgraph.relax.potentials import WITH_WEIGHTS, element_energy, potential_identity
 from crystalgraph.relax.relaxation import structure_key
 from crystalgraph.report.words import JUDGE_ERRORS

@@ -30,13 +30,14 @@ from typing import Any
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import relabelled
-from crystalgraph.relax.pool import Workers, single_points
+from crystalgraph.relax.many import single_points
 from crystalgraph.relax.potentials import DEFAULT, potential_identity
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables

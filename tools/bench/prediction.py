@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
@@ -46,6 +45,7 @@ from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.reference_index import TIME_LIMIT, ReferenceIndex, searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.datasets import load_dataset
@@ -224,22 +224,23 @@ def main(arguments: Sequence[str]) -> None:
     config = Config.model_validate(model.record["config"])
     if config.data.holdout_by != "formula":
         raise InputError(f"{options.model} has learned from the held-out formulas; train configs/prediction.toml")
-    corpus = prepare(load_dataset(config.data.dataset), config.data, n_jobs=options.workers)
+    corpus = prepare(load_dataset(config.data.dataset), config.data, workers=options.workers)
     if held_out_checksum(corpus) != model.record["held_out"]:
         raise InputError(f"{options.model} was trained on another split; train configs/prediction.toml again")
     chosen = torch.randperm(len(corpus.heldout), generator=step_rng(options.seed, 41))[: options.cases]
     cases = corpus.heldout[chosen].crystals()
     baseline = NearestPrototypes(corpus.training, corpus.element_volume)
     started = time.monotonic()
-    jobs = (
-        delayed(predict)(str(options.model), cases[[k]], baseline.predict(cases[[k]], N_SAMPLES), options.seed, k)
+    jobs = [
+        (str(options.model), cases[[k]], baseline.predict(cases[[k]], N_SAMPLES), options.seed, k)
         for k in range(len(cases))
-    )
+    ]
     outcomes: list[dict[str, Outcome]] = []
-    for outcome in Parallel(n_jobs=options.workers, return_as="generator")(jobs):
-        outcomes.append(outcome)
-        if len(outcomes) % 100 == 0:
-            print(f"{len(outcomes)} of {len(cases)}, {time.monotonic() - started:.0f} s", flush=True)
+    with Workers(options.workers) as workers:
+        for outcome in workers.map(predict, jobs):
+            outcomes.append(outcome)
+            if len(outcomes) % 100 == 0:
+                print(f"{len(outcomes)} of {len(cases)}, {time.monotonic() - started:.0f} s", flush=True)
     n_elements = number_of_species(cases).tolist()
     groups = {"all": outcomes} | {
         name: [outcome for outcome, n in zip(outcomes, n_elements, strict=True) if n == wanted]

@@ -42,7 +42,7 @@ from tools.bench.tables import rediscovery as table
 def learned_from(config: Config) -> CrystalTable:
     """The crystals that a model of this config was trained on."""
     dataset = load_dataset(config.data.dataset)
-    return dataset[np.isin(dataset.ids, prepare(dataset, config.data, n_jobs=config.threads).training_ids)]
+    return dataset[np.isin(dataset.ids, prepare(dataset, config.data, workers=config.threads).training_ids)]
 
 
 def phases_in(

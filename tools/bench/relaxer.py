@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.engine.workers import Workers
 from crystalgraph.evaluation.rows import first_verdicts, pick
 from crystalgraph.io.load import load
 from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.relax.hull import METASTABLE
-from crystalgraph.relax.pool import Workers, relax_many
+from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from tools.bench.arms import make_arm

@@ -9,13 +9,13 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.matching import match_any
 from crystalgraph.crystals.table import CrystalTable, reduced_compositions
+from crystalgraph.engine.workers import Workers
 from crystalgraph.evaluation.judge import Judgement, judge
 from crystalgraph.evaluation.rows import Verdicts
 from crystalgraph.known.novelty import substituted
 from crystalgraph.models.bundle import Model
 from crystalgraph.progress import Progress
 from crystalgraph.relax.hull import Hull
-from crystalgraph.relax.pool import Workers
 from crystalgraph.relax.relaxation import Relaxation
 from tools.bench.arms import OF_MODEL, Arm, make_arm
 
@@ -69,6 +69,6 @@ class Bench:
         if not structures:
             return found
         decorated = substituted(self.learned, reduced_compositions(from_structures(structures)))
-        equal = match_any(structures, decorated.structures, n_jobs=self.running.number)
+        equal = match_any(structures, decorated.structures, workers=self.running.number)
         is_new = dict(zip(hits, (equal < 0).tolist(), strict=True))
         return replace(found, rows=[replace(row, relaxed_new=is_new.get(row.name)) for row in found.rows])

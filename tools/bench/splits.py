@@ -53,11 +53,11 @@ def measure(split: int, run: Path, n_draws: int) -> tuple[dict[str, Any], Model]
     text = config_text(split)
     train_once(text, run)
     model = load_model(run / "model")
-    corpus = prepare(load_dataset("corpus"), parse_config(text, "config").data, n_jobs=2)
+    corpus = prepare(load_dataset("corpus"), parse_config(text, "config").data, workers=2)
     if model.record["held_out"] != held_out_checksum(corpus):
         raise InputError(f"{run} was trained with another split; choose another --runs")
     cases = one_per_prototype(corpus.heldout, split)
-    related = has_relatives(cases, corpus.training, n_jobs=2)
+    related = has_relatives(cases, corpus.training, workers=2)
     found = evaluate_heldout(
         lambda draw: fill(model, cases.templates, step_rng(split, 21, draw)).crystals, cases.crystals(), n_draws
     )

@@ -12,6 +12,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.matching import match_any
 from crystalgraph.crystals.reference_index import ReferenceIndex
+from crystalgraph.engine.workers import Workers
 from crystalgraph.geometry.lattice import crystal_system, free_shape, lattice_from_code
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.symmetry.expand import expand
@@ -49,7 +50,9 @@ def is_simple(templates: Templates) -> torch.Tensor:
     return (templates.num_atoms <= 16) & (templates.num_sites <= 8) & (number_of_species(templates) <= 3)
 
 
-def has_relatives(cases: ParametrisedTemplates, training: ParametrisedTemplates, n_jobs: int = 1) -> torch.Tensor:
+def has_relatives(
+    cases: ParametrisedTemplates, training: ParametrisedTemplates, workers: int | Workers = 1
+) -> torch.Tensor:
     """Whether a training crystal is the same arrangement of atoms, (n,), bool.
 
     The matcher has its default tolerances and scales volumes. Elements are the same if they can be mapped one to one,
@@ -65,7 +68,7 @@ def has_relatives(cases: ParametrisedTemplates, training: ParametrisedTemplates,
             if len(chosen):
                 roles = torch.tensor(order)[rank[torch.isin(asked.batch, chosen)]]
                 structures = to_structures(asked[chosen].replace(atomic_numbers=roles))
-                found[chosen] = torch.from_numpy(match_any(structures, index, n_jobs=n_jobs) >= 0)
+                found[chosen] = torch.from_numpy(match_any(structures, index, workers=workers) >= 0)
     return found
 
 

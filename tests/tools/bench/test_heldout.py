@@ -5,8 +5,8 @@ import torch
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.engine.workers import Workers
 from crystalgraph.evaluation.heldout import HeldoutResult
-from crystalgraph.relax.pool import Workers
 from crystalgraph.symmetry.substitute import element_volume_rule
 from crystalgraph.training.config import DataConfig
 from tools.bench import heldout, tables
