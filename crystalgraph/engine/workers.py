@@ -105,7 +105,7 @@ class Workers:
             return
         client = self._client()
         futures = [
-            client.submit(function, *arguments, key=f"{function.__name__}-{uuid4()}", workers=[worker])
+            client.submit(_call, _packed(function, arguments), key=f"{function.__name__}-{uuid4()}", workers=[worker])
             for worker in client.nthreads()
         ]
         for future in futures:
@@ -176,7 +176,7 @@ class Workers:
         client, of = self._client(), dict[str, tuple[str, tuple[Any, ...]]]()
 
         def submit(job: tuple[str, tuple[Any, ...]]) -> Future:
-            future = client.submit(function, *job[1], key=f"{function.__name__}-{job[0]}", pure=True)
+            future = client.submit(_call, _packed(function, job[1]), key=f"{function.__name__}-{job[0]}")
             of[str(future.key)] = job
             return future
 
@@ -343,6 +343,21 @@ def _version() -> str:
     from crystalgraph import __version__
 
     return __version__
+
+
+def _packed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    """A call as the bytes that dask sends: the scheduler passes them on and need not load what they are made of."""
+    from distributed.protocol import pickle
+
+    return pickle.dumps((function, arguments))
+
+
+def _call(packed: bytes) -> Any:
+    """Do what `_packed` asks for, in a worker."""
+    from distributed.protocol import pickle
+
+    function, arguments = pickle.loads(packed)
+    return function(*arguments)
 
 
 def _killed(future: Future) -> bool:

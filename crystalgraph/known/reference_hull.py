@@ -23,6 +23,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.table import COMPUTED, EXPERIMENTAL, CrystalTable
-from crystalgraph.engine.workers import Workers
+from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.errors import InputError
 from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.datasets import load_dft_hull
@@ -53,10 +54,17 @@ SHIPPED = Path(__file__).parent / "energies"
 """Folder of the energies that ship, a file for each potential."""
 
 
+REACH = 0.15
+"""eV/atom that relaxing a known phase may gain: one that is further from the hull as it is, is not relaxed. The most
+that mattered in Li-Fe-P-O is .13, a phosphide with a measured cell; crystals that DFT relaxed gain .01."""
+
+
 def reference_hull(
     system: ChemicalSystem,
     known: CrystalTable | None = None,
     *,
+    at: Formula | None = None,
+    reach: float = REACH,
     settings: RelaxSettings = REFERENCE_SETTINGS,
     workers: int | Workers = 1,
     cache: Path | None = None,
@@ -64,10 +72,14 @@ def reference_hull(
 ) -> Hull:
     """The hull of a system's known phases.
 
+    Every phase gets an energy as it is; those are relaxed that can lower the hull by it.
+
     Args:
         system: the chemical system.
         known: its known phases; those outside the system are ignored, and elements that they lack are added from the
             datasets. None means `crystalgraph.known.phases.known_phases`.
+        at: the only composition at which the hull will be asked for, which spares most of the work; None means all.
+        reach: eV/atom that a relaxation may gain, see `REACH`; infinite, every phase is relaxed, as under pressure.
         settings: how the known phases are relaxed, and under which pressure; candidates have settings of their own, of
             the same potential. What ships is not relaxed again.
         workers: as for `crystalgraph.relax.many.relax_many`.
@@ -76,32 +88,70 @@ def reference_hull(
         progress: called as phases are relaxed.
 
     Returns:
-        The hull; ``left_out`` names the phases that could not be relaxed.
+        The hull; ``left_out`` names the phases that could not be relaxed, and phases that were not have ``is_bound``.
 
     Raises:
         InputError: if an element has no reference, the potential cannot be made, or the cache cannot be written.
     """
     if settings.abort or settings.saddle_check:
         raise ValueError("known phases are relaxed without abort thresholds and saddle check: there is no hull yet")
-    fixed = _fixed_enthalpies(system, settings, workers, cache, progress)
-    candidates = _with_elements(system, known, fixed)
-    relaxed = candidates[is_relaxed(candidates, settings.potential)]
-    energies, left_out = _energies(relaxed, settings, workers, cache, progress)
-    left_out |= dict.fromkeys(_amorphous() & set(candidates.ids), "a model of an amorphous oxide, not a crystal")
-    phases = [
+    with at_work(workers) as running:
+        fixed = _fixed_enthalpies(system, settings, running, cache, progress)
+        candidates = _with_elements(system, known, fixed)
+        relaxed = candidates[is_relaxed(candidates, settings.potential)]
+        structures = dict(zip(relaxed.ids, relaxed.structures, strict=True))
+        energies, left_out = _shipped(structures, settings)
+        missing = {name: s for name, s in structures.items() if name not in energies and name not in left_out}
+        bounds: dict[str, float] = {}
+        if missing and isfinite(reach) and not settings.pressure:
+            bounds, _ = _relaxed(missing, replace(settings, max_steps=0), running, cache, progress)
+
+        def hull() -> Hull:
+            amorphous = dict.fromkeys(
+                _amorphous() & set(candidates.ids), "a model of an amorphous oxide, not a crystal"
+            )
+            phases = _phases(relaxed, energies, bounds) + _elements(system, fixed, settings.pressure)
+            return Hull(system, phases, left_out=left_out | amorphous)
+
+        due = [name for name, s in missing.items() if name not in bounds or len(s.composition) == 1]
+        while due:
+            found, lost = _relaxed({name: missing[name] for name in due}, settings, running, cache, progress)
+            energies, left_out = energies | found, left_out | lost
+            missing = {name: s for name, s in missing.items() if name not in due}
+            present = hull()
+            due = [name for name, s in missing.items() if _distance(present, s, bounds[name], at) <= reach]
+        return hull()
+
+
+def _distance(hull: Hull, structure: Structure, energy: float, at: Formula | None) -> float:
+    """By how much the energy of a phase would have to fall to lower the hull, there or anywhere, eV/atom."""
+    if at is None:
+        return hull.e_above_hull(structure.composition, energy)
+    return hull.above_plane(structure.composition, energy, str(at))
+
+
+def _phases(relaxed: CrystalTable, energies: Mapping[str, float], bounds: Mapping[str, float]) -> list[Phase]:
+    """The phases that have an energy, or a bound."""
+    return [
         Phase(
             name=name,
             formula=str(Formula.from_atomic_numbers(structure.atomic_numbers)),
-            energy=energies[name],
+            energy=energies.get(name, bounds.get(name, 0.0)),
             is_experimental={EXPERIMENTAL: True, COMPUTED: False}.get(relaxed.origin[k]),
             dft_e_form=relaxed.number("dft_formation_energy", k),
             dft_e_above_hull=relaxed.number("dft_e_above_hull", k),
             space_group_number=_space_group(relaxed, k),
+            note="" if name in energies else "energy of the crystal as it is: too high to matter, not relaxed",
+            is_bound=name not in energies,
         )
         for k, (name, structure) in enumerate(zip(relaxed.ids, relaxed.structures, strict=True))
-        if name in energies
+        if name in energies or name in bounds
     ]
-    phases += [
+
+
+def _elements(system: ChemicalSystem, fixed: Mapping[str, float], pressure: float) -> list[Phase]:
+    """The elements whose energies are the Materials Project's."""
+    return [
         Phase(
             name=f"{element} (Materials Project)",
             formula=element,
@@ -109,12 +159,11 @@ def reference_hull(
             dft_e_form=0.0,
             dft_e_above_hull=0.0,
             note="DFT energy of the element in the Materials Project, not relaxed"
-            + (f"; at {settings.pressure:g} GPa with what its crystal gains" if settings.pressure > 0 else ""),
+            + (f"; at {pressure:g} GPa with what its crystal gains" if pressure > 0 else ""),
         )
         for element in system.elements
         if element in fixed
     ]
-    return Hull(system, phases, left_out=left_out)
 
 
 def _fixed_enthalpies(
@@ -134,7 +183,11 @@ def _fixed_enthalpies(
         lowest = []
         for pressure in (0.0, settings.pressure):
             own = replace(settings, pressure=pressure)
-            found, left_out = _energies(crystals, own, workers, cache, progress)
+            structures = dict(zip(crystals.ids, crystals.structures, strict=True))
+            found, left_out = _shipped(structures, own)
+            missing = {name: s for name, s in structures.items() if name not in found and name not in left_out}
+            more, lost = _relaxed(missing, own, workers, cache, progress)
+            found, left_out = found | more, left_out | lost
             if not found:
                 name, reason = next(iter(left_out.items()))
                 raise InputError(
@@ -185,35 +238,28 @@ def _with_elements(system: ChemicalSystem, known: CrystalTable | None, fixed: Ma
     return CrystalTable.concatenate(parts) if parts else inside
 
 
-def _energies(
-    phases: CrystalTable,
+def _shipped(structures: Mapping[str, Structure], settings: RelaxSettings) -> tuple[dict[str, float], dict[str, str]]:
+    """Energies that ship, eV/atom, and why phases of which that is known have none, by id."""
+    rows = read_shipped()
+    found = {name: rows.get(relaxation_key(structure, settings)) for name, structure in structures.items()}
+    energies = {name: row["energy"] for name, row in found.items() if row is not None and row["energy"] is not None}
+    left_out = {name: row["reason"] for name, row in found.items() if row is not None and row["energy"] is None}
+    return energies, left_out
+
+
+def _relaxed(
+    structures: Mapping[str, Structure],
     settings: RelaxSettings,
     workers: int | Workers,
     cache: Path | None,
     progress: Progress | None,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Enthalpy of each phase that has one, eV/atom, and why the others have none, by id."""
-    shipped = read_shipped()
-    energies: dict[str, float] = {}
-    left_out: dict[str, str] = {}
-    missing: dict[str, Structure] = {}
-    for name, structure in zip(phases.ids, phases.structures, strict=True):
-        row = shipped.get(relaxation_key(structure, settings))
-        if row is None:
-            missing[name] = structure
-        elif row["energy"] is None:
-            left_out[name] = row["reason"]
-        else:
-            energies[name] = row["energy"]
-    if missing:
-        folder = cache_folder("relaxations", cache)
-        relaxations = relax_many(list(missing.values()), settings, workers=workers, folder=folder, progress=progress)
-        for name, relaxation in zip(missing, relaxations, strict=True):
-            if relaxation.usable:
-                energies[name] = relaxation.enthalpy
-            else:
-                left_out[name] = f"{relaxation.status}: {relaxation.reason}"
-    return energies, left_out
+    folder = cache_folder("relaxations", cache)
+    relaxations = relax_many(list(structures.values()), settings, workers=workers, folder=folder, progress=progress)
+    done = dict(zip(structures, relaxations, strict=True))
+    energies = {name: relaxation.enthalpy for name, relaxation in done.items() if relaxation.usable}
+    return energies, {name: f"{r.status}: {r.reason}" for name, r in done.items() if not r.usable}
 
 
 @lru_cache(maxsize=1)

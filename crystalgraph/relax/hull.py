@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
-    from pymatgen.core import Composition
+    from pymatgen.core import Composition, Element
 
     CompositionLike = Composition | Mapping[str, float] | str
 
@@ -43,6 +43,7 @@ class Phase:
         dft_e_above_hull: by DFT, eV/atom; None if not known.
         space_group_number: of the structure before relaxation, 1 to 230; None for a fixed reference energy.
         note: where the energy comes from, if not from relaxing the phase with the calculator.
+        is_bound: whether the energy is that of the crystal as it is, which a relaxation would lower.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Phase:
     dft_e_above_hull: float | None = None
     space_group_number: int | None = None
     note: str = ""
+    is_bound: bool = False
 
 
 class Hull:
@@ -108,6 +110,25 @@ class Hull:
     def energy_at(self, composition: CompositionLike) -> float:
         """Energy of the hull at a composition, eV/atom; arguments and errors as for `e_above_hull`."""
         return float(self._diagram.get_hull_energy_per_atom(self._inside(composition)))
+
+    def above_plane(self, composition: CompositionLike, energy: float, at: CompositionLike) -> float:
+        """Distance to the plane of the chemical potentials at another composition.
+
+        A phase can lower the hull at that composition only if its energy falls by more than this: the plane touches the
+        hull there and lies below every phase. (The reduced cost of linear programming: V. Chvátal, Linear Programming,
+        1983, ch. 7.)
+
+        Args:
+            composition: of the phase.
+            energy: of the phase, eV/atom.
+            at: where the plane touches the hull.
+
+        Returns:
+            eV/atom, not below ``e_above_hull``.
+        """
+        inside = self._inside(composition)
+        potentials = self._potentials(str(at))
+        return energy - sum(inside.get_atomic_fraction(e) * potential for e, potential in potentials.items())
 
     def formation_energy(self, composition: CompositionLike, energy: float) -> float:
         """Energy against the most stable phase of each element.
@@ -180,6 +201,11 @@ class Hull:
             entries.append(PDEntry(composition, energy, name=phase.name, attribute=position))
         return PhaseDiagram(entries, elements=[Element(symbol) for symbol in self.system.elements])
 
+    @lru_cache  # noqa: B019 - as long as the hull
+    def _potentials(self, at: str) -> dict[Element, float]:
+        """The energy of each element at a composition, eV/atom."""
+        return dict(self._diagram.get_composition_chempots(self._inside(at)))
+
     def _inside(self, composition: CompositionLike) -> Composition:
         from pymatgen.core import Composition
 
@@ -243,7 +269,7 @@ def hull_error(hull: Hull) -> HullError:
     """Compare a hull with the DFT energies that its phases carry.
 
     Args:
-        hull: its elements and the phases without DFT energies do not count.
+        hull: its elements, and the phases without DFT energies or without a relaxation, do not count.
 
     Returns:
         The errors; with n = 0 where nothing can be compared.
@@ -252,7 +278,7 @@ def hull_error(hull: Hull) -> HullError:
 
     rows: list[dict[str, Any]] = []
     for phase in hull.phases:
-        if len(Composition(phase.formula).elements) == 1 or phase.dft_e_form is None:
+        if len(Composition(phase.formula).elements) == 1 or phase.dft_e_form is None or phase.is_bound:
             continue
         rows.append(
             {

@@ -102,7 +102,13 @@ def known_note(hull: Hull) -> str:
     """How many known phases there are, as the end of a sentence."""
     left_out = len(hull.left_out)
     lost = f" {left_out} known {'phase has' if left_out == 1 else 'phases have'} no usable energy." if left_out else ""
-    return f"{len(hull.phases)} known phases of {hull.system}.{lost}"
+    bounds = sum(phase.is_bound for phase in hull.phases)
+    high = (
+        f" {bounds} of them {'is' if bounds == 1 else 'are'} too high to matter here, and not relaxed."
+        if bounds
+        else ""
+    )
+    return f"{len(hull.phases)} known phases of {hull.system}.{high}{lost}"
 
 
 def energy_text(energy: float) -> str:
@@ -127,7 +133,7 @@ def neighbours(hull: Hull, formula: str, n: int = 3) -> list[tuple[str, str]]:
     same.sort(key=lambda phase: (above[phase.name], phase.name))
     names = [
         f"{phase.name}{f', {group_text(phase.space_group_number)}' if phase.space_group_number else ''}: "
-        f"{energy_text(round(above[phase.name], 4))}"
+        f"{'at most ' if phase.is_bound else ''}{energy_text(round(above[phase.name], 4))}"
         for phase in same[:n]
     ]
     more = [f"and {len(same) - n} more"] if len(same) > n else []

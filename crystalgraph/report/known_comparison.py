@@ -47,7 +47,8 @@ def known_phases_of(formulas: Collection[str], known: CrystalTable, hull: Hull |
     Returns:
         In the order of the table, at most ``MAX_PHASES``.
     """
-    energies = {phase.name: hull.e_above_hull(phase.formula, phase.energy) for phase in hull.phases} if hull else {}
+    phases = [] if hull is None else [phase for phase in hull.phases if not phase.is_bound]
+    energies = {phase.name: hull.e_above_hull(phase.formula, phase.energy) for phase in phases} if hull else {}
     origins = known.origin
     found: list[ComparedPhase] = []
     for name, structure, origin in zip(known.ids, known.structures, origins, strict=True):

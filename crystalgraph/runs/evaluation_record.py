@@ -65,6 +65,7 @@ def results_record(
     if hull is not None:
         record["hull"] = {
             "phases": len(hull.phases),
+            "not_relaxed": [phase.name for phase in hull.phases if phase.is_bound],
             "left_out": hull.left_out,
             "stable": [phase.name for phase in hull.stable_phases()],
             "sha256": hull.identity(),

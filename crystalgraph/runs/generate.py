@@ -158,6 +158,7 @@ def generate(
                     seed=request.seed,
                     pressure=pressure,
                 ),
+                formula=request.formula,
                 known=None if known is None else phases,
                 workers=running,
                 partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),

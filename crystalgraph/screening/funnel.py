@@ -34,7 +34,7 @@ from crystalgraph.screening.outcome import FunnelResult
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystalgraph.chemistry.system import ChemicalSystem
+    from crystalgraph.chemistry.system import ChemicalSystem, Formula
     from crystalgraph.crystals.table import CrystalTable
 
 KNOWN_PHASES = "known phases"
@@ -96,6 +96,7 @@ class Funnel:
         system: ChemicalSystem,
         settings: FunnelSettings,
         *,
+        formula: Formula | None = None,
         known: CrystalTable | None = None,
         workers: Workers,
         partial: Path | None,
@@ -106,6 +107,7 @@ class Funnel:
         Args:
             system: of the crystals to come.
             settings: how the funnel works.
+            formula: of all of them; None where they have several.
             known: known phases; None means the shipped ones.
             workers: that relax.
             partial: see the class.
@@ -119,6 +121,7 @@ class Funnel:
             judge: reference_hull(
                 system,
                 known,
+                at=formula,
                 settings=settings.reference(judge),
                 workers=workers,
                 progress=relabelled(progress, f"{KNOWN_PHASES}, {potential_label(judge)}"),
@@ -162,4 +165,5 @@ class Funnel:
 
 
 def _hull_record(hull: Hull) -> dict[str, Any]:
-    return {"sha256": hull.identity(), "phases": len(hull.phases), "left_out": hull.left_out}
+    bounds = [phase.name for phase in hull.phases if phase.is_bound]
+    return {"sha256": hull.identity(), "phases": len(hull.phases), "not_relaxed": bounds, "left_out": hull.left_out}

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
     assert mine.formula == "Cu3Au"
     assert mine.is_experimental is True
     assert mine.energy == relax(structures["mine"], EMT).energy
-    assert seen[-1] == ("relaxation", len(elements) + 2, len(elements) + 2)
+    assert seen[-1][1] == seen[-1][2]
     stored = sorted((tmp_path / "relaxations").iterdir())
     times = [file.stat().st_mtime_ns for file in stored]
     again = reference_hull(system, known, settings=EMT, cache=tmp_path)
@@ -121,13 +122,49 @@ def test_a_system_of_ones_own_with_elements_from_the_corpus(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("at", [None, "Cu3Au", "CuAu3"])
+def test_what_cannot_lower_the_hull_is_not_relaxed_and_the_hull_is_the_same(tmp_path, at):
+    system = ChemicalSystem.parse("Cu-Au")
+    simple_cubic = Structure(Lattice.cubic(2.9), ["Cu"], [[0, 0, 0]]) * (2, 2, 2)
+    known = load(
+        {
+            "L1_2": alloy(["Au", "Cu", "Cu", "Cu"], 3.8),
+            "L1_0": alloy(["Au", "Au", "Cu", "Cu"], 3.9),
+            "other L1_2": alloy(["Cu", "Au", "Au", "Au"], 4.0),
+            "stretched": alloy(["Cu", "Au", "Au", "Au"], 4.1),
+            "simple cubic": _with_gold(simple_cubic),
+        }
+    )
+    whole = reference_hull(system, known, reach=inf, settings=EMT, cache=tmp_path / "whole")
+    spared = reference_hull(system, known, at=at and Formula.parse(at), settings=EMT, cache=tmp_path / "spared")
+    formulas = ["Cu3Au", "CuAu", "CuAu3", "Cu7Au"] if at is None else [at]
+    for formula in formulas:
+        assert spared.energy_at(formula) == whole.energy_at(formula)
+    assert not any(phase.is_bound for phase in whole.phases)
+    bounds = {phase.name: phase for phase in spared.phases if phase.is_bound}
+    assert "simple cubic" in bounds
+    assert "too high to matter" in bounds["simple cubic"].note
+    relaxed = {phase.name: phase.energy for phase in whole.phases}
+    for name, phase in bounds.items():
+        assert phase.energy > relaxed[name]
+    assert {name for name in relaxed if name not in bounds} >= ({"L1_2"} if at != "CuAu3" else {"other L1_2"})
+
+
+def _with_gold(cell):
+    cell = cell.copy()
+    cell.replace(0, "Au")
+    return cell
+
+
+@pytest.mark.slow
 def test_under_pressure_the_hull_is_of_enthalpies(tmp_path, monkeypatch):
     monkeypatch.setattr("crystalgraph.known.reference_hull.element_energy", lambda _: {"Au": -3.0, "O": -4.9})
     alloys = load({"mine": alloy(["Cu", "Cu", "Cu", "Au"], 3.8)})
     hulls, gold = {}, known_phases("Au").structures
     for pressure in (-2.0, 0.0, 20.0):
         settings = replace(EMT, pressure=pressure)
-        hulls[pressure] = reference_hull(ChemicalSystem.parse("Cu-Au"), alloys, settings=settings, cache=tmp_path)
+        cu_au = ChemicalSystem.parse("Cu-Au")
+        hulls[pressure] = reference_hull(cu_au, alloys, reach=inf, settings=settings, cache=tmp_path)
         phases = {phase.name: phase.energy for phase in hulls[pressure].phases}
         assert phases["mine"] == relax(alloys.structures[0], settings).enthalpy
     pressed, free = (

@@ -1,5 +1,6 @@
 import pickle
 import re
+from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
 
@@ -119,3 +120,24 @@ def test_the_threshold_of_the_metastable_has_one_home():
     definition, comparison = re.compile(r"^\w*METASTABLE\w* *=", re.M), re.compile(rf"[<>]=? *{METASTABLE}\b(?! eV)")
     assert [name for name, text in texts.items() if definition.search(text)] == ["relax/hull.py"]
     assert [name for name, text in texts.items() if comparison.search(text)] == []
+
+
+@pytest.mark.parametrize("at", ["Nb", "Nb3O", "NbO", "Nb3O4", "NbO2", "Nb2O5", "O2"])
+def test_a_phase_lowers_the_hull_somewhere_only_if_it_falls_below_the_plane_there(at):
+    for phase in PHASES:
+        distance = HULL.above_plane(phase.formula, phase.energy, at)
+        assert distance >= HULL.e_above_hull(phase.formula, phase.energy) - 1e-9
+        others = [other for other in PHASES if other is not phase]
+        if distance > 1e-9:
+            lower = replace(phase, energy=phase.energy - distance + 1e-9)
+            assert Hull(NB_O, [*others, lower]).energy_at(at) == pytest.approx(HULL.energy_at(at), abs=1e-12)
+        lower = replace(phase, energy=phase.energy - max(distance, 0) - 5.0)
+        if phase.formula != "O" or at != "Nb":
+            assert Hull(NB_O, [*PHASES, lower]).energy_at(at) <= HULL.energy_at(at)
+
+
+def test_bounds_do_not_count_as_errors():
+    rows = [row["name"] for row in hull_error(HULL).rows]
+    bound = Hull(NB_O, [replace(phase, is_bound=phase.name == "NbO") for phase in PHASES])
+    assert rows == ["NbO", "NbO2"]
+    assert [row["name"] for row in hull_error(bound).rows] == ["NbO2"]

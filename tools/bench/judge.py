@@ -169,7 +169,7 @@ def relaxed_errors(system: str, potential: str, cache: Path | None, workers: Wor
         for name, structure, relaxation in zip(phases.ids, phases.structures, relaxations, strict=True)
         if relaxation.structure is not None and not matches(structure, relaxation.structure)
     ]
-    hull = reference_hull(chosen, settings=settings, workers=workers, cache=cache)
+    hull = reference_hull(chosen, reach=math.inf, settings=settings, workers=workers, cache=cache)
     rows = compared(hull)
     kept = [row for row in rows if row["name"] not in left]
     return {"all": errors(rows), "structure_kept": errors(kept), "changed": left, "left_out": hull.left_out}
