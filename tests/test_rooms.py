@@ -22,7 +22,7 @@ ARROWS = {
     "relax": {"errors", "progress", "geometry", "chemistry", "crystals", "io"},
     "known": {"errors", "progress", "chemistry", "crystals", "symmetry", "io", "relax"},
     "models": {"errors", "geometry", "chemistry", "crystals", "symmetry", "io"},
-    "sampling": {"errors", "geometry", "chemistry", "crystals", "symmetry", "models"},
+    "sampling": {"errors", "geometry", "chemistry", "crystals", "symmetry", "io", "models"},
     "screening": {"errors", "progress", "chemistry", "crystals", "io", "relax", "known", "sampling"},
     "evaluation": {"progress", "chemistry", "crystals", "io", "relax", "known"},
     "training": {

@@ -18,6 +18,7 @@ from crystalgraph.crystals.reflections import USUAL_RADIATION
 from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
+from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.provenance import versions
 from crystalgraph.io.writing import check_formats
 from crystalgraph.models.bundle import Model, load_model
@@ -265,7 +266,17 @@ def _sampler(model: Model, request: GenerationRequest, settings: SamplingSetting
         use_prototypes=not with_energies,  # with energies these compete as crystals of their own
         surrogate_steps=request.refine,
         settings=settings,
+        trials=_kept_trials(),
     )
+
+
+def _kept_trials() -> Path | None:
+    """Where the scores of templates filled on trial are kept; None where nothing can be."""
+    try:
+        return cache_folder("trials")
+    except InputError as error:
+        _log.warning("%s; until then templates are filled on trial in every run", error)
+        return None
 
 
 def _caveats(request: GenerationRequest, model: Model) -> list[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from crystalgraph.sampling.draws import CHILD, Draws
 from crystalgraph.sampling.filling import fill, fill_from_prototypes, refined
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups, formulas_of
+from crystalgraph.sampling.trials import kept_scores
 from crystalgraph.symmetry.children import children
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
 from crystalgraph.symmetry.template import Templates
@@ -79,6 +81,7 @@ class Sampler:
         surrogate_steps: of the surrogate relaxation of every crystal, see ``fill``; by default as
             ``resolve_surrogate_steps`` says.
         settings: how much work goes into it, and what weighs how much.
+        trials: folder that keeps what templates scored on trial, see `crystalgraph.sampling.trials`; None keeps none.
 
     Raises:
         InputError: if nothing fits the request; the message names what would.
@@ -102,9 +105,10 @@ class Sampler:
         use_prototypes: bool = True,
         surrogate_steps: int | None = None,
         settings: SamplingSettings = USUAL_SAMPLING,
+        trials: Path | None = None,
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
-        self._settings = settings
+        self._settings, self._trials = settings, trials
         self._n_draws = n_draws or (1 if fast else settings.n_draws)
         self._n_passes = 1 if fast else model.generator.n_passes
         # Who names a formula asks for its structure, who names a system asks for what is not known.
@@ -181,14 +185,19 @@ class Sampler:
 
     def _try(self, templates: Templates) -> Tensor:
         """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""
-        scores = fill(
-            self.model,
-            templates,
+        options: dict[str, Any] = {
+            "n_passes": self._n_passes,
+            "surrogate_steps": min(self._surrogate_steps, self._settings.trial_steps),
+            "use_prototypes": self._familiar,
+        }
+        scores = kept_scores(
+            self._trials,
+            lambda: fill(self.model, templates, self.rng, **options).score,
             self.rng,
-            n_passes=self._n_passes,
-            surrogate_steps=min(self._surrogate_steps, self._settings.trial_steps),
-            use_prototypes=self._familiar,
-        ).score
+            model=self.model,
+            templates=templates,
+            options=options,
+        )
         known = scores[~scores.isnan()]
         return scores.nan_to_num(float(known.min()) if len(known) else 0.0)
 
