@@ -162,12 +162,13 @@ def generate(
             partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),
             progress=progress,
         )
-    sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
+    kept_in = _cache()
+    sampler = _sampler(loaded, request, sampling, kept_in, with_energies=funnel is not None)
     judges = () if funnel is None else funnel.settings.judges
     work = expected_work(request, search, relax=relax, minutes=minutes, judges=judges, workers=workers)
     _log.info("%s", work)
     before = perf_counter()
-    screen = Screen(request, composition_filter(request))
+    screen = Screen(request, composition_filter(request, sampler.formulas, kept_in))
     screen.seconds["plausibility fit"] += perf_counter() - before
     more: dict[str, Any] = {}
     hull = None
@@ -250,7 +251,9 @@ def _check(request: GenerationRequest, relax: int | None, minutes: float | None,
         check_relax(relax)
 
 
-def _sampler(model: Model, request: GenerationRequest, settings: SamplingSettings, *, with_energies: bool) -> Sampler:
+def _sampler(
+    model: Model, request: GenerationRequest, settings: SamplingSettings, trials: Path | None, *, with_energies: bool
+) -> Sampler:
     return Sampler(
         model,
         list(request.system.atomic_numbers),
@@ -266,16 +269,16 @@ def _sampler(model: Model, request: GenerationRequest, settings: SamplingSetting
         use_prototypes=not with_energies,  # with energies these compete as crystals of their own
         surrogate_steps=request.refine,
         settings=settings,
-        trials=_kept_trials(),
+        trials=trials,
     )
 
 
-def _kept_trials() -> Path | None:
-    """Where the scores of templates filled on trial are kept; None where nothing can be."""
+def _cache() -> Path | None:
+    """Where the next run finds what it need not work out again; None where nothing can be kept."""
     try:
-        return cache_folder("trials")
+        return cache_folder("generation")
     except InputError as error:
-        _log.warning("%s; until then templates are filled on trial in every run", error)
+        _log.warning("%s; until then templates are tried anew in every run", error)
         return None
 
 

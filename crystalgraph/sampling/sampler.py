@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,12 @@ class Sampler:
         self._surrogate_steps = resolve_surrogate_steps(model, surrogate_steps, fast=fast, settings=settings)
         self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
-        self._formulas: list[str] | None = None
         self._first_weights = self.choices.weights
+
+    @cached_property
+    def formulas(self) -> list[str]:
+        """Reduced formula of each template that may be drawn."""
+        return formulas_of(self.choices.templates)
 
     def _choose(
         self,
@@ -299,10 +304,7 @@ class Sampler:
             factors: by reduced formula, above 0, of the weights that the templates had at the start; the others keep
                 theirs.
         """
-        if self._formulas is None:
-            self._formulas = [str(f) for f in formulas_of(self.choices.templates)]
-            self._first_weights = self.choices.weights
-        factor = torch.tensor([factors.get(name, 1.0) for name in self._formulas], dtype=torch.float64)
+        factor = torch.tensor([factors.get(name, 1.0) for name in self.formulas], dtype=torch.float64)
         weights = self._first_weights * factor
         self.choices = replace(self.choices, weights=weights / weights.sum())
         self._waiting = self._waiting[:0]

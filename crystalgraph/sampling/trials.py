@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import crystalgraph
 from crystalgraph.io.kept import kept
-from crystalgraph.io.provenance import versions
+from crystalgraph.io.provenance import code_checksum, versions
 from crystalgraph.models.bundle import Model
 from crystalgraph.symmetry.template import Templates
 
@@ -53,7 +51,7 @@ def kept_scores(
         "templates": _checksum(map(_bytes, _tensors(templates))),
         "rng": _checksum([_bytes(rng.get_state())]),
         "options": dict(options),
-        "code": _code(),
+        "code": code_checksum(*ROOMS),
         "versions": versions(),
         "device": str(model.discriminator.radii.device),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -93,11 +91,3 @@ def _checksum(parts: Iterable[bytes]) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _code() -> str:
-    """Checksum of the package's own code and tables that a filling depends on."""
-    package = Path(crystalgraph.__file__).parent
-    found = sorted(path for room in ROOMS for path in (package / room).iterdir() if path.is_file())
-    return _checksum(part for path in found for part in (str(path.relative_to(package)).encode(), path.read_bytes()))

@@ -93,7 +93,7 @@ def test_another_model_is_a_miss_whatever_its_checksum_says(tried, tmp_path, mod
 
 def test_other_code_is_a_miss(tried, tmp_path, monkeypatch):
     tried()
-    monkeypatch.setattr(trials, "_code", lambda: "changed")
+    monkeypatch.setattr(trials, "code_checksum", lambda *_: "changed")
     tried()
     assert n_kept(tmp_path) == 2
 
