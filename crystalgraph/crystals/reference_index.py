@@ -30,6 +30,7 @@ import numpy as np
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.lattice_mapping import LatticeVectors
+from crystalgraph.crystals.primitive_cell import primitive_cell
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class _Reduced:
         bare = Structure(structure.lattice, species, frac_coords)
         try:
             # The order of StructureMatcher's own reduction.
-            reduced = bare.get_reduced_structure("niggli").get_primitive_structure()
+            reduced = primitive_cell(bare.get_reduced_structure("niggli"))
         except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
             raise _CannotReduce from error
         lengths = np.sort(reduced.lattice.abc) / (reduced.volume / len(reduced)) ** (1 / 3)
