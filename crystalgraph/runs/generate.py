@@ -31,6 +31,7 @@ from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.alone import N_THREADS, alone
 from crystalgraph.runs.folder import write_run
 from crystalgraph.runs.generation_result import GenerationResult
+from crystalgraph.runs.heap import keep_freed_memory
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.measured_pattern import MeasuredPattern
 from crystalgraph.runs.near import NEAR_CAVEAT, crystal_record, formula_of, given_crystal, model_around
@@ -118,6 +119,7 @@ def generate(
         InputError: if something cannot be done as requested; before anything is drawn, with what is possible.
     """
     start = perf_counter()
+    keep_freed_memory()
     crystal = None if near is None else given_crystal(near)
     if crystal is not None and request is None and options.get("formula") is None:
         options = options | {"formula": formula_of(crystal)}
