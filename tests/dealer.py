@@ -56,7 +56,7 @@ class Dealer:
     """A sampler and model in one that deals out named prototypes, again and again, slightly scaled each time."""
 
     name, checksum, record = "dealer", "0" * 64, {"note": "stands in for a trained model"}
-    knows_energies = False
+    knows_energies, formulas = False, ()
 
     def __init__(self, names: list[str], *, scales: tuple[float, ...] = (1.0, 1.01, 0.99, 1.02), seed: int = 0) -> None:
         self._names, self._scales = cycle(names), cycle(scales)

@@ -23,7 +23,7 @@ ARROWS = {
     "relax": {"errors", "engine", "progress", "geometry", "chemistry", "crystals", "io"},
     "known": {"errors", "engine", "progress", "chemistry", "crystals", "symmetry", "io", "relax"},
     "models": {"errors", "geometry", "chemistry", "crystals", "symmetry", "io"},
-    "sampling": {"errors", "geometry", "chemistry", "crystals", "symmetry", "models"},
+    "sampling": {"errors", "geometry", "chemistry", "crystals", "symmetry", "io", "models"},
     "screening": {"errors", "engine", "progress", "chemistry", "crystals", "io", "relax", "known", "sampling"},
     "evaluation": {"engine", "progress", "chemistry", "crystals", "io", "relax", "known"},
     "training": {

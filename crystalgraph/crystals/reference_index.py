@@ -10,7 +10,8 @@ Three things keep it cheap, and none can lose a match:
 * Each crystal is reduced once (Niggli, then primitive), as the matcher itself would for every pair. It then refuses
   cells with different numbers of sites, so these pairs are skipped.
 * ``fit(a, b)`` needs a basis of a's lattice whose vectors are at most 1.2 times as long as b's. The sorted lengths of
-  a Niggli cell are the shortest possible, so if one of a's is more than 1.2 times b's, no such basis exists.
+  a Niggli cell are the shortest possible, so if one of a's is more than 1.2 times b's, no such basis exists. What is
+  left has its lattice vectors looked through for such a basis, angles included, before the matcher is run.
 
 Reference:
     S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013) (pymatgen).
@@ -28,6 +29,8 @@ import numpy as np
 
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
+from crystalgraph.crystals.lattice_mapping import LatticeVectors
+from crystalgraph.crystals.primitive_cell import primitive_cell
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ class MatchLog:
     """What could not be decided, so that a rate can state it.
 
     Attributes:
-        compared: pairs on which the matcher was run.
+        compared: pairs of as many atoms whose cells have lengths that may belong to each other.
         timed_out: pairs given up after the time limit and counted as different.
         unreducible: structures whose cell could not be reduced; they count as equal to nothing.
     """
@@ -164,10 +167,11 @@ class ReferenceIndex:
     def _equal(self, a: _Reduced | None, b: _Reduced | None) -> bool:
         if a is None or b is None or len(a.structure) != len(b.structure):
             return False
-        directions = [(x, y) for x, y in ((a, b), (b, a)) if _lattice_may_map(x, y)]
+        directions = [(x, y) for x, y in ((a, b), (b, a)) if _lengths_may_fit(x, y)]
         if not directions:
             return False
         self.log.compared += 1
+        directions = [(x, y) for x, y in directions if _lattice_may_map(x, y)]
         fit = matcher().fit
         try:
             with cpu_limit(self._time_limit):
@@ -202,10 +206,11 @@ class _CannotReduce(Exception):
 
 @dataclass(frozen=True)
 class _Reduced:
-    """A structure in its reduced cell and the sorted cell lengths at one Å³ per atom."""
+    """A structure in its reduced cell, the lattice vectors of that, and the sorted cell lengths at one Å³ per atom."""
 
     structure: Structure
     lengths: NDArray[np.float64] = field(compare=False)
+    vectors: LatticeVectors = field(compare=False)
 
     @classmethod
     def of(cls, structure: Structure) -> _Reduced:
@@ -218,15 +223,21 @@ class _Reduced:
         bare = Structure(structure.lattice, species, frac_coords)
         try:
             # The order of StructureMatcher's own reduction.
-            reduced = bare.get_reduced_structure("niggli").get_primitive_structure()
+            reduced = primitive_cell(bare.get_reduced_structure("niggli"))
         except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
             raise _CannotReduce from error
-        return cls(reduced, np.sort(reduced.lattice.abc) / (reduced.volume / len(reduced)) ** (1 / 3))
+        lengths = np.sort(reduced.lattice.abc) / (reduced.volume / len(reduced)) ** (1 / 3)
+        return cls(reduced, lengths, LatticeVectors(reduced.lattice.matrix, len(reduced)))
+
+
+def _lengths_may_fit(a: _Reduced, b: _Reduced) -> bool:
+    """Whether a's lattice can have three vectors as short as b's, within the tolerance."""
+    return bool((a.lengths <= (1 + LENGTH_TOLERANCE) * _LENGTH_MARGIN * b.lengths).all())
 
 
 def _lattice_may_map(a: _Reduced, b: _Reduced) -> bool:
-    """Whether a's lattice can have a basis with vectors as long as b's, within the tolerance."""
-    return bool((a.lengths <= (1 + LENGTH_TOLERANCE) * _LENGTH_MARGIN * b.lengths).all())
+    """Whether a's lattice can have a basis with lengths and angles like b's, within the tolerances."""
+    return a.vectors.may_have_basis_like(b.vectors, LENGTH_TOLERANCE, ANGLE_TOLERANCE)
 
 
 @lru_cache(maxsize=1)

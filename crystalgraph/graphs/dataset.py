@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from crystalgraph.graphs.targets import Targets, TargetTable, with_targets
 from crystalgraph.io.atomic import new_folder
 from crystalgraph.io.load import CrystalSource
 
-_CHUNK = 1024
+_CHUNK = 256
 """Crystals turned into graphs at a time."""
 
 _MAKE_AGAIN = "make it again with OnDiskCrystalGraphDataset.create"
@@ -80,13 +81,16 @@ class CrystalGraphDataset(InMemoryDataset):
         labelled = with_targets(source, cutoff=cutoff, targets=targets)
         self.cutoff, self.max_neighbors = cutoff, max_neighbors
         self.failures, self.target_names = labelled.table.failures, labelled.names
-        parts = list(_graph_tables(labelled, cutoff, max_neighbors, dtype))
-        stacked = {key: torch.cat([p.values[key] for p in parts], _stacking_axis(key)) for key in parts[0].values}
-        counts = {key: torch.cat([p.counts[key] for p in parts]) for key in parts[0].counts}
+        parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+        counts: defaultdict[str, list[Tensor]] = defaultdict(list)
+        for table in _graph_tables(labelled, cutoff, max_neighbors, dtype):
+            for key, value in table.values.items():
+                parts[key].append(_narrowed(value))
+                counts[key].append(table.counts[key])
         ids = labelled.table.ids
         name = ids if len(ids) > 1 else ids[0]
-        self._data = Data(**stacked, name=name)
-        self.slices = {key: torch.nn.functional.pad(torch.cumsum(n, 0), (1, 0)) for key, n in counts.items()}
+        self._data = Data(**{key: _joined(parts.pop(key), _stacking_axis(key)) for key in list(parts)}, name=name)
+        self.slices = {key: torch.nn.functional.pad(torch.cumsum(torch.cat(n), 0), (1, 0)) for key, n in counts.items()}
         self.slices["name"] = torch.arange(len(ids) + 1)
 
 
@@ -239,6 +243,21 @@ class _GraphTable:
         split = [v.split(self.counts[key].tolist(), _stacking_axis(key)) for key, v in self.values.items()]
         for row in zip(*split, strict=True):
             yield {key: value.contiguous() for key, value in zip(self.values, row, strict=True)}
+
+
+def _narrowed(values: Tensor) -> Tensor:
+    """Integers in the narrowest type that holds them, so that what waits to be joined takes little memory."""
+    if values.is_floating_point() or not values.numel():
+        return values
+    lowest, highest = (int(bound) for bound in values.aminmax())
+    types = (torch.int8, torch.int16, torch.int32, torch.int64)
+    return values.to(next(t for t in types if torch.iinfo(t).min <= lowest and highest <= torch.iinfo(t).max))
+
+
+def _joined(parts: list[Tensor], axis: int) -> Tensor:
+    """Parts in order, integers as int64 again."""
+    whole = torch.cat(parts, axis)
+    return whole if whole.is_floating_point() else whole.long()
 
 
 def _stacking_axis(key: str) -> int:

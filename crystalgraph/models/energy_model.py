@@ -34,6 +34,14 @@ class LearnedEnergy:
     strain_energy: Tensor
 
 
+def learned_e_above_hull(
+    discriminator: Discriminator, graph: PeriodicGraph, space_group_number: Tensor, *, distances: Tensor | None = None
+) -> Tensor:
+    """The energy above the hull alone, (n_crystals,), eV/atom; arguments as for the discriminator."""
+    energy: Tensor = -ENERGY_PER_SCORE * discriminator(graph, space_group_number, distances=distances)
+    return energy
+
+
 def learned_energy(
     discriminator: Discriminator, graph: PeriodicGraph, space_group_number: Tensor, *, create_graph: bool = False
 ) -> LearnedEnergy:
@@ -55,7 +63,7 @@ def learned_energy(
     with torch.enable_grad():
         vectors = graph.edge_vectors().detach().requires_grad_()
         distances = (vectors.square().sum(1) + 1e-12).sqrt()
-        energy = -ENERGY_PER_SCORE * discriminator(graph, space_group_number, distances=distances)
+        energy = learned_e_above_hull(discriminator, graph, space_group_number, distances=distances)
         (slope,) = torch.autograd.grad(energy.sum(), vectors, create_graph=create_graph)
     pull = slope.new_zeros(len(crystals.atomic_numbers), 3).index_add(0, i, slope).index_add(0, j, -slope)
     outer = vectors.detach()[:, :, None] * slope[:, None]

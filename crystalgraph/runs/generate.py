@@ -19,6 +19,7 @@ from crystalgraph.crystals.space_groups import SYMPREC
 from crystalgraph.engine.workers import Workers, at_work, check_workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.atomic import check_free
+from crystalgraph.io.cache import cache_folder
 from crystalgraph.io.provenance import versions
 from crystalgraph.io.writing import check_formats
 from crystalgraph.models.bundle import Model, load_model
@@ -31,6 +32,7 @@ from crystalgraph.report.words import energy_caveats
 from crystalgraph.runs.alone import N_THREADS, alone
 from crystalgraph.runs.folder import write_run
 from crystalgraph.runs.generation_result import GenerationResult
+from crystalgraph.runs.heap import keep_freed_memory
 from crystalgraph.runs.larger_cells import with_larger_cells
 from crystalgraph.runs.measured_pattern import MeasuredPattern
 from crystalgraph.runs.near import NEAR_CAVEAT, crystal_record, formula_of, given_crystal, model_around
@@ -118,6 +120,7 @@ def generate(
         InputError: if something cannot be done as requested; before anything is drawn, with what is possible.
     """
     start = perf_counter()
+    keep_freed_memory()
     crystal = None if near is None else given_crystal(near)
     if crystal is not None and request is None and options.get("formula") is None:
         options = options | {"formula": formula_of(crystal)}
@@ -164,12 +167,13 @@ def generate(
                 partial=None if folder is None else folder.with_name(f"{folder.name}.partial"),
                 progress=progress,
             )
-        sampler = _sampler(loaded, request, sampling, with_energies=funnel is not None)
+        kept_in = _cache()
+        sampler = _sampler(loaded, request, sampling, kept_in, with_energies=funnel is not None)
         judges = () if funnel is None else funnel.settings.judges
         work = expected_work(request, search, relax=relax, minutes=minutes, judges=judges, workers=running.number)
         _log.info("%s", work)
         before = perf_counter()
-        screen = Screen(request, composition_filter(request))
+        screen = Screen(request, composition_filter(request, sampler.formulas, kept_in))
         screen.seconds["plausibility fit"] += perf_counter() - before
         more: dict[str, Any] = {}
         hull = None
@@ -251,7 +255,9 @@ def _check(request: GenerationRequest, relax: int | None, minutes: float | None,
         check_relax(relax)
 
 
-def _sampler(model: Model, request: GenerationRequest, settings: SamplingSettings, *, with_energies: bool) -> Sampler:
+def _sampler(
+    model: Model, request: GenerationRequest, settings: SamplingSettings, trials: Path | None, *, with_energies: bool
+) -> Sampler:
     return Sampler(
         model,
         list(request.system.atomic_numbers),
@@ -267,7 +273,17 @@ def _sampler(model: Model, request: GenerationRequest, settings: SamplingSetting
         use_prototypes=not with_energies,  # with energies these compete as crystals of their own
         surrogate_steps=request.refine,
         settings=settings,
+        trials=trials,
     )
+
+
+def _cache() -> Path | None:
+    """Where the next run finds what it need not work out again; None where nothing can be kept."""
+    try:
+        return cache_folder("generation")
+    except InputError as error:
+        _log.warning("%s; until then templates are tried anew in every run", error)
+        return None
 
 
 def _caveats(request: GenerationRequest, model: Model) -> list[str]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from crystalgraph.sampling.draws import CHILD, Draws
 from crystalgraph.sampling.filling import fill, fill_from_prototypes, refined
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups, formulas_of
+from crystalgraph.sampling.trials import kept_scores
 from crystalgraph.symmetry.children import children
 from crystalgraph.symmetry.enumerate import enumerate_templates, possible_sizes, random_templates
 from crystalgraph.symmetry.template import Templates
@@ -79,6 +82,7 @@ class Sampler:
         surrogate_steps: of the surrogate relaxation of every crystal, see ``fill``; by default as
             ``resolve_surrogate_steps`` says.
         settings: how much work goes into it, and what weighs how much.
+        trials: folder that keeps what templates scored on trial, see `crystalgraph.sampling.trials`; None keeps none.
 
     Raises:
         InputError: if nothing fits the request; the message names what would.
@@ -102,9 +106,10 @@ class Sampler:
         use_prototypes: bool = True,
         surrogate_steps: int | None = None,
         settings: SamplingSettings = USUAL_SAMPLING,
+        trials: Path | None = None,
     ) -> None:
         self.model, self.rng, self._temperature, self._guided = model, rng, temperature, guided
-        self._settings = settings
+        self._settings, self._trials = settings, trials
         self._n_draws = n_draws or (1 if fast else settings.n_draws)
         self._n_passes = 1 if fast else model.generator.n_passes
         # Who names a formula asks for its structure, who names a system asks for what is not known.
@@ -114,8 +119,12 @@ class Sampler:
         self._surrogate_steps = resolve_surrogate_steps(model, surrogate_steps, fast=fast, settings=settings)
         self.choices = self._choose(elements, formula, space_group_number, explore)
         self._waiting = torch.zeros(0, dtype=torch.long)
-        self._formulas: list[str] | None = None
         self._first_weights = self.choices.weights
+
+    @cached_property
+    def formulas(self) -> list[str]:
+        """Reduced formula of each template that may be drawn."""
+        return formulas_of(self.choices.templates)
 
     def _choose(
         self,
@@ -181,14 +190,19 @@ class Sampler:
 
     def _try(self, templates: Templates) -> Tensor:
         """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""
-        scores = fill(
-            self.model,
-            templates,
+        options: dict[str, Any] = {
+            "n_passes": self._n_passes,
+            "surrogate_steps": min(self._surrogate_steps, self._settings.trial_steps),
+            "use_prototypes": self._familiar,
+        }
+        scores = kept_scores(
+            self._trials,
+            lambda: fill(self.model, templates, self.rng, **options).score,
             self.rng,
-            n_passes=self._n_passes,
-            surrogate_steps=min(self._surrogate_steps, self._settings.trial_steps),
-            use_prototypes=self._familiar,
-        ).score
+            model=self.model,
+            templates=templates,
+            options=options,
+        )
         known = scores[~scores.isnan()]
         return scores.nan_to_num(float(known.min()) if len(known) else 0.0)
 
@@ -290,10 +304,7 @@ class Sampler:
             factors: by reduced formula, above 0, of the weights that the templates had at the start; the others keep
                 theirs.
         """
-        if self._formulas is None:
-            self._formulas = [str(f) for f in formulas_of(self.choices.templates)]
-            self._first_weights = self.choices.weights
-        factor = torch.tensor([factors.get(name, 1.0) for name in self._formulas], dtype=torch.float64)
+        factor = torch.tensor([factors.get(name, 1.0) for name in self.formulas], dtype=torch.float64)
         weights = self._first_weights * factor
         self.choices = replace(self.choices, weights=weights / weights.sum())
         self._waiting = self._waiting[:0]

@@ -135,6 +135,19 @@ def test_building_in_chunks_changes_nothing(kind, tmp_path, monkeypatch):
             assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
 
 
+@both
+def test_shifts_of_any_size_are_kept(kind, tmp_path):
+    """Of atoms that are given cells away from each other, in graphs built together with ordinary ones."""
+    far = [
+        Structure(CSCL.lattice, CSCL.species, [[0, 0, 0], [0.5 + cells, 0.5, 0.5 - cells]])
+        for cells in (0, 120, 40_000, 2_000_000)
+    ]
+    for number, data in enumerate(make(kind, tmp_path, far, cutoff=4.0)):
+        graph = PeriodicGraph.build(from_structures([far[number]]), 4.0)
+        assert as_set(data.edge_index, data.edge_shift) == as_set(graph.edge_index, graph.edge_shift)
+        assert {data[key].dtype for key in ("z", "edge_index", "edge_shift", "num_atoms")} == {torch.int64}
+
+
 def test_ase_atoms_give_the_same_graphs():
     atoms = [AseAtomsAdaptor.get_atoms(structure) for structure in STRUCTURES]
     ours, theirs = CrystalGraphDataset(STRUCTURES), CrystalGraphDataset(atoms)

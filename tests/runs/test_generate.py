@@ -1,6 +1,7 @@
 """Generation as a library call: what it gives, what it writes, what it refuses before any work."""
 
 import json
+import logging
 import re
 from dataclasses import replace
 
@@ -22,9 +23,17 @@ from crystalgraph.sampling.settings import SamplingSettings
 from crystalgraph.screening.request import GenerationRequest
 from crystalgraph.screening.search import SearchSettings
 
-pytestmark = pytest.mark.usefixtures("quick_plausibility")
+pytestmark = pytest.mark.usefixtures("quick_plausibility", "cache")
 
 SHORT = SearchSettings(round_size=32, patience=3)
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path_factory):
+    """An empty cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -244,7 +253,7 @@ def test_a_raw_result_is_in_draw_order(deal):
     assert requested["n_draws"] == 1
 
 
-def test_the_request_reaches_the_sampler(deal):
+def test_the_request_reaches_the_sampler(deal, cache):
     request = GenerationRequest.parse(
         formula="NbO2", space_group_number=136, max_atoms=12, num=1, seed=7, temperature=2.0, explore=0.5, fast=True
     )
@@ -265,9 +274,21 @@ def test_the_request_reaches_the_sampler(deal):
         "use_prototypes": True,
         "surrogate_steps": None,
         "settings": settings,
+        "trials": cache / "generation",
     }
     _, requested = deal(replace(request, fast=False), names=("rutile",))
     assert (requested["n_draws"], requested["fast"]) == (None, False)
+
+
+def test_where_nothing_can_be_kept_this_is_said_and_the_run_goes_on(deal, cache, monkeypatch, caplog):
+    (cache / "file").write_text("")
+    monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(cache / "file"))
+    with caplog.at_level(logging.WARNING, "crystalgraph.runs"):
+        result, requested = deal(formula="NbO2", num=1, names=("rutile",))
+    assert len(result) == 1
+    assert requested["trials"] is None
+    assert "cannot be written to" in caplog.text
+    assert "tried anew in every run" in caplog.text
 
 
 @pytest.mark.slow
