@@ -39,3 +39,20 @@ def relabelled(progress: Progress | None, stage: str) -> Progress | None:
         progress(stage, done, total, state)
 
     return report
+
+
+def continued(progress: Progress | None, earlier: int, total: int) -> Progress | None:
+    """The same listener, who hears of work that began before; None where nobody listens.
+
+    Args:
+        progress: the listener.
+        earlier: how many were done before.
+        total: of how many in all.
+    """
+    if progress is None:
+        return None
+
+    def report(stage: str, done: int, _total: int, state: str = "") -> None:
+        progress(stage, earlier + done, total, state)
+
+    return report

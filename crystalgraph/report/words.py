@@ -20,6 +20,7 @@ FILTER_MEANING = {
 
 STAGE_MEANING = {
     "single point": "no energy",
+    "first steps": "failed in a few steps of relaxation",
     "choice": "neither low enough for its composition nor drawn",
     "relaxation": "given up far above the hull, or failed",
     "finalists": "relaxed tighter, perturbed, relaxed again",

@@ -22,6 +22,9 @@ SLOPE, SPREAD, PRIOR_WEIGHT = 0.5, 0.15, 5.0
 """What is expected before anything is relaxed: the share of the energy above the hull that is left after a relaxation,
 and the standard deviation, eV/atom; and for how many relaxations that counts."""
 
+SLOPE_LATER, SPREAD_LATER = 0.9, 0.05
+"""The same once the first steps are taken."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
@@ -38,23 +41,27 @@ class Expectation:
     spread: float = SPREAD
 
     @classmethod
-    def of(cls, unrelaxed: Sequence[float], relaxed: Sequence[float]) -> Expectation:
+    def of(
+        cls, unrelaxed: Sequence[float], relaxed: Sequence[float], slope: float = SLOPE, spread: float = SPREAD
+    ) -> Expectation:
         """Fit by ridge regression towards what is expected before anything is known.
 
         Args:
-            unrelaxed: eV/atom above the hull as drawn.
-            relaxed: of the same crystals after relaxation.
+            unrelaxed: eV/atom above the hull as drawn, or after the first steps.
+            relaxed: of the same crystals after relaxation, or after the first steps.
+            slope: expected before anything is known.
+            spread: the same, eV/atom.
         """
         if not len(unrelaxed):
-            return cls()
+            return cls(slope=slope, spread=spread)
         x, y = np.asarray(unrelaxed, dtype=np.float64), np.asarray(relaxed, dtype=np.float64)
         design = np.stack([x, np.ones_like(x)], 1)
         # the penalty counts as PRIOR_WEIGHT relaxations of crystals 0.5 eV/atom above the hull
         penalty = PRIOR_WEIGHT * np.diag([0.25, 1.0])
-        change = np.linalg.solve(design.T @ design + penalty, design.T @ (y - SLOPE * x))
-        error = y - SLOPE * x - design @ change
-        spread = np.sqrt((PRIOR_WEIGHT * SPREAD**2 + error @ error) / (PRIOR_WEIGHT + len(x)))
-        return cls(slope=SLOPE + float(change[0]), intercept=float(change[1]), spread=float(spread))
+        change = np.linalg.solve(design.T @ design + penalty, design.T @ (y - slope * x))
+        error = y - slope * x - design @ change
+        fitted = np.sqrt((PRIOR_WEIGHT * spread**2 + error @ error) / (PRIOR_WEIGHT + len(x)))
+        return cls(slope=slope + float(change[0]), intercept=float(change[1]), spread=float(fitted))
 
     def chance_below(self, unrelaxed: NDArray[np.float64], limit: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Probability that each crystal ends below a limit, eV/atom above the hull."""

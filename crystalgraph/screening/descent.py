@@ -15,19 +15,21 @@ from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.engine.workers import Workers
-from crystalgraph.progress import Progress, relabelled
-from crystalgraph.relax.hull import METASTABLE, Hull, Phase
+from crystalgraph.progress import Progress, continued, relabelled
+from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.many import relax_many, single_points
 from crystalgraph.relax.potentials import potential_label
 from crystalgraph.relax.pressure import work
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
-from crystalgraph.screening.choice import Expectation, choose
+from crystalgraph.screening.choice import SLOPE_LATER, SPREAD_LATER, Expectation, choose
+from crystalgraph.screening.competition import agreement, representatives, with_prototypes
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.outcome import (
     CHOICE,
     CONFIRMATION,
     COPIES,
     FINALISTS,
+    FIRST_STEPS,
     RELAXATION,
     RELAXED,
     SINGLE_POINT,
@@ -46,8 +48,6 @@ NOT_CHOSEN = "others were more likely to be metastable, or the lowest of their f
 
 SYMMETRY = "symmetry of the finalists"
 """What progress calls the part of the confirmation that looks for more symmetry."""
-
-PROTOTYPE_NOTE = "a known crystal with these elements in its place, relaxed in this run"
 
 
 class Descent:
@@ -85,6 +85,8 @@ class Descent:
         self._seconds: list[float] = []
         self._enthalpies: list[dict[str, float]] = []
         self._waiting: list[int] = []
+        self._begun: dict[int, float] = {}
+        self._starts: dict[int, Structure] = {}
         self._rng = np.random.default_rng(settings.seed)
         self._stages = {name: Stage(name=name, entered=0, lost=0, seconds=0.0) for name in STAGES}
 
@@ -114,17 +116,16 @@ class Descent:
         progress = relabelled(self.progress, SINGLE_POINT)
         energies = single_points(structures, judge, workers=self.workers, progress=progress)
         for k, structure, energy in zip(new, structures, energies, strict=True):
+            self._waiting.append(k)
             if isfinite(energy):
                 above = self.hulls[judge].e_above_hull(structure.composition, energy + self._work(structure))
                 self._set(k, e_above_hull_unrelaxed=above)
-                self._waiting.append(k)
             else:
-                no_energy = f"{potential_label(judge)} gives no energy"
-                self._set(k, funnel_status=SINGLE_POINT, funnel_reason=no_energy)
+                self._lose(k, SINGLE_POINT, f"{potential_label(judge)} gives no energy")
         self._count_stage(SINGLE_POINT, len(new), sum(not isfinite(energy) for energy in energies), start)
 
     def relax(self, n: int) -> int:
-        """Relax the crystals that are worth it most.
+        """Relax the crystals that are worth it most; several times as many take the first steps before it is chosen.
 
         Args:
             n: how many at most.
@@ -132,27 +133,59 @@ class Descent:
         Returns:
             How many were; 0 if none waits or none may be.
         """
+        if n <= 0:
+            return 0
+        self._take_first_steps(n * self.settings.first_steps_per_relaxation)
         start = perf_counter()
-        chosen = self._choose(n) if n > 0 else []
+        done = [k for k in self._begun if isfinite(self.outcomes[k].e_above_hull)]
+        begun, ended = [self._begun[k] for k in done], [self.outcomes[k].e_above_hull for k in done]
+        later = Expectation.of(begun, ended, SLOPE_LATER, SPREAD_LATER)
+        chosen = self._choose(n, self._begun, later, random_share=0.0)
         self._count_stage(CHOICE, 0, 0, start)
         if not chosen:
             return 0
         start = perf_counter()
         self._waiting = sorted(set(self._waiting) - set(chosen))
         self.n_relaxed += len(chosen)
-        begun = self.n_relaxed - len(chosen)
-
-        def progress(stage: str, done: int, _total: int, state: str = "") -> None:
-            if self.progress is not None:
-                self.progress(stage, begun + done, max(self.n_relaxed, self.settings.limit or 0), state)
-
-        relaxations = self._relax_many([self._drawn[k] for k in chosen], self.settings.relaxation, RELAXATION, progress)
+        total = max(self.n_relaxed, self.settings.limit or 0)
+        progress = continued(self.progress, self.n_relaxed - len(chosen), total)
+        starts = [self._starts[k] for k in chosen]
+        relaxations = self._relax_many(starts, self.settings.relaxation, RELAXATION, progress)
         for k, relaxation in zip(chosen, relaxations, strict=True):
             self._note(k, relaxation)
             self._set(k, funnel_status=RELAXED if relaxation.usable else RELAXATION)
         lost = sum(not relaxation.usable for relaxation in relaxations)
         self._count_stage(RELAXATION, len(chosen), lost, start)
         return len(chosen)
+
+    def _take_first_steps(self, n: int) -> None:
+        """Let at most n of those that wait begin; where they come, the potential that ranks says how high they are."""
+        start = perf_counter()
+        drawn = {k: self.outcomes[k].e_above_hull_unrelaxed for k in self._waiting if k not in self._begun}
+        known = Expectation.of([self.outcomes[k].e_above_hull_unrelaxed for k in self._begun], [*self._begun.values()])
+        chosen = self._choose(n, drawn, known, random_share=self.settings.random_share)
+        relaxations = self._relax_many([self._drawn[k] for k in chosen], self.settings.beginning, FIRST_STEPS)
+        judge, hull = self.settings.ranked_by, self.hulls[self.settings.potential]
+        begun: list[int] = []
+        for k, relaxation in zip(chosen, relaxations, strict=True):
+            self._count(k, relaxation)
+            if relaxation.usable and relaxation.structure is not None:
+                self._starts[k] = relaxation.structure
+                self._begun[k] = hull.e_above_hull(self._drawn[k].composition, relaxation.enthalpy)
+                begun.append(k)
+            else:
+                self._lose(k, FIRST_STEPS, relaxation.reason or relaxation.status)
+        begun = begun if judge != self.settings.potential else []
+        starts, progress = [self._starts[k] for k in begun], relabelled(self.progress, FIRST_STEPS)
+        for k, energy in zip(begun, single_points(starts, judge, workers=self.workers, progress=progress), strict=True):
+            if isfinite(energy):
+                enthalpy = energy + self._work(self._starts[k])
+                self._begun[k] = self.hulls[judge].e_above_hull(self._drawn[k].composition, enthalpy)
+        self._count_stage(FIRST_STEPS, len(chosen), sum(k not in self._starts for k in chosen), start)
+
+    def _lose(self, k: int, stage: str, reason: str) -> None:
+        self._set(k, funnel_status=stage, funnel_reason=reason)
+        self._waiting.remove(k)
 
     @property
     def lowest(self) -> dict[str, float]:
@@ -198,12 +231,8 @@ class Descent:
 
     def _count_stage(self, name: str, entered: int, lost: int, start: float) -> None:
         stage = self._stages[name]
-        self._stages[name] = Stage(
-            name=name,
-            entered=stage.entered + entered,
-            lost=stage.lost + lost,
-            seconds=stage.seconds + perf_counter() - start,
-        )
+        seconds = stage.seconds + perf_counter() - start
+        self._stages[name] = Stage(name=name, entered=stage.entered + entered, lost=stage.lost + lost, seconds=seconds)
 
     def _ranked(self, members: list[int]) -> list[int]:
         return [members[i] for i in rank([-self.outcomes[k].e_above_hull for k in members])]
@@ -211,26 +240,27 @@ class Descent:
     def _set(self, k: int, **changes: Any) -> None:
         self.outcomes[k] = replace(self.outcomes[k], **changes)
 
-    def _choose(self, n: int) -> list[int]:
-        """Which of those that wait are relaxed next."""
-        done = [outcome for outcome in self.outcomes if isfinite(outcome.e_above_hull)]
-        expectation = Expectation.of([o.e_above_hull_unrelaxed for o in done], [o.e_above_hull for o in done])
-        kinds = [[k for k in self._waiting if self._from_prototype[k] == kind] for kind in (False, True)]
+    def _choose(
+        self, n: int, energies: Mapping[int, float], expectation: Expectation, random_share: float
+    ) -> list[int]:
+        """Which of those that wait are next, by energies above the hull of some of them."""
+        waiting = [k for k in self._waiting if k in energies]
+        kinds = [[k for k in waiting if self._from_prototype[k] == kind] for kind in (False, True)]
         if len(set(self._formulas)) == 1 or not all(kinds):
-            kinds, shares = [self._waiting], [n]
+            kinds, shares = [waiting], [n]
         else:
             known = min(round(self.settings.prototype_share * n), len(kinds[1]))
             shares = [n - known, known]
         chosen = []
         for members, share in zip(kinds, shares, strict=True):
             picked = choose(
-                [self.outcomes[k].e_above_hull_unrelaxed for k in members],
+                [energies[k] for k in members],
                 [self._formulas[k] for k in members],
                 share,
                 expectation=expectation,
                 lowest=self.lowest,
                 rng=self._rng,
-                random_share=self.settings.random_share,
+                random_share=random_share,
             )
             chosen += [members[i] for i in picked]
         return chosen
@@ -286,7 +316,12 @@ class Descent:
 
     def _compete(self, left: list[int]) -> dict[str, Hull]:
         """Put what prototypes became on the hulls, and say how high everything lies above these."""
-        hulls = {judge: self._with_prototypes(judge, left) for judge in self.settings.judges}
+        prototypes = [k for k in left if self._from_prototype[k]]
+        names = {k: (f"prototype {self._formulas[k]} {k}", self._formulas[k]) for k in prototypes}
+        hulls = {
+            judge: with_prototypes(hull, [(*names[k], self._enthalpies[k].get(judge, nan)) for k in prototypes])
+            for judge, hull in self.hulls.items()
+        }
         for k in left:
             composition = self._drawn[k].composition
             above = {j: hulls[j].e_above_hull(composition, energy) for j, energy in self._enthalpies[k].items()}
@@ -296,25 +331,9 @@ class Descent:
                 self._remark(k, f"{-below:.3f} eV/atom below the hull of the known phases alone")
             self._set(k, e_above_hull=above[judge], e_above_hull_by=above)
             if self.settings.confirm:
-                energies = [energy for energy in above.values() if isfinite(energy)]
-                spread = max(energies) - min(energies) if len(energies) > 1 else nan
-                agreed = _agreed(energies, len(self.settings.judges))
+                spread, agreed = agreement(list(above.values()), len(self.settings.judges))
                 self._set(k, e_above_hull_spread=spread, agreed_metastable=agreed)
         return hulls
-
-    def _with_prototypes(self, judge: str, left: list[int]) -> Hull:
-        own = [
-            Phase(
-                name=f"prototype {self._formulas[k]} {k}",
-                formula=self._formulas[k],
-                energy=self._enthalpies[k][judge],
-                note=PROTOTYPE_NOTE,
-            )
-            for k in left
-            if self._from_prototype[k] and isfinite(self._enthalpies[k].get(judge, nan))
-        ]
-        hull = self.hulls[judge]
-        return Hull(hull.system, [*hull.phases, *own], left_out=hull.left_out) if own else hull
 
     def _finalists(self, left: list[int]) -> list[int]:
         return [k for k in left if self.outcomes[k].e_above_hull <= self.settings.finalists_below]
@@ -373,20 +392,9 @@ class Descent:
         ordered = self._ranked(left)
         relaxed = [structure for k in ordered if (structure := self.structures[k]) is not None]
         labels = group_equal(relaxed, progress=relabelled(self.progress, COPIES)).tolist()
-        first: dict[int, int] = {}
-        for k, label in zip(ordered, labels, strict=True):  # what a prototype became stands for its copies
-            first.setdefault(label, k)
-            if self._from_prototype[k] and not self._from_prototype[first[label]]:
-                first[label] = k
+        first = representatives(ordered, labels, self._from_prototype)
         for k, label, group in zip(ordered, labels, space_groups(relaxed), strict=True):
             self._set(k, relaxed_space_group=None if group == NOT_FOUND else group)
             if first[label] != k:
                 self._copy_of[k] = first[label]
                 self._set(k, funnel_status=COPIES)
-
-
-def _agreed(energies: Sequence[float], n_judges: int) -> bool | None:
-    """Whether all judges call a crystal metastable, by the answers that there are; None where that cannot be said."""
-    if any(energy > METASTABLE for energy in energies):
-        return False
-    return True if len(energies) == n_judges else None

@@ -34,6 +34,9 @@ class FunnelSettings:
         random_share: share of the relaxations chosen at random.
         prototype_share: share of the relaxations that goes to crystals from prototypes, where there are several
             formulas and enough of both kinds; so what is new and what substitution gives are ranked apart.
+        first_steps: optimiser steps after which it is chosen what is relaxed; what they give says far more about the
+            end than the energy as drawn.
+        first_steps_per_relaxation: crystals that take them, for each that is relaxed.
         hold_symmetry: whether the first relaxation keeps the space group; that of the finalists never does.
         abort: (step, eV/atom): a relaxation ends when it is further above the hull than this at that step; under
             pressure, only the last.
@@ -50,6 +53,8 @@ class FunnelSettings:
     seed: int = 0
     random_share: float = RANDOM_SHARE
     prototype_share: float = PROTOTYPE_SHARE
+    first_steps: int = 8
+    first_steps_per_relaxation: int = 4
     hold_symmetry: bool = True
     abort: tuple[tuple[int, float], ...] = ABORT
     finalists_below: float = FINALISTS_BELOW
@@ -67,6 +72,11 @@ class FunnelSettings:
             hold_symmetry=self.hold_symmetry,
             pressure=self.pressure,
         )
+
+    @property
+    def beginning(self) -> RelaxSettings:
+        """Of the first steps."""
+        return replace(self.relaxation, max_steps=self.first_steps, abort=())
 
     @property
     def final(self) -> RelaxSettings:
@@ -99,6 +109,8 @@ class FunnelSettings:
             "round_size": self.round_size,
             "random_share": self.random_share,
             "prototype_share": self.prototype_share,
+            "first_steps": self.first_steps,
+            "first_steps_per_relaxation": self.first_steps_per_relaxation,
             "hold_symmetry": self.hold_symmetry,
             "abort": [list(rule) for rule in self.relaxation.abort],
             "fmax": self.fmax,

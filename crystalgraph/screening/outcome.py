@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from crystalgraph.relax.hull import Hull
 
-SINGLE_POINT, CHOICE, RELAXATION = "single point", "choice", "relaxation"
+SINGLE_POINT, FIRST_STEPS, CHOICE, RELAXATION = "single point", "first steps", "choice", "relaxation"
 FINALISTS, CONFIRMATION, COPIES = "finalists", "confirmation", "copies"
 
-STAGES = (SINGLE_POINT, CHOICE, RELAXATION, FINALISTS, CONFIRMATION, COPIES)
+STAGES = (SINGLE_POINT, FIRST_STEPS, CHOICE, RELAXATION, FINALISTS, CONFIRMATION, COPIES)
 """In order; no crystal is lost at the finalists' stage and at the confirmation, which say more about it."""
 
 RELAXED = "relaxed"
@@ -40,7 +40,7 @@ class Outcome:
         agreed_metastable: whether all of them call the crystal metastable; None where one has no answer, or there is
             only one.
         relax_status: of the last relaxation, see `crystalgraph.relax.relaxer.Relaxation`; empty where not relaxed.
-        n_steps: of all relaxations; None where not relaxed.
+        n_steps: of all relaxations, the first steps too; None where none was taken.
         energy: of the potential ``ranked_by`` after relaxation; NaN where not relaxed.
         enthalpy: the same with pV, what ``e_above_hull`` compares under pressure; NaN without pressure.
         relaxed_space_group: as ``space_group`` of a sample, after relaxation; None where not relaxed or not found.

@@ -112,7 +112,14 @@ def finished_run(crystals, tmp_path_factory):
         outcomes=outcomes,
     )
     hull, known = reference_hull(ChemicalSystem.parse("Nb-O")), known_phases("Nb-O")
-    stages = [("single point", 6, 0), ("choice", 6, 2), ("relaxation", 4, 0), ("finalists", 4, 0), ("copies", 4, 0)]
+    stages = [
+        ("single point", 6, 0),
+        ("first steps", 6, 0),
+        ("choice", 6, 2),
+        ("relaxation", 4, 0),
+        ("finalists", 4, 0),
+        ("copies", 4, 0),
+    ]
     record = {
         "request": request.as_record(),
         "surrogate_steps": 20,
