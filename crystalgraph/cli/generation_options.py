@@ -89,8 +89,8 @@ Relax = Annotated[
     typer.Option(
         metavar="K",
         help="Search with energies: relax K crystals in rounds, each led by what those before it found, and rank by "
-        "energy above the hull. What is relaxed is chosen by single points, and by the first steps of four crystals for "
-        "one relaxation. After a kill, the same command goes on from OUT.partial.",
+        "energy above the hull. What is relaxed is chosen by single points, and after some steps of four times as "
+        "many. After a kill, the same command goes on from OUT.partial.",
     ),
 ]
 

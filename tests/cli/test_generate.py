@@ -8,6 +8,7 @@ import pytest
 
 from crystalgraph.errors import InputError
 from crystalgraph.io.reading import read_structures
+from crystalgraph.screening.outcome import STAGES
 from crystalgraph.screening.search import USUAL_SEARCH
 
 pytestmark = pytest.mark.usefixtures("quick_plausibility")
@@ -255,15 +256,7 @@ def test_relaxed_run_tells_what_each_stage_cost_and_lost(relaxing, tmp_path):
     folder = tmp_path / "run"
     table, record = rows(folder), json.loads((folder / "run.json").read_text())
     stages = {stage["name"]: stage for stage in record["relaxation"]["stages"]}
-    assert list(stages) == [
-        "single point",
-        "first steps",
-        "choice",
-        "relaxation",
-        "finalists",
-        "confirmation",
-        "copies",
-    ]
+    assert tuple(stages) == STAGES
     entered = [row for row in table if row["funnel_status"]]
     assert stages["single point"]["entered"] == len(entered) >= 6
     assert 1 <= stages["relaxation"]["entered"] <= 3
