@@ -33,7 +33,9 @@ def main() -> None:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
     finally:
-        for process in psutil.Process().children(recursive=True):
+        processes = psutil.Process().children(recursive=True)
+        for process in processes:
             process.kill()
+        psutil.wait_procs(processes, timeout=5)  # so that their CPU time counts
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # without the goodbyes of workers that are gone
