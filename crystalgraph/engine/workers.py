@@ -34,6 +34,10 @@ T = TypeVar("T")
 
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # what tensors give back stays with the process; dask's own setting returns it to the kernel every time
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "PYTHONWARNINGS": "ignore",  # nobody reads them, and as errors they would end the libraries
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",  # who is to blame is found out here
     "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]",
