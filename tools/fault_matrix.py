@@ -163,7 +163,7 @@ FAULTS = {
     ),
     "worker hangs while starting": Fault(
         command=(*_JUDGE, "potentials:hangs"),
-        prelude="import crystalgraph.relax.many as pool; pool._PATIENCE_FOR_CALCULATOR = 2.0",
+        prelude="import crystalgraph.relax.many as many; many._PATIENCE_FOR_CALCULATOR = 2.0",
         codes=(1,),
         says="a worker could not start: the worker gave no answer for too long",
     ),

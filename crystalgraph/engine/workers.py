@@ -1,63 +1,29 @@
 """Work handed to processes of one thread each: of this machine, or of a dask cluster that somebody keeps.
 
-Threads are limited before NumPy and SciPy load: with more than one, SciPy's make a step many times slower. A worker
-that dies costs the job that killed it and no other: whatever it had in hand is done again at the end, one job at a
-time, and what kills a second worker all alone is given up.
+A worker that dies costs the job that killed it and no other: whatever it had in hand is done again at the end, one job
+at a time, and what kills a second worker all alone is given up.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import json
-import logging
-import os
-import selectors
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
+from crystalgraph.engine.connection import connected, one_line
+from crystalgraph.engine.local_cluster import LocalCluster
+from crystalgraph.engine.patience import DEATHS
 from crystalgraph.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-    from distributed.security import Security
 
 T = TypeVar("T")
 
-_ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # what tensors give back stays with the process; dask's own setting returns it to the kernel every time
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "PYTHONWARNINGS": "ignore",  # nobody reads them, and as errors they would end the libraries
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",  # who is to blame is found out here
-    "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]",
-    "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
-    **{f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": "False" for name in ("TARGET", "SPILL", "PAUSE")},
-}
-
-_CREDENTIALS = (
-    "tls_ca_file",
-    *(f"tls_{who}_{what}" for who in ("client", "scheduler", "worker") for what in ("key", "cert")),
-)
-
-_START = "from crystalgraph.engine.local_cluster import main; main()"
-
-_PATIENCE = 120.0  # seconds of wall time for a cluster to start
-_PATIENCE_FOR_ANSWER = 20.0  # seconds of wall time for a scheduler or its first worker to answer
-
 _IN_HAND = 4  # jobs that each worker has, or waits for
-
-_DEATHS = "crystalgraph-deaths"  # the topic under which a worker says why it ends itself
 
 
 class Workers:
@@ -76,7 +42,7 @@ class Workers:
     def __init__(self, number: int = 1, scheduler: str | None = None) -> None:
         check_workers(number)
         self.number, self.scheduler = number, scheduler
-        self._cluster: _LocalCluster | None = None
+        self._cluster: LocalCluster | None = None
         self._connection: Client | None = None
         self._prepared: set[str] = set()
 
@@ -202,15 +168,15 @@ class Workers:
         """The connection to the scheduler, made when it is first needed."""
         if self._connection is None:
             if self.scheduler is not None:
-                self._connection = _connected(self.scheduler)
+                self._connection = connected(self.scheduler)
             else:
-                self._cluster = _LocalCluster(self.number)
+                self._cluster = LocalCluster(self.number)
                 self._connection = self._cluster.connected()
         return self._connection
 
     def _cause_of_death(self, future: Future) -> str:
         """What the worker said before it ended itself, if it did."""
-        events = self._client().get_events(_DEATHS)
+        events = self._client().get_events(DEATHS)
         said = [event["why"] for _, event in events if event["key"] == future.key]
         return said[-1] if said else "the worker died of it (it crashed, or was killed, perhaps for lack of memory)"
 
@@ -229,124 +195,6 @@ def at_work(workers: int | Workers) -> Iterator[Workers]:
         return
     with Workers(workers) as new:
         yield new
-
-
-@contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """End this process, a worker, unless the block is left in time; seconds of wall time."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    key = worker.get_current_task()
-
-    def end() -> None:
-        worker.log_event(_DEATHS, {"key": key, "why": f"the worker gave no answer for {seconds:.0f} s and was ended"})
-        threading.Timer(1.0, os._exit, (1,)).start()  # once it is said
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    faulthandler.dump_traceback_later(seconds + 10, exit=True)  # where even the timer cannot run
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        timer.cancel()
-
-
-class _LocalCluster:
-    """The process of `crystalgraph.engine.local_cluster`, with credentials that nobody else has."""
-
-    def __init__(self, number: int) -> None:
-        from distributed.security import Security
-
-        self._security: Security = Security.temporary()
-        try:
-            self._folder = Path(tempfile.mkdtemp(prefix="crystalgraph-"))
-        except OSError as error:
-            raise RunError(f"workers need a folder for temporary files ({error}); name one with TMPDIR") from error
-        self._log = self._folder / "cluster.log"
-        path = os.pathsep.join(map(os.path.abspath, sys.path))
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=os.environ | _ENVIRONMENT | {"DASK_TEMPORARY_DIRECTORY": str(self._folder), "PYTHONPATH": path},
-                cwd=self._folder,  # CHGNet leaves a file where it fails
-                start_new_session=True,  # Ctrl-C is for this process, which ends its workers
-            )
-        assert self._process.stdin is not None
-        credentials = {name: getattr(self._security, name) for name in _CREDENTIALS}
-        wanted = {"workers": number, "security": {"require_encryption": True, **credentials}}
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def connected(self) -> Client:
-        """A connection to the scheduler, once the workers are there."""
-        output = self._process.stdout
-        assert output is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(output, selectors.EVENT_READ)
-            address = output.readline().decode().strip() if selector.select(_PATIENCE) else None
-        if not address:
-            said = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []
-            last = next((line for line in reversed(said) if line.strip()), "no message")
-            code = self._process.poll()
-            self.end()
-            silent = address is None and code is None
-            how = f"no answer for {_PATIENCE:.0f} s" if silent else f"the process ended: {_one_line(last)}"
-            raise RunError(f"a worker could not start: {how}")
-        return _new_client(address, _PATIENCE, self._security)
-
-    def end(self) -> None:
-        """End the process and its workers; it removes its folder."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _connected(address: str) -> Client:
-    """A connection to a cluster that exists, whose workers have this version of the package."""
-    from crystalgraph import __version__
-
-    advice = "start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
-    try:
-        client = _new_client(address, _PATIENCE_FOR_ANSWER, None)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"no scheduler answers at {address} ({_one_line(error)}); {advice}") from None
-    try:
-        client.wait_for_workers(1, timeout=_PATIENCE_FOR_ANSWER)
-    except TimeoutError:
-        client.close()
-        raise InputError(f"the scheduler at {address} has no workers; {advice}") from None
-    for worker, version in client.run(_version, on_error="return").items():
-        if version != __version__:
-            client.close()
-            found = f"it cannot be loaded ({_one_line(version)})" if isinstance(version, Exception) else version
-            raise InputError(f"worker {worker} needs crystalgraph {__version__}, and there: {found}; install it there")
-    return client
-
-
-def _new_client(address: str, timeout: float, security: Security | None) -> Client:
-    from distributed import Client
-
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it reports each lost worker, as we do
-    return Client(address, timeout=timeout, security=security, set_as_default=False)
-
-
-def _version() -> str:
-    from crystalgraph import __version__
-
-    return __version__
 
 
 def _packed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
@@ -402,10 +250,6 @@ def _failure(error: BaseException, future: Future) -> BaseException:
         return error
     import traceback
 
-    failure = RunError(f"a worker failed: {type(error).__name__}: {_one_line(error)}")
+    failure = RunError(f"a worker failed: {type(error).__name__}: {one_line(error)}")
     failure.add_note("".join(traceback.format_exception(type(error), error, future.traceback())))
     return failure
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:200]

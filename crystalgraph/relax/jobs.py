@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from crystalgraph.engine.workers import patience
+from crystalgraph.engine.patience import patience
 from crystalgraph.errors import InputError
 from crystalgraph.relax.potentials import make_calculator, potential_identity
 from crystalgraph.relax.relaxation import Derivatives, RelaxSettings, structure_from_record

@@ -133,11 +133,11 @@ def _pid_of_scheduler(address):
 @pytest.mark.slow
 def test_a_cluster_that_cannot_work_is_said_before_any_work(cluster, monkeypatch):
     address, add_worker = cluster
-    monkeypatch.setattr("crystalgraph.engine.workers._PATIENCE_FOR_ANSWER", 3.0)
+    monkeypatch.setattr("crystalgraph.engine.connection._PATIENCE", 8.0)
     with Workers(scheduler=address) as workers, pytest.raises(InputError, match="has no workers; start one with"):
         list(workers.map(add, [(1, 1)]))
     add_worker()
-    monkeypatch.setattr("crystalgraph.engine.workers._PATIENCE_FOR_ANSWER", 60.0)
+    monkeypatch.setattr("crystalgraph.engine.connection._PATIENCE", 60.0)
     monkeypatch.setattr("crystalgraph.__version__", "99.0")
     with Workers(scheduler=address) as workers, pytest.raises(InputError, match=r"needs crystalgraph 99\.0, and there"):
         list(workers.map(add, [(1, 1)]))
@@ -145,7 +145,7 @@ def test_a_cluster_that_cannot_work_is_said_before_any_work(cluster, monkeypatch
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "nowhere", "ftp://a:1", "tcp://", "", ":"])
 def test_no_scheduler_at_an_address(address, monkeypatch):
-    monkeypatch.setattr("crystalgraph.engine.workers._PATIENCE_FOR_ANSWER", 0.3)
+    monkeypatch.setattr("crystalgraph.engine.connection._PATIENCE", 0.3)
     with Workers(scheduler=address) as workers, pytest.raises(InputError, match="no scheduler answers at") as refused:
         list(workers.map(add, [(1, 1)]))
     assert "\n" not in str(refused.value)

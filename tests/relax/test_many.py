@@ -14,7 +14,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
-from crystalgraph.engine import workers as engine
+from crystalgraph.engine import local_cluster
 from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError, RunError
 from crystalgraph.io.sealed import read_sealed
@@ -229,7 +229,7 @@ def test_a_worker_that_cannot_start_ends_the_work(crystals, monkeypatch, tmp_pat
     monkeypatch.setattr(many, "_PATIENCE_FOR_CALCULATOR", 1.0)
     with pytest.raises(RunError, match="a worker could not start: the worker gave no answer for 1 s"):
         single_points(crystals, "stand_ins:hangs")
-    monkeypatch.setattr(engine, "_START", "import sys; sys.exit('no luck')")
+    monkeypatch.setattr(local_cluster, "_START", "import sys; sys.exit('no luck')")
     with pytest.raises(RunError, match="a worker could not start: the process ended: no luck"):
         single_points(crystals, EMT_NAME)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
