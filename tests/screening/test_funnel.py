@@ -20,6 +20,7 @@ from crystalgraph.screening.outcome import (
     CONFIRMATION,
     COPIES,
     FINALISTS,
+    FIRST_STEPS,
     RELAXATION,
     RELAXED,
     SINGLE_POINT,
@@ -268,6 +269,37 @@ def test_progress_names_the_stage(potential, prototype, monkeypatch):
     seen = []
     run_funnel(many(potential, prototype, [0.1, 0.2]), HULLS, settings(), progress=lambda *told: seen.append(told))
     assert (SINGLE_POINT, 2, 2, "") in seen
+
+
+def test_the_potential_that_ranks_chooses_among_those_that_began(potential, prototype):
+    """By the first potential rutile is lower; the other one, whose word counts at the end, says CsCl."""
+    given = many(potential, prototype, [0.15, 0.10])
+    potential.opinions["other"] = {
+        round(s.volume, 6): (energy, "converged", s) for s, energy in zip(given, (0.02, 0.19), strict=True)
+    }
+    hulls = dict.fromkeys((DEFAULT, "other"), FLAT)
+    first, second = (
+        run_funnel(given, hulls, settings(confirm=confirm, limit=1, random_share=0.0)).outcomes
+        for confirm in ((), ("other",))
+    )
+    assert [o.funnel_status for o in first] == [CHOICE, RELAXED]
+    assert [o.funnel_status for o in second] == [RELAXED, CHOICE]
+
+
+def test_what_fails_in_its_first_steps_is_lost_there_with_its_reason(potential, prototype, monkeypatch):
+    given = many(potential, prototype, [0.15, 0.10])
+    relax = potential.relax_many
+
+    def fails_for_the_second(structures, settings, **options):
+        found = relax(structures, settings, **options)
+        lost = Relaxation(status="unbelievable", reason="it exploded")
+        return [lost if structure == given[1] else one for structure, one in zip(structures, found, strict=True)]
+
+    monkeypatch.setattr(module, "relax_many", fails_for_the_second)
+    result = run_funnel(given, HULLS, settings())
+    assert [o.funnel_status for o in result.outcomes] == [RELAXED, FIRST_STEPS]
+    assert result.outcomes[1].funnel_reason == "it exploded"
+    assert [(stage.entered, stage.lost) for stage in result.stages if stage.name == FIRST_STEPS] == [(2, 1)]
 
 
 @pytest.mark.parametrize(("limit", "n_relaxed"), [(None, 8), (2, 2), (5, 5)])
