@@ -208,23 +208,6 @@ def raw(records: Mapping[str, Record]) -> str:
     return markdown(titles, rows)
 
 
-def search(cases: Sequence[Record]) -> str:
-    """Where the ground state of each compound is, what came first, and the CPU time."""
-    titles = ["compound", "group", "rank", "from", "first three: group (eV/atom above the hull)", "CPU s"]
-    rows = [
-        [
-            case["formula"],
-            " or ".join(map(str, case["groups"])),
-            str(case["rank"] or NOTHING),
-            case["source"] or NOTHING,
-            ", ".join(f"{one['group'] or '?'} ({number(one['e_above_hull'], 3)})" for one in case["first"]) or NOTHING,
-            number(case["cpu_seconds"], 0),
-        ]
-        for case in cases
-    ]
-    return markdown(titles, rows)
-
-
 def rediscovery(phases: Sequence[Record]) -> str:
     """The known phases that were found among the relaxed, best first."""
     titles = ["", "id", "space group", "known as", "template", "rank by energy"]
