@@ -165,7 +165,7 @@ FAULTS = {
         command=(*_JUDGE, "potentials:hangs"),
         prelude="import crystalgraph.relax.many as many; many._PATIENCE_FOR_CALCULATOR = 2.0",
         codes=(1,),
-        says="a worker could not start: the worker gave no answer for too long",
+        says="a worker could not start: the worker gave no answer for 2 s",
     ),
     "worker throws": Fault(
         command=(*_JUDGE, "potentials:Wrong"), codes=(1,), says="a worker failed: TypeError: a bug of the calculator"
