@@ -75,7 +75,7 @@ class Workers:
             return
         client = self._client()
         futures = [
-            client.submit(_call, _packed(function, arguments), key=f"{function.__name__}-{uuid4()}", workers=[worker])
+            client.submit(function, *arguments, key=f"{function.__name__}-{uuid4()}", workers=[worker])
             for worker in client.nthreads()
         ]
         for future in futures:
@@ -146,7 +146,7 @@ class Workers:
         client, of = self._client(), dict[str, tuple[str, tuple[Any, ...]]]()
 
         def submit(job: tuple[str, tuple[Any, ...]]) -> Future:
-            future = client.submit(_call, _packed(function, job[1]), key=f"{function.__name__}-{job[0]}")
+            future = client.submit(function, *job[1], key=f"{function.__name__}-{job[0]}")
             of[str(future.key)] = job
             return future
 
@@ -195,21 +195,6 @@ def at_work(workers: int | Workers) -> Iterator[Workers]:
         return
     with Workers(workers) as new:
         yield new
-
-
-def _packed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
-    """A call as the bytes that dask sends: the scheduler passes them on and need not load what they are made of."""
-    from distributed.protocol import pickle
-
-    return pickle.dumps((function, arguments))
-
-
-def _call(packed: bytes) -> Any:
-    """Do what `_packed` asks for, in a worker."""
-    from distributed.protocol import pickle
-
-    function, arguments = pickle.loads(packed)
-    return function(*arguments)
 
 
 def _killed(future: Future) -> bool:

@@ -133,7 +133,7 @@ def fingerprints(
     """Site fingerprints, (n_structures, SITE_FEATURES); a row of NaN where there is none."""
     rows = []
     report = at_stage(progress, "fingerprints")
-    files = [None if cache is None else cache / f"{_key(structure)}.json" for structure in structures]
+    files = [None if cache is None else cache.absolute() / f"{_key(structure)}.json" for structure in structures]
     kept = [None if file is None else _kept(file) for file in files]
     missing = [k for k, content in enumerate(kept) if content is None]
     with at_work(workers) as running:

@@ -128,7 +128,7 @@ def measure(options: argparse.Namespace, model: Model, hull: Hull, system: Chemi
     """Draw, relax everything, apply the rules."""
     structures = make_arm("screened", system, model, [], options.seed).draw(options.num)
     settings = RelaxSettings(potential=options.potential, max_steps=300, max_seconds=600.0)
-    work = options.work or Path("runs") / "funnel" / system.key
+    work = (options.work or Path("runs") / "funnel" / system.key).absolute()  # workers have a folder of their own
     jobs = [(s, settings, work / f"{relaxation_key(s, settings)}.json") for s in structures]
     with Workers(options.workers) as workers:
         records = list(workers.map(follow, jobs))
