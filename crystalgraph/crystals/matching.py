@@ -106,7 +106,8 @@ def match_any(
         Positions in ``reference``, (n,), int64; -1 where none is equal.
     """
     first = np.full(len(structures), -1, dtype=np.int64)
-    if isinstance(reference, ReferenceIndex) and workers == 1:
+    here = workers.is_this_process if isinstance(workers, Workers) else workers == 1
+    if isinstance(reference, ReferenceIndex) and here:
         report = at_stage(progress, STAGE)
         for k, structure in enumerate(structures):
             first[k] = reference.find(structure)

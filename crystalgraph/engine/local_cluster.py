@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,7 @@ class LocalCluster:
         return client_of(address, _PATIENCE, self._security)
 
     def end(self) -> None:
-        """End the process and its workers; it removes its folder."""
+        """End the process and its workers; its folder goes with them."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -103,3 +104,4 @@ class LocalCluster:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)  # where it could not do it itself

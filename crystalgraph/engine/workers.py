@@ -29,14 +29,16 @@ _IN_HAND = 4  # jobs that each worker has, or waits for
 class Workers:
     """Processes that do pure work, for several calls of `answers` and `map`.
 
-    A context manager: they start when there is work and end on leaving, also on Ctrl-C and where the run is killed.
+    A context manager. Those of this machine start when there is work and end on leaving, also on Ctrl-C and where the
+    run is killed; a cluster is reached on entering.
 
     Args:
         number: processes on this machine, at least 1.
-        scheduler: address of a dask scheduler, such as "tcp://10.0.0.1:8786"; its workers are used instead.
+        scheduler: address of a dask scheduler, such as "tcp://10.0.0.1:8786"; its workers are used instead, and
+            ``number`` becomes how many there are.
 
     Raises:
-        InputError: if the number is below 1.
+        InputError: if the number is below 1; on entering, if there is no such cluster, or it cannot work for us.
     """
 
     def __init__(self, number: int = 1, scheduler: str | None = None) -> None:
@@ -47,6 +49,8 @@ class Workers:
         self._prepared: set[str] = set()
 
     def __enter__(self) -> Workers:
+        if self.scheduler is not None:
+            self.number = len(self._client().nthreads())
         return self
 
     def __exit__(
@@ -58,6 +62,11 @@ class Workers:
             self._cluster.end()
         self._connection = self._cluster = None
         self._prepared.clear()
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether `map` works here."""
+        return self.scheduler is None and self.number == 1
 
     def prepare(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function once in each worker, before the first job that needs it: such as one that makes a calculator.
@@ -124,7 +133,7 @@ class Workers:
         Raises:
             InputError, RunError: as for `answers`; also if a worker dies.
         """
-        if self.scheduler is None and min(self.number, len(jobs)) < 2:
+        if self.is_this_process or (self.scheduler is None and len(jobs) < 2):
             for arguments in jobs:
                 yield function(*arguments)
             return

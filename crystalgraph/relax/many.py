@@ -133,21 +133,24 @@ def many_derivatives(
     workers: int | Workers = 1,
     progress: Progress | None = None,
 ) -> list[Derivatives | None]:
-    """Energies, forces and stresses of crystals as they are.
-
-    Args:
-        structures: ordered structures.
-        potential: name, see `crystalgraph.relax.potentials.make_calculator`.
-        workers: as for `relax_many`.
-        progress: called as the work goes on.
+    """Energies, forces and stresses of crystals as they are; arguments and errors as for `single_points`.
 
     Returns:
         In the order given; None where the calculator has no answer or the cell is not believable.
-
-    Raises:
-        InputError: if the calculator cannot be made, or the number of workers is below 1.
     """
     return _of_each(energy_forces_stress, structures, potential, workers, at_stage(progress, "derivatives"))
+
+
+def ready_for(workers: Workers, potentials: Sequence[str]) -> None:
+    """Make sure that a cluster's workers have some potentials, before work is spent; those of this machine have them.
+
+    Raises:
+        InputError: if a worker lacks one, or has other weights.
+        RunError: if a worker dies of it.
+    """
+    if workers.scheduler is not None:
+        for potential in potentials:
+            workers.prepare(potential, prepare, _spec(potential))
 
 
 def _of_each(

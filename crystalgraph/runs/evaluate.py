@@ -23,7 +23,7 @@ from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.phases import readable, union_of_elements
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.progress import Progress, relabelled
-from crystalgraph.relax.many import relax_many
+from crystalgraph.relax.many import ready_for, relax_many
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import RelaxSettings
 from crystalgraph.runs.alone import alone
@@ -216,6 +216,7 @@ def evaluate(
     hull: Hull | None = None
     with at_work(workers) as running:
         if relax:
+            ready_for(running, [potential])
             with clock.timed("hull"):
                 hull = reference_hull(
                     asked,

@@ -27,6 +27,7 @@ from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.reference_hull import reference_hull
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.hull import Hull
+from crystalgraph.relax.many import ready_for
 from crystalgraph.relax.potentials import check_judges, potential_identity, potential_label
 from crystalgraph.screening.descent import Descent
 from crystalgraph.screening.funnel_settings import FunnelSettings
@@ -117,7 +118,8 @@ class Funnel:
         Raises:
             InputError: if an element has no reference, or a potential cannot be made.
         """
-        start = perf_counter()
+        start, judges = perf_counter(), check_judges(settings.potential, settings.confirm)
+        ready_for(workers, judges)
         hulls = {
             judge: reference_hull(
                 system,
@@ -127,7 +129,7 @@ class Funnel:
                 workers=workers,
                 progress=relabelled(progress, f"{KNOWN_PHASES}, {potential_label(judge)}"),
             )
-            for judge in check_judges(settings.potential, settings.confirm)
+            for judge in judges
         }
         seconds = perf_counter() - start
         return cls(settings=settings, hulls=hulls, hull_seconds=seconds, workers=workers, partial=partial)
