@@ -349,3 +349,14 @@ def test_a_folder_without_its_page_never_appears(deal, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         deal("Nb-O", num=2, out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_draws", "quick_plausibility")
+def test_a_space_group_that_is_asked_for_is_that_also_with_some_tolerance():
+    found = generate(formula="Nb2O5", space_group_number=15, num=4, seed=0)
+    assert found.structures
+    for symprec in (0.1, 0.01):
+        assert {structure.get_space_group_info(symprec)[1] for structure in found.structures} == {15}
+    nearly = [sample.reason for sample in found.samples if "within 0.1 Å" in sample.reason]
+    assert all(re.fullmatch(r"spglib finds space group \d+ within 0\.1 Å", reason) for reason in nearly)
