@@ -21,8 +21,9 @@ def connected(address: str) -> Client:
     advice = "start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
     try:
         client = client_of(address, _PATIENCE, None)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"no scheduler answers at {address} ({one_line(error)}); {advice}") from None
+    except (OSError, ValueError, TypeError, KeyError, AssertionError) as error:
+        why = one_line(error) or type(error).__name__  # a broken handshake has no words
+        raise InputError(f"no scheduler answers at {address} ({why}); {advice}") from None
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError:
@@ -41,7 +42,11 @@ def client_of(address: str, timeout: float, security: Security | None) -> Client
     from distributed import Client
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it reports each lost worker, as we do
-    return Client(address, timeout=timeout, security=security, set_as_default=False)
+    options = {"timeout": timeout, "security": security, "set_as_default": False}
+    try:
+        return Client(address, **options)
+    except AssertionError:  # dask gives its thread ten seconds to start, and a busy machine may need more
+        return Client(address, **options)
 
 
 def _version() -> str:

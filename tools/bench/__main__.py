@@ -21,6 +21,8 @@ COMMANDS = {
     "speed": "crystals per second, beside PyXtal",
     "judge": "potentials against DFT, over all systems with DFT energies",
     "foreign": "potentials and the learned score against DFT, on crystals that other tools made",
+    "engine": "what dask costs, what a second worker gives, and plain FIRE beside ours",
+    "thousand_workers": "how busy a scheduler is with a thousand simulated workers",
     "relaxer": "the optimisers of relaxation, beside FIRE and L-BFGS",
     "formation_energy": "a graph network of twenty lines, beside a random forest",
     "picture": "the first crystals of a run as a PNG",

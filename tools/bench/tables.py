@@ -331,6 +331,32 @@ def relaxer(arms: Record) -> str:
     return markdown(titles, rows)
 
 
+def engine(record: Record) -> str:
+    """Seconds of wall time of each arm for the same relaxations."""
+    titles = ["", "seconds", "per relaxation"]
+    names = {"bare": "a loop in one process", "one": "one worker", "two": "two workers"}
+    seconds, n = record["seconds"], record["relaxations"]
+    rows = [[title, number(seconds[key], 0), number(seconds[key] / n, 2)] for key, title in names.items()]
+    return markdown(titles, rows)
+
+
+def thousand_workers(record: Record) -> str:
+    """How busy workers and scheduler were, for each mean length of a task."""
+    titles = ["mean task, s", "tasks/s", "workers at work", "scheduler busy", "CPU ms of it per task", "its memory, MB"]
+    rows = [
+        [
+            number(one["mean_seconds"], 0),
+            number(one["tasks_per_second"], 0),
+            percent(one["workers_at_work"]),
+            percent(one["scheduler_busy"]),
+            number(one["cpu_ms_per_task"], 1),
+            number(one["scheduler_memory_mb"], 0),
+        ]
+        for one in record["means"]
+    ]
+    return markdown(titles, rows)
+
+
 def five_rows(results: Path, shipped: str | None = None) -> str:
     """The README's table: five figures with their uncertainty and the page section that repeats each.
 
