@@ -93,9 +93,7 @@ def test_the_readme_names_the_scripts_that_there_are() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_draws")
 @pytest.mark.parametrize("block", [param for param in blocks("sh") if commands(param.values[0])])
-def test_commands_run(
-    block: str, cg: Callable[..., tuple[int, str, str]], tmp_path: Path, toy_calculator: str
-) -> None:
+def test_commands_run(block: str, cg: Callable[..., tuple[int, str, str]], tmp_path: Path, toy_calculator: str) -> None:
     """What relaxes and names no potential has a pair potential, which costs next to nothing."""
     if "runs/quickstart" in block:  # what tools/quickstart leaves, but for the number
         assert cg("cg-generate", "--num", "4", "--seed", "0", "--out", "runs/quickstart")[0] == 0

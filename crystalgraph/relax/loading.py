@@ -105,6 +105,8 @@ def sevennet(weights: Sequence[bytes], file: Path, label: str) -> Calculator:
     from sevenn.calculator import SevenNetCalculator
     from sevenn.train.dataload import unlabeled_atoms_to_graph
 
+    from crystalgraph.relax.convolution import pack
+
     class EnergyFirst(SevenNetCalculator):
         """SevenNet without derivatives where only the energy is asked for."""
 
@@ -123,6 +125,7 @@ def sevennet(weights: Sequence[bytes], file: Path, label: str) -> Calculator:
     # sevenn itself would unpickle the file; here it gets what was unpacked.
     with patch.object(sevenn.checkpoint, "torch_load", lambda *_, **__: unpacked(weights[0])), quiet():
         calculator = EnergyFirst(model=file, device=CPU)
+    pack(calculator.model.requires_grad_(False))
     return MP2020(calculator, label=label, learned=calculator.type_map)
 
 
