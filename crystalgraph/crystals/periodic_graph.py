@@ -77,6 +77,13 @@ class PeriodicGraph:
         """Edges that end at each atom, (n_atoms,), int64; 0 for an isolated atom."""
         return torch.bincount(self.edge_index[1], minlength=len(self.crystals.atomic_numbers))
 
+    def around(self, atoms: Tensor) -> PeriodicGraph:
+        """The edges that end at some atoms alone, by index; all atoms stay."""
+        centers = torch.zeros_like(self.crystals.atomic_numbers, dtype=torch.bool).index_fill(0, atoms, True)
+        kept = centers.index_select(0, self.edge_index[1]).nonzero()[:, 0]
+        index, shift = self.edge_index.index_select(1, kept), self.edge_shift.index_select(0, kept)
+        return replace(self, edge_index=index, edge_shift=shift)
+
     def edge_vectors(self) -> Tensor:
         """Vectors from centre to neighbour, (n_edges, 3), Å, with gradients to lattice and coordinates."""
         cart, lattice = self.crystals.cart_coords, self.crystals.lattice

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import global_mean_pool
 from torch_geometric.utils import scatter
 
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.periodic_graph import PeriodicGraph, nth_distance
-from crystalgraph.models.layers import GaussianBasis, mlp
+from crystalgraph.models.layers import GaussianBasis, mean, mlp
+from crystalgraph.symmetry.expand import Orbits
 
 N_SPACE_GROUPS = 230
 
@@ -121,7 +121,12 @@ class Discriminator(nn.Module):
         return PeriodicGraph.build(crystals, self.cutoff, self.max_neighbors, searchable=searchable)
 
     def forward(
-        self, graph: PeriodicGraph, space_group_number: Tensor | None = None, *, distances: Tensor | None = None
+        self,
+        graph: PeriodicGraph,
+        space_group_number: Tensor | None = None,
+        *,
+        distances: Tensor | None = None,
+        orbits: Orbits | None = None,
     ) -> Tensor:
         """Score each crystal.
 
@@ -130,13 +135,19 @@ class Discriminator(nn.Module):
             space_group_number: what was asked for, (n_crystals,), 1 to 230, 0 where it was left open; None: all open.
             distances: lengths to use in place of ``graph.edge_distances()``, (n_edges,), Å: the place to attach a
                 gradient penalty.
+            orbits: of the crystals' atoms, if they are known. Equivalent atoms have the same features, which are worked
+                out once: the graph needs the edges around one atom of each orbit only.
 
         Returns:
             (n_crystals,); higher is better.
         """
         crystals = graph.crystals
         n_crystals, batch = len(crystals), crystals.batch
-        z, (j, i) = crystals.atomic_numbers, graph.edge_index
+        z, edge_index, share = crystals.atomic_numbers, graph.edge_index, 1 / crystals.num_atoms.float()[batch]
+        if orbits is not None:
+            z, batch = z[orbits.representative], batch[orbits.representative]
+            edge_index, share = orbits.site[edge_index], share.new_zeros(len(z)).index_add(0, orbits.site, share)
+        j, i = edge_index
         d = (graph.edge_distances() if distances is None else distances).to(self.radii.dtype)
 
         if self.max_neighbors is None:
@@ -151,11 +162,11 @@ class Discriminator(nn.Module):
         species = self.element(z) + self.describe(self.descriptors[z])
         h = species
         for interaction in self.interactions:
-            h = interaction(h, graph.edge_index, edge_features, weight)
-        pooled = global_mean_pool(self.readout(h), batch, n_crystals)
+            h = interaction(h, edge_index, edge_features, weight)
+        pooled = mean(self.readout(h), batch, share, n_crystals)
 
         if space_group_number is None:
             space_group_number = torch.zeros_like(crystals.num_atoms)
-        composition = global_mean_pool(species, batch, n_crystals)
+        composition = mean(species, batch, share, n_crystals)
         condition = self.condition(torch.cat([composition, self.space_group(space_group_number)], 1))
         return self.score(pooled)[:, 0] + (condition * pooled).mean(1)

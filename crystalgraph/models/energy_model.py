@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crystalgraph.crystals.periodic_graph import PeriodicGraph
 from crystalgraph.models.discriminator import Discriminator
+from crystalgraph.symmetry.expand import Orbits
 
 #: eV/atom; the energy above the hull that a score of −1 means.
 ENERGY_PER_SCORE = 0.1
@@ -35,10 +36,15 @@ class LearnedEnergy:
 
 
 def learned_e_above_hull(
-    discriminator: Discriminator, graph: PeriodicGraph, space_group_number: Tensor, *, distances: Tensor | None = None
+    discriminator: Discriminator,
+    graph: PeriodicGraph,
+    space_group_number: Tensor,
+    *,
+    distances: Tensor | None = None,
+    orbits: Orbits | None = None,
 ) -> Tensor:
     """The energy above the hull alone, (n_crystals,), eV/atom; arguments as for the discriminator."""
-    energy: Tensor = -ENERGY_PER_SCORE * discriminator(graph, space_group_number, distances=distances)
+    energy: Tensor = -ENERGY_PER_SCORE * discriminator(graph, space_group_number, distances=distances, orbits=orbits)
     return energy
 
 

@@ -21,6 +21,11 @@ def mlp(*widths: int, last_scale: float = 1.0) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def mean(values: Tensor, batch: Tensor, weight: Tensor, n: int) -> Tensor:
+    """Weighted mean over the members of each group, (n, width); arguments as for `pool`."""
+    return values.new_zeros(n, values.shape[1]).index_add(0, batch, values * weight[:, None])
+
+
 def pool(values: Tensor, batch: Tensor, weight: Tensor, n: int) -> Tensor:
     """Weighted mean and maximum over the members of each group.
 
@@ -33,10 +38,9 @@ def pool(values: Tensor, batch: Tensor, weight: Tensor, n: int) -> Tensor:
     Returns:
         (n, 2 · width).
     """
-    mean = values.new_zeros(n, values.shape[1]).index_add(0, batch, values * weight[:, None])
     index = batch[:, None].expand_as(values)
     top = values.new_zeros(n, values.shape[1]).scatter_reduce(0, index, values, "amax", include_self=False)
-    return torch.cat([mean, top], 1)
+    return torch.cat([mean(values, batch, weight, n), top], 1)
 
 
 class GaussianBasis(nn.Module):

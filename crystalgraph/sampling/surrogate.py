@@ -1,7 +1,8 @@
 """Surrogate relaxation: crystals follow the forces and stress of a discriminator that has learned energies.
 
 Forces move the first atom of each orbit, pulled back through the operator of its site, and strains are projected on
-what the crystal system allows, as in the generator: what the template leaves free moves, the space group holds.
+what the crystal system allows, as in the generator: what the template leaves free moves, the space group holds. Equal
+atoms have equal features, so the network looks at one atom of each orbit.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.geometry.lattice import project_strain
 from crystalgraph.geometry.neighbors import searchable_cells
 from crystalgraph.models.discriminator import Discriminator
-from crystalgraph.models.energy_model import LearnedEnergy, learned_e_above_hull, learned_energy
+from crystalgraph.models.energy_model import LearnedEnergy, learned_e_above_hull
 from crystalgraph.models.sites import Sites, State
 
 #: Å for each eV/Å, and strain for each eV/atom: the inverse of usual force constants and elastic moduli.
@@ -51,7 +53,7 @@ def relax_on_surrogate(discriminator: Discriminator, sites: Sites, state: State,
     for step in range(n_steps):
         if step > 0:
             learned = _learned_energy(discriminator, sites, now)
-        velocity = _bounded(MOMENTUM * velocity + STEP * learned.forces[sites.orbits.representative], MAX_MOVE)
+        velocity = _bounded(MOMENTUM * velocity + STEP * learned.forces, MAX_MOVE)
         strain_velocity = _bounded(MOMENTUM * strain_velocity - STRAIN_STEP * learned.strain_energy, MAX_STRAIN)
         now = _moved(sites, now, velocity, strain_velocity)
     lower = _e_above_hull(discriminator, sites, now) < first.e_above_hull
@@ -62,27 +64,45 @@ def relax_on_surrogate(discriminator: Discriminator, sites: Sites, state: State,
 @torch.no_grad()
 def _e_above_hull(discriminator: Discriminator, sites: Sites, state: State) -> Tensor:
     """The learned energies above the hull alone, which take half the time."""
-    fine = _followable(discriminator, state)
-    graph = discriminator.graph(state.crystals, searchable=fine)
-    return learned_e_above_hull(discriminator, graph, sites.space_group_number).masked_fill(~fine, torch.inf)
+    fine = _followable(discriminator, state.crystals)
+    return _energy(discriminator, sites, state.crystals, fine).masked_fill(~fine, torch.inf)
 
 
-def _followable(discriminator: Discriminator, state: State) -> Tensor:
+def _followable(discriminator: Discriminator, crystals: Crystals) -> Tensor:
     """Whether the atoms of each crystal have no absurd number of neighbours, (n_crystals,), bool."""
-    crystals = state.crystals
-    cells = crystals.lattice, crystals.frac_coords, crystals.num_atoms
+    cells = crystals.lattice.detach(), crystals.frac_coords.detach(), crystals.num_atoms
     return searchable_cells(*cells, discriminator.cutoff, max_candidates=MAX_NEIGHBORS)
 
 
+def _energy(discriminator: Discriminator, sites: Sites, crystals: Crystals, fine: Tensor) -> Tensor:
+    """The learned energies above the hull of crystals of the sites, from one atom of each orbit, (n_crystals,)."""
+    graph = discriminator.graph(crystals, searchable=fine).around(sites.orbits.representative)
+    return learned_e_above_hull(discriminator, graph, sites.space_group_number, orbits=sites.orbits)
+
+
 def _learned_energy(discriminator: Discriminator, sites: Sites, state: State) -> LearnedEnergy:
-    """The learned energies; infinite, without forces or stress, where atoms have absurdly many neighbours."""
-    fine = _followable(discriminator, state)
-    graph = discriminator.graph(state.crystals, searchable=fine)
-    learned = learned_energy(discriminator, graph, sites.space_group_number)
+    """The learned energies, with the forces on the first atom of each orbit, (n_sites, 3).
+
+    Derivatives are taken in what the template leaves free, u, and in the strain. The m atoms of an orbit move together,
+    the first by B = Lᵀ R for each u, so the force along what is free is −N/m (B⁺)ᵀ ∂e/∂u. Strains are right in the
+    directions that the crystal system allows. Energies are infinite, without forces or stress, where atoms have
+    absurdly many neighbours.
+    """
+    orbits, lattice = sites.orbits, state.lattice.detach()
+    with torch.enable_grad():
+        u = state.parametrised.u.detach().requires_grad_()
+        strain = torch.zeros_like(lattice).requires_grad_()
+        crystals = orbits.expand(lattice + lattice @ strain, u)
+        fine = _followable(discriminator, crystals)
+        energy = _energy(discriminator, sites, crystals, fine)
+        slope, strain_energy = torch.autograd.grad(energy.sum(), (u, strain))
+    first = orbits.representative
+    moves = crystals.lattice.detach().transpose(1, 2)[sites.batch] @ orbits.rotation[first]
+    forces = -torch.einsum("nij,ni->nj", torch.linalg.pinv(moves, rtol=1e-4), slope) / sites.weight[:, None]
     return LearnedEnergy(
-        e_above_hull=learned.e_above_hull.masked_fill(~fine, torch.inf),
-        forces=learned.forces.nan_to_num(0, 0, 0),
-        strain_energy=learned.strain_energy.nan_to_num(0, 0, 0),
+        e_above_hull=energy.detach().masked_fill(~fine, torch.inf),
+        forces=forces.nan_to_num(0, 0, 0),
+        strain_energy=((strain_energy + strain_energy.transpose(1, 2)) / 2).nan_to_num(0, 0, 0),
     )
 
 

@@ -8,11 +8,12 @@ import torch
 
 from crystalgraph.crystals.space_groups import is_supergroup
 from crystalgraph.crystals.validity import strict_validity
+from crystalgraph.geometry.lattice import project_strain
 from crystalgraph.models.bundle import load_model
 from crystalgraph.models.energy_model import learned_energy
 from crystalgraph.models.sites import Sites, State
 from crystalgraph.sampling.sampler import Sampler
-from crystalgraph.sampling.surrogate import relax_on_surrogate
+from crystalgraph.sampling.surrogate import _e_above_hull, _learned_energy, relax_on_surrogate
 
 N = 24
 
@@ -91,3 +92,24 @@ def test_what_becomes_invalid_or_higher_is_left_as_it_was(model, drawn, monkeypa
     before, after = energy(model, sites, state), energy(model, sites, found)
     assert (after[changed] < before[changed]).all()
     assert torch.allclose(after[~changed], before[~changed])
+
+
+@pytest.mark.slow
+def test_one_atom_of_each_orbit_tells_all(model, drawn) -> None:
+    """Energies, forces and allowed strains are those of all atoms."""
+    sites, state = drawn
+    found = _learned_energy(model.discriminator, sites, state)
+    graph = model.discriminator.graph(state.crystals)
+    everything = learned_energy(model.discriminator, graph, sites.space_group_number)
+    assert torch.allclose(found.e_above_hull, everything.e_above_hull, atol=1e-5)
+    forces = everything.forces[sites.orbits.representative]
+    assert (sites.orbits.num_atoms[sites.batch] > len(sites.batch) / N).any()
+    assert forces.norm(dim=1).max() > 0.5
+    assert torch.allclose(found.forces, forces, atol=1e-3 * float(forces.abs().max()))
+    for ours, theirs in zip(
+        project_strain(sites.system, found.strain_energy),
+        project_strain(sites.system, everything.strain_energy),
+        strict=True,
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+    assert torch.allclose(_e_above_hull(model.discriminator, sites, state), everything.e_above_hull, atol=1e-5)
