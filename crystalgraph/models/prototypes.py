@@ -15,6 +15,7 @@ from torch import Tensor
 
 from crystalgraph.chemistry.elements import mendeleev_numbers
 from crystalgraph.crystals.batch import ranges
+from crystalgraph.geometry.lattice import crystal_system, free_shape
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.species import ranked_elements, species_rank
 from crystalgraph.symmetry.substitute import VolumeRule, substitute
@@ -86,10 +87,6 @@ class PrototypeLibrary:
     def _numbers(self, templates: Templates) -> Tensor:
         """The number of each template's protostructure, (n,), −1 where it was never seen."""
         return torch.tensor([self._number.get(name, -1) for name in protostructures(templates)], dtype=torch.long)
-
-    def knows(self, templates: Templates) -> Tensor:
-        """Whether some crystal has the protostructure of each template, (n,), bool."""
-        return self._numbers(templates) >= 0
 
     def substitution_likelihood(self, templates: Templates) -> Tensor:
         """How often the protostructure of each template was seen with elements like those on it.
@@ -170,9 +167,7 @@ class PrototypeLibrary:
         picked = chance == highest[row]
         row, member = row[picked], member[picked]
 
-        rank = self._rank[self.parametrised.templates.sites_of(member)]
-        species = elements[torch.repeat_interleave(row, templates.num_sites[row]), rank]
-        own = substitute(self.parametrised[member], species, volume_rule)
+        own = self._with_elements(templates[row], elements[row], member, volume_rule)
         sites = templates.sites_of(row)
         empty = nothing.parametrised
         return DrawnPrototypes(
@@ -187,6 +182,38 @@ class PrototypeLibrary:
             ),
             known=nothing.known.index_fill(0, row, value=True),
         )
+
+    def nearest(self, templates: Templates, volume_rule: VolumeRule, n: int) -> ParametrisedTemplates:
+        """The crystals with the nearest elements for each template that is known, up to n of them.
+
+        Args:
+            templates: with the elements of the request on them.
+            volume_rule: how cells grow with their elements.
+            n: for a template that leaves anything but the volume free; one for the others.
+
+        Returns:
+            With the elements of the request: the nearest crystal of each template, then the second ones, and so on.
+        """
+        elements = ranked_elements(templates) if len(templates) else self._elements[:0]
+        row, member, distance = self._pairs(self._numbers(templates), elements)
+        by_distance = torch.argsort(distance, stable=True)
+        by_distance = by_distance[torch.argsort(row[by_distance], stable=True)]
+        row, member = row[by_distance], member[by_distance]
+        place = ranges(torch.bincount(row, minlength=len(templates)))
+        shapes = free_shape(crystal_system(templates.space_group_number), torch.float64).sum(1)
+        wanted = torch.where(templates.num_free + shapes > 0, n, 1)
+        by_place = torch.argsort(place, stable=True)
+        chosen = by_place[(place < wanted[row])[by_place]]
+        row, member = row[chosen], member[chosen]
+        return self._with_elements(templates[row], elements[row], member, volume_rule)
+
+    def _with_elements(
+        self, templates: Templates, elements: Tensor, member: Tensor, volume_rule: VolumeRule
+    ) -> ParametrisedTemplates:
+        """One crystal of the library for each template of its protostructure, with the template's elements."""
+        rank = self._rank[self.parametrised.templates.sites_of(member)]
+        species = elements[torch.repeat_interleave(torch.arange(len(member)), templates.num_sites), rank]
+        return substitute(self.parametrised[member], species, volume_rule)
 
     def _pairs(self, number: Tensor, elements: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each row of a request with each crystal of its protostructure: both positions, and the distance."""

@@ -18,6 +18,9 @@ from crystalgraph.symmetry.template import Templates
 #: Crystals expanded together; larger batches gain nothing on a CPU.
 BATCH = 128
 
+#: Known crystals that fill one template: those of one protostructure can be different structures.
+EACH = 4
+
 
 @torch.no_grad()
 def fill(
@@ -61,17 +64,19 @@ def fill(
 
 
 @torch.no_grad()
-def fill_from_prototypes(model: Model, templates: Templates, rng: torch.Generator, surrogate_steps: int = 0) -> Draws:
-    """Fill each template that a known crystal has with that crystal, the template's elements in its place.
+def fill_from_prototypes(model: Model, templates: Templates, n: int, surrogate_steps: int = 0) -> Draws:
+    """Fill templates with known crystals that have them, the templates' elements in their place.
 
     Args:
         model: its library holds the crystals, its energies relax.
-        templates: what to fill; the order is kept, those that no crystal has are left out.
-        rng: picks among several crystals.
+        templates: what to fill; those that no crystal has are left out.
+        n: most crystals: the nearest of each template in the order given, then the second ones of those that have
+            more, at most `EACH` of one template.
         surrogate_steps: as for `fill`.
     """
-    recalled = model.library.draw(templates, element_volume_rule(model.generator.element_volume.cpu()), rng)
-    own = recalled.parametrised[recalled.known.nonzero().flatten()]
+    volume_rule = element_volume_rule(model.generator.element_volume.cpu())
+    found = model.library.nearest(templates, volume_rule, EACH)
+    own = found[torch.arange(min(n, len(found)))]
     crystals = refined(model, own, surrogate_steps) if len(own) else own.crystals()
     return Draws(crystals=crystals, templates=own.templates, sources=[PROTOTYPE] * len(own), model=model)
 

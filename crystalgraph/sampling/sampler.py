@@ -271,9 +271,9 @@ class Sampler:
         )
 
     def prototypes(self, n: int) -> Draws:
-        """Known crystals with the requested elements in their place, each template once, likely ones first.
+        """Known crystals with the requested elements in their place, those of likely templates first.
 
-        How likely a template is for them the prior and the substitution likelihood say.
+        How likely a template is for them the prior and the substitution likelihood say; see `fill_from_prototypes`.
 
         Args:
             n: most crystals.
@@ -282,9 +282,7 @@ class Sampler:
         likely = self.model.prior.log_weights(templates)
         likely = likely + self._settings.likelihood_weight * self.model.library.substitution_likelihood(templates)
         order = torch.argsort(likely, descending=True, stable=True)
-        known = self.model.library.knows(templates[order])
-        chosen = templates[order[known][:n]]
-        return fill_from_prototypes(self.model, chosen, self.rng, self._surrogate_steps)
+        return fill_from_prototypes(self.model, templates[order], n, self._surrogate_steps)
 
     def children(self, structures: Sequence[Structure]) -> Draws:
         """Crystals derived from others, see `crystalgraph.symmetry.children`, after some steps on the learned energy.

@@ -182,6 +182,29 @@ def test_near_elements_are_drawn_far_more_often() -> None:
 
 
 @pytest.mark.slow
+def test_the_nearest_crystals_come_first_and_several_of_one_template() -> None:
+    """Olivine's template is that of other crystals, too; rock salt has nothing free, and so one crystal."""
+    cell, sites = Lattice.cubic(4.2), [[0, 0, 0], [0.5, 0.5, 0.5]]
+    salts = [Structure.from_spacegroup(225, cell, pair, sites) for pair in (["Cs", "I"], ["Ca", "O"], ["Na", "Cl"])]
+    tall = [
+        Structure.from_spacegroup(136, Lattice.tetragonal(4.6, c), pair, [[0, 0, 0], [0.3, 0.3, 0]])
+        for c, pair in ((3.0, ["Pb", "O"]), (2.9, ["Ti", "O"]), (3.3, ["V", "F"]), (3.1, ["Zr", "O"]))
+    ]
+    library = PrototypeLibrary(extract(from_structures([*salts, *tall])).parametrised)
+    magnesia = Structure.from_spacegroup(225, cell, ["Mg", "O"], sites)
+    titania = Structure.from_spacegroup(136, Lattice.tetragonal(4.6, 3.0), ["Ti", "O"], [[0, 0, 0], [0.3, 0.3, 0]])
+    asked = extract(from_structures([titania, magnesia])).templates
+    found = library.nearest(asked, keep_volume, 3)
+    rutile, salt = asked.names()
+    assert found.templates.names() == [rutile, salt, rutile, rutile]
+    lengths = found[torch.tensor([0, 2, 3])].crystals().lattice[:, 2, 2].tolist()
+    assert lengths == pytest.approx([2.9, 3.1, 3.3]), "titanium itself, zirconium, then vanadium with fluorine"
+    assert library.nearest(asked, keep_volume, 1).templates.names() == [rutile, salt]
+    assert len(library.nearest(asked[:0], keep_volume, 3)) == 0
+    assert len(library.nearest(extract(from_structures(salts[:1])).templates[[0]], keep_volume, 3)) == 1
+
+
+@pytest.mark.slow
 def test_the_shipped_library_holds_nothing_of_the_systems_left_out() -> None:
     model = load_model("nbo")
     templates, data = model.library.parametrised.templates, Config.model_validate(model.record["config"]).data

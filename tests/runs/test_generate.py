@@ -360,3 +360,17 @@ def test_a_space_group_that_is_asked_for_is_that_also_with_some_tolerance():
         assert {structure.get_space_group_info(symprec)[1] for structure in found.structures} == {15}
     nearly = [sample.reason for sample in found.samples if "within 0.1 Å" in sample.reason]
     assert all(re.fullmatch(r"spglib finds space group \d+ within 0\.1 Å", reason) for reason in nearly)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_draws")
+def test_the_default_judges_agree_on_niobium_monoxide():
+    """Nothing stands in for the potentials here: each gives an energy, and the known phase is named."""
+    result = generate(formula="NbO", max_atoms=6, relax=2, seed=0)
+    first = (result.outcomes or {})[result.selected[0].draw]
+    assert set(first.e_above_hull_by) == {"sevennet-0", "sevennet-l3i5", "diep"}
+    assert first.ranked_by == "sevennet-l3i5"
+    assert first.relaxed_space_group == 221
+    assert first.e_above_hull == pytest.approx(0, abs=0.02)
+    assert result.best(1)[0]["known_phase"]
+    assert result.best(1)[0]["agreed"]

@@ -331,6 +331,23 @@ def relaxer(arms: Record) -> str:
     return markdown(titles, rows)
 
 
+def search(cases: Sequence[Record]) -> str:
+    """Where the ground state of each compound is, what came first, and the CPU time."""
+    titles = ["compound", "group", "rank", "from", "first three: group (eV/atom above the hull)", "CPU s"]
+    rows = [
+        [
+            case["formula"],
+            " or ".join(map(str, case["groups"])),
+            str(case["rank"] or NOTHING),
+            case["source"] or NOTHING,
+            ", ".join(f"{one['group'] or '?'} ({number(one['e_above_hull'], 3)})" for one in case["first"]) or NOTHING,
+            number(case["cpu_seconds"], 0),
+        ]
+        for case in cases
+    ]
+    return markdown(titles, rows)
+
+
 def engine(record: Record) -> str:
     """Seconds of wall time of each arm for the same relaxations."""
     titles = ["", "seconds", "per relaxation"]
