@@ -150,6 +150,7 @@ def solve(
         "relaxed": len(result.relaxed),
         "stopped": result.record["search"]["stopped"],
         "seconds": perf_counter() - start,
+        "hull_seconds": result.record["seconds"]["hull"],
         "cpu_seconds": sum(after[:4]) - sum(before[:4]),
     }
 
