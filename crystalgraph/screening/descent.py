@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf, isfinite, nan
 from pathlib import Path
 from time import perf_counter
@@ -296,17 +297,10 @@ class Descent:
 
     def _symmetrise(self, finalists: list[int]) -> None:
         """Move the finalists onto the symmetry that costs them no energy, by the potential that they are ranked by."""
-        progress = relabelled(self.progress, SYMMETRY)
         for judge in self.settings.judges:
             own = [k for k in finalists if self.outcomes[k].ranked_by == judge]
-            moved = symmetrised(
-                [self._relaxed(k) for k in own],
-                [self._enthalpies[k][judge] for k in own],
-                judge,
-                pressure=self.settings.pressure,
-                workers=self.workers,
-                progress=progress,
-            )
+            relax = partial(self._relax_many, settings=self.settings.symmetric(judge), stage=SYMMETRY)
+            moved = symmetrised([self._relaxed(k) for k in own], [self._enthalpies[k][judge] for k in own], relax)
             for k, crystal in zip(own, moved, strict=True):
                 if crystal is not None:
                     self.structures[k], self._enthalpies[k][judge] = crystal.structure, crystal.enthalpy

@@ -97,6 +97,10 @@ class FunnelSettings:
         """Of the finalists by a potential that confirms: they come from a minimum that is near its own."""
         return RelaxSettings(potential=potential, fmax=self.fmax, pressure=self.pressure)
 
+    def symmetric(self, potential: str) -> RelaxSettings:
+        """Of finalists that were moved onto more symmetry than they had."""
+        return RelaxSettings(potential=potential, fmax=self.final_fmax, hold_symmetry=True, pressure=self.pressure)
+
     def reference(self, potential: str) -> RelaxSettings:
         """Of the known phases by a potential."""
         return replace(REFERENCE_SETTINGS, potential=potential, pressure=self.pressure)

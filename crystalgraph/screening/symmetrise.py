@@ -7,19 +7,17 @@ symmetric, its energy says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.crystals.standard_cell import standard_cell
-from crystalgraph.engine.workers import Workers
-from crystalgraph.progress import Progress
-from crystalgraph.relax.many import single_points
-from crystalgraph.relax.pressure import work
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystalgraph.relax.relaxation import Relaxation
 
 TOLERANCES = (0.1, 0.03)
 """Å, within which more symmetry is looked for, one after another."""
@@ -48,21 +46,14 @@ class Symmetrised:
 def symmetrised(
     structures: Sequence[Structure],
     enthalpies: Sequence[float],
-    potential: str,
-    *,
-    pressure: float = 0.0,
-    workers: int | Workers = 1,
-    progress: Progress | None = None,
+    relax: Callable[[list[Structure]], list[Relaxation]],
 ) -> list[Symmetrised | None]:
-    """Move crystals onto more symmetry where that costs at most `COST`.
+    """Move crystals onto more symmetry, relax them with it, and keep what lies at most `COST` higher.
 
     Args:
-        structures: relaxed by the potential.
+        structures: relaxed.
         enthalpies: of them, eV/atom.
-        potential: as `crystalgraph.relax.potentials.make_calculator` takes it.
-        pressure: GPa.
-        workers: as for `single_points`.
-        progress: called as the work goes on.
+        relax: relaxes crystals by the same potential with their symmetry held.
 
     Returns:
         For each crystal the more symmetric one, or None where there is none or it lies higher.
@@ -71,12 +62,19 @@ def symmetrised(
     groups = space_groups(structures)
     for tolerance in TOLERANCES:
         cells = {k: standard_cell(s, tolerance) for k, s in enumerate(structures) if found[k] is None}
-        tried = {k: cell.primitive for k, cell in cells.items() if cell is not None and cell.space_group != groups[k]}
+        tried = {k: cell for k, cell in cells.items() if cell is not None and cell.space_group != groups[k]}
         if not tried:
             continue
-        energies = single_points(list(tried.values()), potential, workers=workers, progress=progress)
-        for (k, structure), energy in zip(tried.items(), energies, strict=True):
-            enthalpy = energy + work(pressure, structure.volume, len(structure))
-            if enthalpy <= enthalpies[k] + COST:  # never where there is no energy, which is NaN
-                found[k] = Symmetrised(structure=structure, energy=energy, enthalpy=enthalpy, tolerance=tolerance)
+        relaxations = relax([cell.primitive for cell in tried.values()])
+        for (k, cell), relaxation in zip(tried.items(), relaxations, strict=True):
+            ended = None if relaxation.structure is None else standard_cell(relaxation.structure)
+            if ended is None or not relaxation.usable or ended.space_group != cell.space_group:
+                continue
+            if relaxation.enthalpy <= enthalpies[k] + COST:  # never where there is no energy, which is NaN
+                found[k] = Symmetrised(
+                    structure=ended.primitive,
+                    energy=relaxation.energy,
+                    enthalpy=relaxation.enthalpy,
+                    tolerance=tolerance,
+                )
     return found

@@ -23,6 +23,7 @@ COMMANDS = {
     "foreign": "potentials and the learned score against DFT, on crystals that other tools made",
     "engine": "what dask costs, what a second worker gives, and plain FIRE beside ours",
     "thousand_workers": "how busy a scheduler is with a thousand simulated workers",
+    "scale": "CPU time and memory of judging up to 100,000 crystals",
     "relaxer": "the optimisers of relaxation, beside FIRE and L-BFGS",
     "formation_energy": "a graph network of twenty lines, beside a random forest",
     "picture": "the first crystals of a run as a PNG",

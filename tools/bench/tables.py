@@ -375,6 +375,24 @@ def thousand_workers(record: Record) -> str:
     return markdown(titles, rows)
 
 
+def scale(rows: Sequence[Record]) -> str:
+    """CPU time and peak memory of each stage and size."""
+    titles = ["", "crystals", "CPU s", "ms per crystal", "peak memory, MB"]
+    return markdown(
+        titles,
+        [
+            [
+                row["stage"],
+                f"{row['crystals']:,}",
+                number(row["cpu_seconds"], 0),
+                number(row["cpu_seconds"] / row["crystals"] * 1000, 1),
+                number(row["memory_mb"], 0),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def five_rows(results: Path, shipped: str | None = None) -> str:
     """The README's table: five figures with their uncertainty and the page section that repeats each.
 
