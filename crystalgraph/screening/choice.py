@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from crystalgraph.relax.hull import METASTABLE
 
@@ -66,7 +66,7 @@ class Expectation:
     def chance_below(self, unrelaxed: NDArray[np.float64], limit: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Probability that each crystal ends below a limit, eV/atom above the hull."""
         expected = self.intercept + self.slope * unrelaxed
-        return np.asarray(norm.cdf((limit - expected) / self.spread))
+        return np.asarray(ndtr((limit - expected) / self.spread))
 
 
 def choose(
