@@ -1,7 +1,7 @@
 """Give relaxed crystals the symmetry that costs them no energy.
 
 A relaxation ends near a minimum, not in it: a rattled crystal that falls back into a symmetric minimum is symmetric
-within some hundredths of an ångström, more than what counts as symmetric in names and files. Whether it is meant to be
+within some tenths of an ångström, more than what counts as symmetric in names and files. Whether it is meant to be
 symmetric, its energy says.
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from crystalgraph.relax.relaxation import Relaxation
 
-TOLERANCES = (0.1, 0.03)
-"""Å, within which more symmetry is looked for, one after another."""
+TOLERANCES = (0.2, 0.1, 0.03)
+"""Å, within which more symmetry is looked for, one after another; cells that end 1 % strained need the first."""
 
 COST = 0.001
 """eV/atom that the more symmetric crystal may lie higher: the noise of a relaxation."""
