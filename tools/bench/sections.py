@@ -308,51 +308,6 @@ oxides; {record["test"]:,} oxides of held-out formulas are predicted.
 {tables.formation_energy(record)}"""
 
 
-def search(results: Results) -> str:
-    """Textbook compounds."""
-    record = results("search")
-    settings, within = record["settings"], record["textbook"]
-    first, three = (tables.rate(within[f"within_{n}"]) for n in (1, 3))
-    confirm = " and ".join(settings["confirm"])
-    return f"""\
-What `cg-generate --formula F --relax {settings["relax"]}` makes of {len(record["cases"])} textbook compounds.
-{settings["potential"]} relaxes, {confirm} confirm, and the first of these ranks. The ground state is first for
-{first}, among the first three for {three}. It is a test of use, not of generalisation: most of these crystals are in
-the training set, where the search finds them as prototypes. CPU time holds draws, energies and relaxations, on cores of
-about half the usual pace, and the hull of known phases where it was not kept from before.
-
-{tables.search(record["cases"])}"""
-
-
-def engine(results: Results) -> str:
-    """What dask costs, and what the optimisers give."""
-    record = results("engine")
-    own, packed = record["optimisers"]["as_made"], record["optimisers"]["packed"]
-    same = "the same to the last bit" if record["same"] else "**not the same**"
-    return f"""\
-{record["relaxations"]} relaxations by {record["potential"]} of samples of at most {record["max_atoms"]} atoms. One dask
-worker takes {percent(record["overhead"], 1)} longer than a loop without dask; two are
-{number(record["two_workers"], 2)} times as fast as one. Results of the three are {same}.
-
-{tables.engine(record)}
-
-Beside ASE's FIRE, {own["crystals"]} of these crystals, the same filter, potential, tolerance and limit of steps:
-{number(own["per_cpu_minute"]["ours"], 0)} converge in a CPU minute, with FIRE and the calculator of the potential's
-package {number(own["per_cpu_minute"]["fire"], 0)}, a ratio of {number(own["ratio"], 1)}. FIRE with our calculator has
-{number(packed["per_cpu_minute"]["fire"], 0)}, so {number(packed["ratio"], 1)} is the optimisers' part. Of
-{own["both"]} that converge with both, {own["within_or_lower"]} end within 0.005 eV/atom of FIRE's energy or lower."""
-
-
-def thousand_workers(results: Results) -> str:
-    """What one scheduler serves."""
-    record = results("thousand_workers")
-    return f"""\
-{record["workers"]:,} simulated workers on {record["cores"]} cores, which scheduler, workers and client share. Tasks
-have the arguments and answers of relaxations, and sleep for times of measured relaxations, stretched to a mean.
-
-{tables.thousand_workers(record)}"""
-
-
 SECTIONS = (
     Section(name="peers", title="Beside what one would try without us", results=("peers",), body=peers),
     Section(name="orders", title="What the score is worth", results=("peers",), body=orders),
@@ -368,12 +323,9 @@ SECTIONS = (
     Section(name="splits", title="The same for several splits", results=("splits",), body=splits),
     Section(name="heldout", title="What each part adds", results=("heldout",), body=parts),
     Section(name="prediction", title="Structure prediction", results=("prediction",), body=prediction),
-    Section(name="search", title="Textbook ground states", results=("search",), body=search),
     Section(name="rediscovery", title="Known phases found again", results=("rediscovery",), body=rediscovery),
     Section(name="funnel", title="What the funnel loses and saves", results=("funnel",), body=funnel),
     Section(name="generate", title="Speed", results=("generate",), body=speed),
-    Section(name="engine", title="Relaxations in processes", results=("engine",), body=engine),
-    Section(name="thousand_workers", title="A thousand workers", results=("thousand_workers",), body=thousand_workers),
     Section(name="judge", title="Potentials against DFT", results=("judge",), body=judge),
     Section(name="foreign", title="Other tools' crystals against DFT", results=("foreign",), body=foreign),
     Section(
