@@ -120,7 +120,7 @@ WITH_WEIGHTS = (
         learned_from="MPtrj, PBE and PBE+U; MP2020 corrections are added",
         weights=("pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",),
         sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
-        cost=2.0,
+        cost=0.6,
         make="sevennet",
     ),
     Potential(
@@ -133,7 +133,7 @@ WITH_WEIGHTS = (
         learned_from="MPtrj, PBE and PBE+U; MP2020 corrections are added",
         weights=("pretrained_potentials/SevenNet_l3i5/checkpoint_l3i5.pth",),
         sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
-        cost=5.0,
+        cost=1.0,
         make="sevennet",
     ),
     Potential(
@@ -161,7 +161,7 @@ WITH_WEIGHTS = (
         weights=tuple(f"pretrained_models/diep_fold1/{name}" for name in ("model.json", "model.pt", "state.pt")),
         sha256="a81e3dfe5bee37bcec53c268c779f9c327a0c860d0566a339805ffbd144c9dde",
         energy_range=(-100.0, 10.0),
-        cost=1.1,
+        cost=1.2,
         make="diep",
     ),
 )
