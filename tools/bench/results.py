@@ -94,6 +94,7 @@ MEASUREMENTS = {
         date="2026-11-28",
         training="configs/prediction.toml",
     ),
+    "search": Measurement(commands=(_bench("search", "--relax 6"),), date="2026-11-29"),
     "rediscovery": Measurement(
         commands=(
             "cg-generate -n 1000 --relax 300 --potential chgnet --workers 2 --out runs/rediscovery",
