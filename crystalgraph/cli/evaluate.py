@@ -53,6 +53,7 @@ def evaluate(
     potential: Potential = "sevennet-0",
     workers: Annotated[int, typer.Option(help="Processes; the results do not depend on it.")] = 1,
     scheduler: Scheduler = None,
+    device: Annotated[str, typer.Option(help="Where SevenNet runs: cpu, cuda, cuda:1, ...")] = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results.  [default: runs/evaluate- and the name of PATH]")
     ] = None,
@@ -74,7 +75,8 @@ def evaluate(
 
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a crystal without symmetry has its reason in the table
     folder = out or free_name(Path("runs") / f"evaluate-{Path(path).resolve().stem}")
-    with stage_bars(show=not (quiet or as_json)) as progress, Workers(workers, scheduler) as running:
+    at_work = Workers(workers, scheduler, device=device)
+    with stage_bars(show=not (quiet or as_json)) as progress, at_work as running:
         evaluation = run_evaluation(
             path,
             system=system,

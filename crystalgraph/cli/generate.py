@@ -94,7 +94,7 @@ def generate(
     scheduler: Scheduler = None,
     fast: option.Fast = False,
     refine: option.Refine = None,
-    device: Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where networks and SevenNet run: cpu, cuda, cuda:1, ...")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="Neither progress nor table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table says as JSON on stdout.")] = False,
     version: Version = False,  # noqa: ARG001
@@ -151,7 +151,7 @@ def generate(
     from crystalgraph.cli.printing import print_summary, summary
     from crystalgraph.runs.generate import generate as generate_crystals
 
-    with stage_bars(show=not (quiet or as_json)) as progress, Workers(workers, scheduler) as running:
+    with stage_bars(show=not (quiet or as_json)) as progress, Workers(workers, scheduler, device=device) as running:
         result = generate_crystals(
             request,
             model=model,

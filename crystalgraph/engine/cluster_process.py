@@ -1,8 +1,8 @@
-"""A process that keeps a dask cluster of one-threaded workers on this machine, for `crystalgraph.engine.local_cluster`.
+"""A process that keeps a dask cluster on this machine, for `crystalgraph.engine.local_cluster`.
 
-It reads one line, the number of workers and the credentials, writes one line, the address, and ends with all its
-workers when its standard input is closed: also where the run that started it was killed. A cluster inside of the run
-would import the run's main module again in each worker, which scripts without a guard do not survive.
+It reads one line, how many workers of how many threads and the credentials, writes one line, the address, and ends
+with all its workers when its standard input is closed: also where the run that started it was killed. A cluster inside
+of the run would import the run's main module again in each worker, which scripts without a guard do not survive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     try:
         cluster = LocalCluster(
             n_workers=wanted["workers"],
-            threads_per_worker=1,
+            threads_per_worker=wanted["threads"],
             host="127.0.0.1",
             protocol="tls://",
             security=Security(**wanted["security"]),

@@ -1,4 +1,4 @@
-"""A dask cluster of one-threaded processes on this machine, which end with the run that started them.
+"""A dask cluster of processes on this machine, which end with the run that started them.
 
 Threads are limited before NumPy and SciPy load: with more than one, SciPy's make a step many times slower.
 """
@@ -49,7 +49,7 @@ _PATIENCE = 120.0  # seconds of wall time to start
 class LocalCluster:
     """The process of `crystalgraph.engine.cluster_process`, with credentials that nobody else has."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, threads: int) -> None:
         from distributed.security import Security
 
         self._security: Security = Security.temporary()
@@ -71,7 +71,7 @@ class LocalCluster:
             )
         assert self._process.stdin is not None
         credentials = {name: getattr(self._security, name) for name in _CREDENTIALS}
-        wanted = {"workers": number, "security": {"require_encryption": True, **credentials}}
+        wanted = {"workers": number, "threads": threads, "security": {"require_encryption": True, **credentials}}
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
             self._process.stdin.flush()

@@ -18,7 +18,7 @@ def patience(seconds: float) -> Iterator[None]:
     from distributed import get_worker
 
     worker = get_worker()
-    key = worker.get_current_task()
+    key, alone = worker.get_current_task(), worker.state.nthreads == 1
 
     def end() -> None:
         worker.log_event(DEATHS, {"key": key, "why": f"the worker gave no answer for {seconds:.0f} s and was ended"})
@@ -27,9 +27,11 @@ def patience(seconds: float) -> Iterator[None]:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
-    faulthandler.dump_traceback_later(seconds + 10, exit=True)  # where even the timer cannot run
+    if alone:  # a process has one such alarm, for where even the timer cannot run
+        faulthandler.dump_traceback_later(seconds + 10, exit=True)
     try:
         yield
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        if alone:
+            faulthandler.cancel_dump_traceback_later()
         timer.cancel()

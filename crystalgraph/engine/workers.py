@@ -1,4 +1,4 @@
-"""Work handed to processes of one thread each: of this machine, or of a dask cluster that somebody keeps.
+"""Work handed to processes: of this machine, or of a dask cluster that somebody keeps.
 
 A worker that dies costs the job that killed it and no other: whatever it had in hand is done again at the end, one job
 at a time, and what kills a second worker all alone is given up.
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_IN_HAND = 4  # jobs that each worker has, or waits for
+_IN_HAND = 4  # jobs that each thread of a worker has, or waits for
+
+_THREADS = 64  # of a worker that has a GPU, each with a crystal
 
 
 class Workers:
-    """Processes that do pure work, for several calls of `answers` and `map`.
+    """Processes of one thread each that do pure work, for several calls of `answers` and `map`.
 
     A context manager. Those of this machine start when there is work and end on leaving, also on Ctrl-C and where the
     run is killed; a cluster is reached on entering.
@@ -36,14 +38,19 @@ class Workers:
         number: processes on this machine, at least 1.
         scheduler: address of a dask scheduler, such as "tcp://10.0.0.1:8786"; its workers are used instead, and
             ``number`` becomes how many there are.
+        device: "cpu", or that of `sharing`, such as "cuda"; workers of a scheduler are taken for CPUs.
+        threads: of each process on this machine.
 
     Raises:
         InputError: if the number is below 1; on entering, if there is no such cluster, or it cannot work for us.
     """
 
-    def __init__(self, number: int = 1, scheduler: str | None = None) -> None:
+    def __init__(self, number: int = 1, scheduler: str | None = None, *, device: str = "cpu", threads: int = 1) -> None:
         check_workers(number)
         self.number, self.scheduler = number, scheduler
+        self.device = device if scheduler is None else "cpu"
+        self._threads = threads
+        self._sharing: Workers | None = None
         self._cluster: LocalCluster | None = None
         self._connection: Client | None = None
         self._prepared: set[str] = set()
@@ -56,12 +63,23 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
     ) -> None:
+        if self._sharing is not None:
+            self._sharing.__exit__(kind, value, where)
+            self._sharing = None
         if self._connection is not None:
             self._connection.close(timeout=1)
         if self._cluster is not None:
             self._cluster.end()
         self._connection = self._cluster = None
         self._prepared.clear()
+
+    def sharing(self) -> Workers:
+        """Those for work that a GPU does for many at once: a process of many threads; these, without such a device."""
+        if self.device == "cpu":
+            return self
+        if self._sharing is None:
+            self._sharing = Workers(device=self.device, threads=_THREADS)
+        return self._sharing
 
     @property
     def is_this_process(self) -> bool:
@@ -161,7 +179,7 @@ class Workers:
 
         running = as_completed([submit(first)], loop=client.loop)
         try:
-            for job in islice(others, _IN_HAND * max(1, len(client.nthreads())) - 1):
+            for job in islice(others, _IN_HAND * max(1, sum(client.nthreads().values())) - 1):
                 running.add(submit(job))
             for future in running:
                 job = of.pop(str(future.key))
@@ -179,7 +197,7 @@ class Workers:
             if self.scheduler is not None:
                 self._connection = connected(self.scheduler)
             else:
-                self._cluster = LocalCluster(self.number)
+                self._cluster = LocalCluster(self.number, self._threads)
                 self._connection = self._cluster.connected()
         return self._connection
 
@@ -197,12 +215,12 @@ def check_workers(workers: int | Workers) -> None:
 
 
 @contextmanager
-def at_work(workers: int | Workers) -> Iterator[Workers]:
-    """The workers that were given, or new ones that end with the block."""
+def at_work(workers: int | Workers, device: str = "cpu") -> Iterator[Workers]:
+    """The workers that were given, or new ones, with a device, that end with the block."""
     if isinstance(workers, Workers):
         yield workers
         return
-    with Workers(workers) as new:
+    with Workers(workers, device=device) as new:
         yield new
 
 

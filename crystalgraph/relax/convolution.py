@@ -108,8 +108,8 @@ def _places(centres: Tensor, atoms: int) -> Tensor:
     """The bonds of each atom (atoms, most, at least 1), filled up with the number of all bonds, which is none."""
     counts = torch.bincount(centres, minlength=atoms)
     order = torch.argsort(centres, stable=True)
-    places = torch.full((atoms, max(1, int(counts.max()))), len(centres))
-    within = torch.arange(len(centres)) - (counts.cumsum(0) - counts)[centres[order]]
+    places = torch.full((atoms, max(1, int(counts.max()))), len(centres), device=centres.device)
+    within = torch.arange(len(centres), device=centres.device) - (counts.cumsum(0) - counts)[centres[order]]
     places[centres[order], within] = order
     return places
 

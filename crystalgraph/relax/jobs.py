@@ -30,11 +30,13 @@ class CalculatorSpec:
         potential: its name, see `crystalgraph.relax.potentials.make_calculator`.
         identity: what the potential is where the work comes from.
         patience: seconds of wall time to make it.
+        device: where it runs.
     """
 
     potential: str
     identity: dict[str, str]
     patience: float
+    device: str = "cpu"
 
     def calculator(self) -> Calculator:
         """The calculator of this worker, made when it is first needed and kept.
@@ -50,7 +52,7 @@ class CalculatorSpec:
             if (here := potential_identity(self.potential)) != self.identity:
                 raise InputError(f"{self.potential} is {here} for a worker, and {self.identity} here; install the same")
             with patience(self.patience):
-                kept[self.potential] = make_calculator(self.potential)
+                kept[self.potential] = make_calculator(self.potential, self.device)
         return kept[self.potential]
 
 

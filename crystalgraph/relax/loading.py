@@ -12,11 +12,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator
 from numpy._core.multiarray import _reconstruct as reconstruct  # type: ignore[attr-defined]
 from pymatgen.core import Element
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 CPU = "cpu"
-"""Where potentials run: batches gain nothing on a CPU, and one process a core is the fastest way through crystals."""
+"""Where potentials run, but for those that are asked for many crystals together, see `Potential.together`."""
 
 _ARRAYS: list[Any] = [np.ndarray, np.dtype, reconstruct, *(type(np.dtype(k)) for k in ("f4", "f8", "i8"))]
 _FORMER_NAMES = [(reconstruct, "numpy.core.multiarray._reconstruct")]
@@ -97,35 +96,11 @@ def chgnet(weights: Sequence[bytes], _file: Path, _label: str) -> Calculator:
         return EnergyFirst(model.to(CPU), use_device=CPU, on_isolated_atoms="error")
 
 
-def sevennet(weights: Sequence[bytes], file: Path, label: str) -> Calculator:
+def sevennet(weights: Sequence[bytes], file: Path, label: str, device: str = CPU) -> Calculator:
     """A SevenNet of one modality, on the Materials Project's scale."""
-    import sevenn._keys as keys
-    import sevenn.checkpoint
-    from sevenn.atom_graph_data import AtomGraphData
-    from sevenn.calculator import SevenNetCalculator
-    from sevenn.train.dataload import unlabeled_atoms_to_graph
+    from crystalgraph.relax.sevennet import make
 
-    from crystalgraph.relax.convolution import pack
-
-    class EnergyFirst(SevenNetCalculator):
-        """SevenNet without derivatives where only the energy is asked for."""
-
-        def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
-            if properties != ["energy"]:
-                super().calculate(atoms, properties, system_changes)
-                return
-            Calculator.calculate(self, atoms, properties, system_changes)
-            graph = unlabeled_atoms_to_graph(atoms, self.cutoff, with_shift=False)
-            with torch.no_grad():
-                data = self.model._preprocess(AtomGraphData.from_numpy_dict(graph))
-                for name, module in self.model.named_children():
-                    data = data if name == "force_output" else module(data)
-            self.results = {"energy": float(data[keys.PRED_TOTAL_ENERGY])}
-
-    # sevenn itself would unpickle the file; here it gets what was unpacked.
-    with patch.object(sevenn.checkpoint, "torch_load", lambda *_, **__: unpacked(weights[0])), quiet():
-        calculator = EnergyFirst(model=file, device=CPU)
-    pack(calculator.model.requires_grad_(False))
+    calculator = make(file, lambda: unpacked(weights[0]), device)
     return MP2020(calculator, label=label, learned=calculator.type_map)
 
 

@@ -1,4 +1,4 @@
-"""Relax many crystals, and ask for the energies of many, in worker processes of one thread each.
+"""Relax many crystals, and ask for the energies of many, in worker processes.
 
 Every crystal is relaxed in a worker, also with one worker only, so that the results do not depend on their number, and
 a worker that dies costs only its crystal. A potential takes some seconds to start in each worker; `Workers` can be kept
@@ -20,7 +20,7 @@ from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.progress import Progress, at_stage
 from crystalgraph.relax.cache import read_relaxation, write_relaxation
 from crystalgraph.relax.jobs import CalculatorSpec, energy, energy_forces_stress, prepare, relaxation
-from crystalgraph.relax.potentials import potential_identity
+from crystalgraph.relax.potentials import is_together, potential_identity
 from crystalgraph.relax.relaxation import (
     Derivatives,
     Relaxation,
@@ -87,11 +87,12 @@ def relax_many(
         if folder is not None and (earlier := read_relaxation(folder, key)) is not None:
             results |= dict.fromkeys(copies[first], earlier)
     report(len(results), len(structures))
-    job = (_spec(settings.potential), _PATIENCE + 5 * settings.max_seconds, settings, hull)
     position_of = {key: first for first, key in keys.items() if first not in results}
-    todo = ((key, (structure_record(structures[first]), *job)) for key, first in position_of.items())
     with at_work(workers) as running:
-        for key, record, death in _answers(running, relaxation, job[0], todo):
+        spec = _spec(settings.potential, running)
+        job = (spec, _PATIENCE + 5 * settings.max_seconds, settings, hull)
+        todo = ((key, (structure_record(structures[first]), *job)) for key, first in position_of.items())
+        for key, record, death in _answers(running, relaxation, spec, todo):
             relaxed = Relaxation(status="failed", reason=str(death)) if record is None else Relaxation.from_dict(record)
             first = position_of[key]
             if folder is not None and record is not None:
@@ -150,7 +151,7 @@ def ready_for(workers: Workers, potentials: Sequence[str]) -> None:
     """
     if workers.scheduler is not None:
         for potential in potentials:
-            workers.prepare(potential, prepare, _spec(potential))
+            workers.prepare(potential, prepare, _spec(potential, workers))
 
 
 def _of_each(
@@ -161,18 +162,19 @@ def _of_each(
     report: Callable[[int, int], None],
 ) -> list[T | None]:
     """What the workers say of each crystal; None for what is no crystal, and where a worker died of it."""
-    spec, found = _spec(potential), list[T | None]([None] * len(structures))
+    found = list[T | None]([None] * len(structures))
     positions: dict[str, list[int]] = {}
     for position, structure in enumerate(structures):
         if structure_fault(structure) is None:
             positions.setdefault(structure_key(structure), []).append(position)
     done = len(structures) - sum(map(len, positions.values()))
-    of_potential = hashlib.sha256(json.dumps(spec.identity, sort_keys=True).encode()).hexdigest()[:16]
-    jobs = (
-        (f"{of_potential}-{key}", (structure_record(structures[same[0]]), spec, _PATIENCE))
-        for key, same in positions.items()
-    )
+    of_potential = hashlib.sha256(json.dumps(potential_identity(potential), sort_keys=True).encode()).hexdigest()[:16]
     with at_work(workers) as running:
+        spec = _spec(potential, running)
+        jobs = (
+            (f"{of_potential}-{key}", (structure_record(structures[same[0]]), spec, _PATIENCE))
+            for key, same in positions.items()
+        )
         for key, answer, _death in _answers(running, function, spec, jobs):
             for position in positions[key.rpartition("-")[2]]:
                 found[position] = answer
@@ -186,11 +188,15 @@ def _answers(
 ) -> Iterator[tuple[str, T | None, str | None]]:
     """The answers to jobs, of which there may be none, of workers that have the calculator."""
     if (first := next(jobs, None)) is not None:
-        workers.prepare(spec.potential, prepare, spec)
-        yield from workers.answers(function, chain([first], jobs))
+        chosen = workers if spec.device == "cpu" else workers.sharing()
+        chosen.prepare(spec.potential, prepare, spec)
+        yield from chosen.answers(function, chain([first], jobs))
 
 
-def _spec(potential: str) -> CalculatorSpec:
+def _spec(potential: str, workers: Workers) -> CalculatorSpec:
     return CalculatorSpec(
-        potential=potential, identity=potential_identity(potential), patience=_PATIENCE_FOR_CALCULATOR
+        potential=potential,
+        identity=potential_identity(potential),
+        patience=_PATIENCE_FOR_CALCULATOR,
+        device=workers.device if is_together(potential) else "cpu",
     )

@@ -51,6 +51,7 @@ class Potential:
         energy_range: energies that a crystal can have, eV/atom.
         cost: of energy, forces and stress of a small crystal, CHGNet = 1; NaN where not measured.
         make: name of the function of `crystalgraph.relax.loading` that makes its calculator.
+        together: whether a GPU takes many crystals at once; any other potential runs on CPUs.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Potential:
     sha256: str = ""
     energy_range: tuple[float, float] = MP_RANGE
     cost: float = field(default=float("nan"), compare=False)
+    together: bool = False
 
     @property
     def element_energy(self) -> Mapping[str, float]:
@@ -91,8 +93,11 @@ class Potential:
         """Of the weights that ship in the package."""
         return [self.folder / file for file in self.weights]
 
-    def calculator(self) -> Calculator:
+    def calculator(self, device: str = "cpu") -> Calculator:
         """A new calculator; takes some seconds.
+
+        Args:
+            device: where a potential that is asked for many crystals together runs, such as "cuda".
 
         Raises:
             InputError: if the package is not installed, or the weights are not the right ones.
@@ -104,7 +109,9 @@ class Potential:
         if not self.weights:
             return make()
         remedy = f"install it again: {self.install}"
-        return make(loading.checked_bytes(self.files, self.sha256, remedy), folder / self.weights[0], self.label)
+        place = {"device": device} if self.together else {}
+        weights = loading.checked_bytes(self.files, self.sha256, remedy)
+        return make(weights, folder / self.weights[0], self.label, **place)
 
 
 _RELAX = 'pip install "crystalgraph[relax]"'
@@ -122,6 +129,7 @@ WITH_WEIGHTS = (
         sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
         cost=0.6,
         make="sevennet",
+        together=True,
     ),
     Potential(
         name=SEVENNET_L3I5,
@@ -135,6 +143,7 @@ WITH_WEIGHTS = (
         sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
         cost=1.0,
         make="sevennet",
+        together=True,
     ),
     Potential(
         name=CHGNET,
@@ -278,12 +287,18 @@ def element_energy(name: str) -> Mapping[str, float]:
     return POTENTIALS[name].element_energy if name in POTENTIALS else {}
 
 
-def make_calculator(name: str) -> Calculator:
+def is_together(name: str) -> bool:
+    """Whether a GPU takes many crystals at once, see `Potential.together`."""
+    return name in POTENTIALS and POTENTIALS[name].together
+
+
+def make_calculator(name: str, device: str = "cpu") -> Calculator:
     """Make the calculator of a potential; takes some seconds.
 
     Args:
         name: of `POTENTIALS`, or ``"package.module:factory"``, where ``factory()`` returns an ASE calculator with
             energy (eV), forces (eV/Å) and stress (eV/Å³).
+        device: see `Potential.calculator`.
 
     Returns:
         A new calculator.
@@ -292,7 +307,7 @@ def make_calculator(name: str) -> Calculator:
         InputError: if the name is neither, its package is not installed, its weights are not the right ones, or the
             calculator has no stress.
     """
-    calculator = POTENTIALS[name].calculator() if name in POTENTIALS else _factory(name)()
+    calculator = POTENTIALS[name].calculator(device) if name in POTENTIALS else _factory(name)()
     if lacking := [p for p in NEEDED if p not in getattr(calculator, "implemented_properties", ())]:
         raise InputError(f"potential {name!r} does not compute {', '.join(lacking)}, which relaxing a cell needs")
     return calculator

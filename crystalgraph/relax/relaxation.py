@@ -39,7 +39,7 @@ class RelaxSettings:
         fmax: converged when no force, the cell's included, is larger, eV/Å.
         fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; if 0, FIRE alone.
         max_steps: optimiser steps.
-        max_seconds: CPU seconds of the relaxing process. A guard against the rare crystal that takes forever: unlike
+        max_seconds: CPU seconds of the relaxing thread. A guard against the rare crystal that takes forever: unlike
             the number of steps it depends on the machine, so it should not be what ends ordinary relaxations.
         abort: (step, eV/atom above the hull): give up when the crystal is still higher after that step.
         saddle_check: perturb what ends low above the hull, relax again, and keep the result if it is lower.

@@ -22,6 +22,7 @@ from crystalgraph.io.load import CrystalSource, load
 from crystalgraph.io.run_layout import RELAXATIONS
 from crystalgraph.known.phases import readable, union_of_elements
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
+from crystalgraph.models.device import usable_device
 from crystalgraph.progress import Progress, relabelled
 from crystalgraph.relax.many import ready_for, relax_many
 from crystalgraph.relax.potentials import DEFAULT
@@ -173,7 +174,7 @@ def evaluate(
         seed: of the random pick.
         coverage: whether fingerprints are computed, 0.06 s an atom.
         potential: see `crystalgraph.relax.potentials.make_calculator`.
-        workers: processes, or those of a cluster; nothing but the timings depends on them.
+        workers: processes, or those of a cluster, or with a GPU; on CPUs nothing but the timings depends on them.
         out: folder of the results, with a page to look at; None writes nothing. It must not exist, unless an earlier
             run of the same request is resumed.
         resume: go on in ``out``: crystals that were relaxed are not relaxed again.
@@ -216,6 +217,7 @@ def evaluate(
     hull: Hull | None = None
     with at_work(workers) as running:
         if relax:
+            usable_device(running.device)
             ready_for(running, [potential])
             with clock.timed("hull"):
                 hull = reference_hull(
@@ -246,7 +248,7 @@ def evaluate(
     evaluation = Evaluation(
         judgement=judgement,
         record=head | results_record(judgement, hull, request, inputs, known),
-        timings=timings_record(clock.seconds, judgement, done),
+        timings=timings_record(clock.seconds, judgement, done, running.device),
         relaxations=done,
         inputs=inputs,
         hull=hull,

@@ -96,13 +96,14 @@ def _caveats(judgement: Judgement, request: EvaluationRequest, known: CrystalTab
 
 
 def timings_record(
-    seconds: Mapping[str, float], judgement: Judgement, relaxations: Mapping[str, Relaxation]
+    seconds: Mapping[str, float], judgement: Judgement, relaxations: Mapping[str, Relaxation], device: str
 ) -> dict[str, Any]:
     """Content of ``timings.json``: seconds of stages and relaxations, and what a CPU-hour of relaxation found."""
     hours = sum(relaxation.seconds for relaxation in relaxations.values()) / 3600
     timings: dict[str, Any] = {
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
         "threads": N_THREADS,
+        "device": device,
     }
     if not relaxations:
         return timings

@@ -102,7 +102,8 @@ def generate(
         radiation: of the pattern, see `crystalgraph.crystals.reflections.wavelength_of`.
         known: known phases, see `crystalgraph.runs.reference.reference_phases`; None means the shipped ones.
         workers: processes that relax, or those of a cluster; the result does not depend on them.
-        device: where the networks run: cpu, cuda, cuda:1, ...
+        device: where networks run, and potentials that take many crystals at once: cpu, cuda, cuda:1, ... The same seed
+            gives the same result on "cpu" only.
         out: folder of the run, which must not exist; None writes nothing. With ``relax``, finished relaxations are
             kept in ``OUT.partial`` until it does, from which the same call goes on after a kill.
         formats: any of `crystalgraph.io.writing.FORMATS`.
@@ -149,7 +150,7 @@ def generate(
     phases = reference_phases(known, request.system, progress=progress)
     surrogate_steps = resolve_surrogate_steps(loaded, request.refine, fast=request.fast, settings=sampling)
     seconds = {"load": perf_counter() - start}
-    with at_work(workers) as running:
+    with at_work(workers, device) as running:
         funnel = None
         if with_energies:
             funnel = Funnel.prepare(

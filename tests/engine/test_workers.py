@@ -183,3 +183,14 @@ def test_a_cluster_is_asked_before_any_work_for_its_size_and_its_potentials(clus
         )
         with pytest.raises(InputError, match=r"is .* for a worker, and .*other.* here; install the same"):
             ready_for(workers, ["ase.calculators.lj:LennardJones"])
+
+
+@pytest.mark.slow
+def test_a_device_is_shared_by_the_threads_of_one_process(jobs):
+    with Workers(2, device="cpu:0") as workers:
+        sharing = workers.sharing()
+        assert sharing is workers.sharing()
+        assert len(set(sharing.map(jobs.process, [(k,) for k in range(100)]))) == 1
+        assert len(set(workers.map(jobs.process, [(k,) for k in range(40)]))) == 2
+    with Workers(2) as workers:
+        assert workers.sharing() is workers
