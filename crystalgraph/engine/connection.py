@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from crystalgraph.errors import InputError
 
 if TYPE_CHECKING:
-    from distributed import Client
     from distributed.security import Security
+
+    from crystalgraph.engine.client import Connection
 
 _PATIENCE = 20.0  # seconds of wall time for a scheduler or its first worker to answer
 
 
-def connected(address: str) -> Client:
+def connected(address: str) -> Connection:
     """A connection to a cluster that exists, whose workers have this version of the package."""
     from crystalgraph import __version__
 
@@ -27,26 +28,22 @@ def connected(address: str) -> Client:
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError:
-        client.close()
+        client.end()
         raise InputError(f"the scheduler at {address} has no workers; {advice}") from None
     for worker, version in client.run(_version, on_error="return").items():
         if version != __version__:
-            client.close()
+            client.end()
             found = f"it cannot be loaded ({one_line(version)})" if isinstance(version, Exception) else version
             raise InputError(f"worker {worker} needs crystalgraph {__version__}, and there: {found}; install it there")
     return client
 
 
-def client_of(address: str, timeout: float, security: Security | None) -> Client:
+def client_of(address: str, timeout: float, security: Security | None) -> Connection:
     """A connection that no other call takes for its own, made within some seconds of wall time."""
-    from distributed import Client
+    from crystalgraph.engine.client import Connection
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it reports each lost worker, as we do
-    options = {"timeout": timeout, "security": security, "set_as_default": False}
-    try:
-        return Client(address, **options)
-    except AssertionError:  # dask gives its thread ten seconds to start, and a busy machine may need more
-        return Client(address, **options)
+    return Connection(address, timeout=timeout, security=security, set_as_default=False)
 
 
 def _version() -> str:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ from crystalgraph.engine.connection import client_of, one_line
 from crystalgraph.errors import RunError
 
 if TYPE_CHECKING:
-    from distributed import Client
     from distributed.security import Security
+
+    from crystalgraph.engine.client import Connection
 
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -47,9 +49,15 @@ _PATIENCE = 120.0  # seconds of wall time to start
 
 
 class LocalCluster:
-    """The process of `crystalgraph.engine.cluster_process`, with credentials that nobody else has."""
+    """The process of `crystalgraph.engine.cluster_process`, with credentials that nobody else has.
 
-    def __init__(self, number: int, threads: int) -> None:
+    Args:
+        number: of workers.
+        threads: of each.
+        load: modules that they need, loaded once for all of one thread where processes can be forked.
+    """
+
+    def __init__(self, number: int, threads: int, load: Sequence[str]) -> None:
         from distributed.security import Security
 
         self._security: Security = Security.temporary()
@@ -71,12 +79,18 @@ class LocalCluster:
             )
         assert self._process.stdin is not None
         credentials = {name: getattr(self._security, name) for name in _CREDENTIALS}
-        wanted = {"workers": number, "threads": threads, "security": {"require_encryption": True, **credentials}}
+        shared = list(load) if threads == 1 and sys.platform == "linux" else []  # a GPU does not survive a fork
+        wanted = {
+            "workers": number,
+            "threads": threads,
+            "load": shared,
+            "security": {"require_encryption": True, **credentials},
+        }
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
             self._process.stdin.flush()
 
-    def connected(self) -> Client:
+    def connected(self) -> Connection:
         """A connection to the scheduler, once the workers are there."""
         output = self._process.stdout
         assert output is not None

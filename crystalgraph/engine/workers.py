@@ -19,7 +19,9 @@ from crystalgraph.engine.patience import DEATHS
 from crystalgraph.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
+
+    from crystalgraph.engine.client import Connection
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ class Workers:
         self._threads = threads
         self._sharing: Workers | None = None
         self._cluster: LocalCluster | None = None
-        self._connection: Client | None = None
+        self._connection: Connection | None = None
         self._prepared: set[str] = set()
 
     def __enter__(self) -> Workers:
@@ -67,7 +69,7 @@ class Workers:
             self._sharing.__exit__(kind, value, where)
             self._sharing = None
         if self._connection is not None:
-            self._connection.close(timeout=1)
+            self._connection.end()
         if self._cluster is not None:
             self._cluster.end()
         self._connection = self._cluster = None
@@ -86,13 +88,14 @@ class Workers:
         """Whether `map` works here."""
         return self.scheduler is None and self.number == 1
 
-    def prepare(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+    def prepare(self, name: str, function: Callable[..., Any], *arguments: Any, load: Sequence[str] = ()) -> None:
         """Call a function once in each worker, before the first job that needs it: such as one that makes a calculator.
 
         Args:
             name: what is prepared; nothing happens where it is.
             function: of the package.
             *arguments: its arguments.
+            load: modules that the function will import; should no process run yet, they are loaded once for all.
 
         Raises:
             InputError: if the function raises one, or there is no such cluster.
@@ -100,7 +103,7 @@ class Workers:
         """
         if name in self._prepared:
             return
-        client = self._client()
+        client = self._client((function.__module__, *load))
         futures = [
             client.submit(function, *arguments, key=f"{function.__name__}-{uuid4()}", workers=[worker])
             for worker in client.nthreads()
@@ -170,7 +173,7 @@ class Workers:
         """Jobs as they end, with the future of each; no more are in hand than the workers need."""
         from distributed import as_completed
 
-        client, of = self._client(), dict[str, tuple[str, tuple[Any, ...]]]()
+        client, of = self._client((function.__module__,)), dict[str, tuple[str, tuple[Any, ...]]]()
 
         def submit(job: tuple[str, tuple[Any, ...]]) -> Future:
             future = client.submit(function, *job[1], key=f"{function.__name__}-{job[0]}")
@@ -191,13 +194,13 @@ class Workers:
             with suppress(Exception):  # what is left of a call that was broken off
                 client.cancel([f for f in running.futures if f.status == "pending"], force=True)
 
-    def _client(self) -> Client:
-        """The connection to the scheduler, made when it is first needed."""
+    def _client(self, load: Sequence[str] = ()) -> Connection:
+        """The connection to the scheduler, made when it is first needed, for work that needs some modules."""
         if self._connection is None:
             if self.scheduler is not None:
                 self._connection = connected(self.scheduler)
             else:
-                self._cluster = LocalCluster(self.number, self._threads)
+                self._cluster = LocalCluster(self.number, self._threads, load)
                 self._connection = self._cluster.connected()
         return self._connection
 

@@ -20,7 +20,7 @@ from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.progress import Progress, at_stage
 from crystalgraph.relax.cache import read_relaxation, write_relaxation
 from crystalgraph.relax.jobs import CalculatorSpec, energy, energy_forces_stress, prepare, relaxation
-from crystalgraph.relax.potentials import is_together, potential_identity
+from crystalgraph.relax.potentials import is_together, modules_of, potential_identity
 from crystalgraph.relax.relaxation import (
     Derivatives,
     Relaxation,
@@ -189,7 +189,7 @@ def _answers(
     """The answers to jobs, of which there may be none, of workers that have the calculator."""
     if (first := next(jobs, None)) is not None:
         chosen = workers if spec.device == "cpu" else workers.sharing()
-        chosen.prepare(spec.potential, prepare, spec)
+        chosen.prepare(spec.potential, prepare, spec, load=modules_of(spec.potential))
         yield from chosen.answers(function, chain([first], jobs))
 
 

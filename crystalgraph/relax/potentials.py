@@ -51,6 +51,7 @@ class Potential:
         energy_range: energies that a crystal can have, eV/atom.
         cost: of energy, forces and stress of a small crystal, CHGNet = 1; NaN where not measured.
         make: name of the function of `crystalgraph.relax.loading` that makes its calculator.
+        modules: imported to make it.
         together: whether a GPU takes many crystals at once; any other potential runs on CPUs.
     """
 
@@ -67,6 +68,7 @@ class Potential:
     sha256: str = ""
     energy_range: tuple[float, float] = MP_RANGE
     cost: float = field(default=float("nan"), compare=False)
+    modules: tuple[str, ...] = ()
     together: bool = False
 
     @property
@@ -114,6 +116,13 @@ class Potential:
         return make(weights, folder / self.weights[0], self.label, **place)
 
 
+_SEVENNET = (
+    "crystalgraph.relax.sevennet",
+    "pymatgen.analysis.compatibility",
+    "pymatgen.analysis.structure_analyzer",
+    "pymatgen.entries.computed_entries",
+)
+
 _RELAX = 'pip install "crystalgraph[relax]"'
 
 WITH_WEIGHTS = (
@@ -129,6 +138,7 @@ WITH_WEIGHTS = (
         sha256="7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36",
         cost=0.6,
         make="sevennet",
+        modules=_SEVENNET,
         together=True,
     ),
     Potential(
@@ -143,6 +153,7 @@ WITH_WEIGHTS = (
         sha256="a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d",
         cost=1.0,
         make="sevennet",
+        modules=_SEVENNET,
         together=True,
     ),
     Potential(
@@ -157,6 +168,7 @@ WITH_WEIGHTS = (
         sha256="d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
         cost=1.0,
         make="chgnet",
+        modules=("chgnet.model",),
     ),
     Potential(
         name=DIEP,
@@ -172,6 +184,7 @@ WITH_WEIGHTS = (
         energy_range=(-100.0, 10.0),
         cost=1.2,
         make="diep",
+        modules=("diep.pretrained",),
     ),
 )
 """Potentials whose weights are in a wheel, the default first."""
@@ -290,6 +303,12 @@ def element_energy(name: str) -> Mapping[str, float]:
 def is_together(name: str) -> bool:
     """Whether a GPU takes many crystals at once, see `Potential.together`."""
     return name in POTENTIALS and POTENTIALS[name].together
+
+
+def modules_of(name: str) -> tuple[str, ...]:
+    """What is imported to make the calculator of a potential that ships; nothing of any other."""
+    known = POTENTIALS.get(name)
+    return ("crystalgraph.relax.loading", *known.modules) if known is not None and known.weights else ()
 
 
 def make_calculator(name: str, device: str = "cpu") -> Calculator:

@@ -1,5 +1,6 @@
 """Work in processes of this machine, and of a cluster that somebody else keeps."""
 
+import gc
 import importlib
 import json
 import os
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Client
 
+from crystalgraph.engine.connection import client_of
 from crystalgraph.engine.workers import Workers, at_work
 from crystalgraph.errors import InputError, RunError
 
@@ -148,6 +151,7 @@ def test_no_scheduler_at_an_address(address, monkeypatch):
     monkeypatch.setattr("crystalgraph.engine.connection._PATIENCE", 0.3)
     with pytest.raises(InputError, match="no scheduler answers at") as refused, Workers(scheduler=address):
         pass
+    assert {thing.status for thing in gc.get_objects() if isinstance(thing, Client)} <= {"closed"}
     assert "\n" not in str(refused.value)
 
 
@@ -158,14 +162,13 @@ def test_too_few_workers():
 
 @pytest.mark.slow
 def test_nobody_without_the_credentials_reaches_the_workers():
-    from distributed import Client
-
     with Workers(1) as workers:
         address = workers._client().scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         for other in (address, address.replace("tls", "tcp")):
             with pytest.raises((OSError, TypeError, AssertionError)):  # the last is how dask ends a broken handshake
-                Client(other, timeout=2, set_as_default=False)
+                client_of(other, 2, None)
+        assert {thing.status for thing in gc.get_objects() if isinstance(thing, Client)} <= {"closed", "running"}
 
 
 @pytest.mark.slow

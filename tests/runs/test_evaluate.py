@@ -150,6 +150,7 @@ def test_times_are_in_one_file_only(evaluation, place):
     timings = json.loads((place / "one" / "timings.json").read_text())
     spent = timings["relaxation_cpu_seconds"]
     assert set(spent) == set("abcdef")
+    assert timings["device"] == "cpu"
     hours = sum(spent.values()) / 3600
     assert timings["relaxation_cpu_hours"] == pytest.approx(hours)
     n_msun = sum(row.msun is True for row in evaluation.judgement.rows)
