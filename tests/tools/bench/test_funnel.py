@@ -79,10 +79,7 @@ def test_runs_as_a_command_with_workers(tmp_path):
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-m", "tools.bench", "funnel", "--num", "4", "--workers", "2"]
     command += ["--potential", "toy_potential:make", "--out", "funnel.json"]
-    environment = os.environ | {
-        "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
-        "CRYSTALGRAPH_CACHE": str(tmp_path / "cache"),
-    }
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "funnel.json").read_text())
