@@ -102,8 +102,38 @@ def flat_hull():
     return made
 
 
+@pytest.fixture(scope="session")
+def prepared():
+    """What trainings prepare, by data and config: the same for all tests, as it is the same for all trainings."""
+    from crystalgraph.training.corpus import prepare
+    from crystalgraph.training.pool import template_pool
+
+    corpora, pools = {}, {}
+
+    def prepare_once(dataset, config, workers):
+        key = config.model_dump_json()
+        if key not in corpora:
+            corpora[key] = prepare(dataset, config, workers)
+        return corpora[key]
+
+    def pool_once(data, workers):
+        if id(data) not in pools:
+            pools[id(data)] = data, template_pool(data, workers)
+        return pools[id(data)][1]
+
+    return prepare_once, pool_once
+
+
 @pytest.fixture
-def short_training(monkeypatch, tmp_path):
+def prepared_once(monkeypatch, prepared):
+    """For tests of what a training does with its data."""
+    prepare_once, pool_once = prepared
+    monkeypatch.setattr("crystalgraph.runs.train.prepare", prepare_once)
+    monkeypatch.setattr("crystalgraph.runs.train.template_pool", pool_once)
+
+
+@pytest.fixture
+def short_training(monkeypatch, tmp_path, prepared_once):  # noqa: ARG001
     """Every training takes a few steps on crystals of at most three atoms; configs/ is there as in a checkout."""
     from crystalgraph.training.config import parse_config
 

@@ -13,7 +13,7 @@ from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import Progress
 from crystalgraph.runs.train import train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prepared_once")]
 
 CONFIG = """
 name = "small"
@@ -108,7 +108,7 @@ def test_a_run_goes_on_from_between_any_two_of_its_files(tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "replace", replace)
     train(SHORT, tmp_path / "counted")
     assert written > 10
-    for left in range(1, written, 3):  # a third of them, for each takes seconds
+    for left in range(1, written, 4):  # a quarter of them, for each takes seconds
         folder = tmp_path / f"after {left}"
         with pytest.raises(Killed):
             train(SHORT, folder)

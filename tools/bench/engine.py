@@ -33,13 +33,14 @@ from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.potentials import DEFAULT, make_calculator
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.relax.relaxer import relax
+from crystalgraph.runs.heap import keep_freed_memory
 from crystalgraph.sampling.sampler import Sampler
 from tools.bench.record import RESULTS, command_line, record_head, write_result
 from tools.bench.tables import engine as table
 
 NIOBIUM, OXYGEN = 41, 8
 
-BLOCK = 20
+BLOCK = 50
 """Crystals that one arm relaxes before the next has its turn."""
 
 NEARLY = 0.005
@@ -74,7 +75,7 @@ def plain_fire(structure: Structure, settings: RelaxSettings, calculator: Any) -
 
 def unpacked(potential: str) -> Any:
     """The calculator of a potential with the convolutions that its package gives it."""
-    with patch("crystalgraph.relax.convolution.pack", lambda _: None):
+    with patch("crystalgraph.relax.sevennet.pack", lambda _: None), patch("e3nn.set_optimization_defaults"):
         return make_calculator(potential)
 
 
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS / "engine.json")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    keep_freed_memory()  # as runs and workers do
     model, settings = load_model(options.model), RelaxSettings(potential=options.potential)
     structures = samples(model, options.relaxed, options.max_atoms)
     calculator, as_made = make_calculator(options.potential), unpacked(options.potential)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import random
 import subprocess
@@ -36,7 +37,7 @@ from tools.bench.tables import thousand_workers as table
 _EACH = 250  # simulated workers in one process
 _NO_EXTRAS = {
     "distributed.worker.profile.enabled": False,
-    "logging.distributed": "warning",
+    "distributed.admin.tick.interval": "1s",
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -75,6 +76,7 @@ def simulate(address: str, number: int) -> None:
             await asyncio.gather(*workers[start : start + 50])
         await asyncio.gather(*(worker.finished() for worker in workers))
 
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # a thousand greetings
     with dask.config.set(_NO_EXTRAS):
         asyncio.run(live())
 

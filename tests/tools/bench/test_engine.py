@@ -10,7 +10,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from crystalgraph.relax.potentials import make_calculator
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.relax.relaxer import relax
-from tools.bench.engine import compare, plain_fire, same
+from tools.bench.engine import compare, plain_fire, same, unpacked
 
 
 def ended(energy, seconds=1.0, status="converged"):
@@ -51,3 +51,10 @@ def test_plain_fire_ends_where_ours_does_and_says_where_it_cannot(toy_calculator
     converged, energy, _ = plain_fire(copper, settings, Broken())
     assert not converged
     assert math.isnan(energy)
+
+
+@pytest.mark.slow
+def test_the_peer_has_the_convolutions_of_its_package():
+    convolution = pytest.importorskip("sevenn.nn.convolution").IrrepsConvolution
+    for calculator, n in ((unpacked("sevennet-0"), 5), (make_calculator("sevennet-0"), 0)):
+        assert sum(isinstance(module, convolution) for module in calculator.uncorrected.model.modules()) == n
