@@ -324,6 +324,24 @@ the hull of the known phases, too, which is made once for a system; its part is 
 {tables.search(record["cases"])}"""
 
 
+def thousand_workers(results: Results) -> str:
+    """What many workers are limited by."""
+    record = results("thousand_workers")
+    fastest = max(one["tasks_per_second"] for one in record["means"])
+    lost = sum(one["lost"] for one in record["means"])
+    return f"""\
+{record["workers"]:,} simulated workers of one scheduler, all on one machine of {record["cores"]} cores, the client too.
+A task has the arguments and the answer of a relaxation and sleeps for one of the times that relaxations took, scaled to
+a mean; each worker has {record["means"][0]["tasks"] // record["workers"]}, and at the end all wait for the longest.
+{lost} tasks were lost.
+
+{tables.thousand_workers(record)}
+- No more than {number(fastest, 0)} tasks a second go through: {record["workers"]:,} workers are busy where a task takes
+  {number(record["workers"] / fastest, 0)} s or more on average. Larger crystals do; small ones want fewer workers.
+- The scheduler's memory grows with the tasks that it has seen, as it keeps a log of them.
+"""
+
+
 SECTIONS = (
     Section(name="peers", title="Beside what one would try without us", results=("peers",), body=peers),
     Section(name="orders", title="What the score is worth", results=("peers",), body=orders),
@@ -343,6 +361,12 @@ SECTIONS = (
     Section(name="rediscovery", title="Known phases found again", results=("rediscovery",), body=rediscovery),
     Section(name="funnel", title="What the funnel loses and saves", results=("funnel",), body=funnel),
     Section(name="generate", title="Speed", results=("generate",), body=speed),
+    Section(
+        name="thousand_workers",
+        title="A thousand workers",
+        results=("thousand_workers",),
+        body=thousand_workers,
+    ),
     Section(name="judge", title="Potentials against DFT", results=("judge",), body=judge),
     Section(name="foreign", title="Other tools' crystals against DFT", results=("foreign",), body=foreign),
     Section(
