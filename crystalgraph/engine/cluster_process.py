@@ -42,7 +42,8 @@ def main() -> None:
         sys.stdin.read()
     finally:
         _end_processes()
-        shutil.rmtree(get_temp_dir(), ignore_errors=True)
+        with suppress(OSError):  # there may be no place for one
+            shutil.rmtree(get_temp_dir())
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # without the goodbyes of workers that are gone
 
@@ -61,9 +62,12 @@ def _end_processes() -> None:
     """End what this process has started, children's children first, so that CPU time of theirs comes to be counted."""
     here = psutil.Process()
     ours = here.children()
-    for chosen in ([process for process in here.children(recursive=True) if process not in ours], None):
-        processes = here.children(recursive=True) if chosen is None else chosen
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(processes, timeout=5)
+    _kill([process for process in here.children(recursive=True) if process not in ours])
+    _kill(here.children(recursive=True))
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)

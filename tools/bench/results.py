@@ -104,7 +104,14 @@ MEASUREMENTS = {
     ),
     "funnel": Measurement(commands=(_bench("funnel", "--num 90 --potential chgnet --workers 2"),), date="2026-11-24"),
     "generate": Measurement(commands=(_bench("speed", "--rounds 2", result="generate"),), date="2026-11-28"),
-    "thousand_workers": Measurement(commands=(_bench("thousand_workers"),), date="2026-11-29", has_model=False),
+    "thousand_workers": Measurement(
+        commands=(
+            "python -m tools.bench engine --out engine.json",
+            _bench("thousand_workers", "--lengths-from engine.json"),
+        ),
+        date="2026-11-29",
+        has_model=False,
+    ),
     "judge": Measurement(
         commands=(_bench("judge", "--cache runs/hulls --workers 2"),), date="2026-11-29", has_model=False
     ),
