@@ -10,12 +10,13 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crystalgraph.chemistry.system import Formula
+from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.reference_index import TIME_LIMIT, MatchLog, ReferenceIndex, searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.engine.workers import Workers, at_work
@@ -74,17 +75,21 @@ def group_equal(
     """
     labels = np.arange(len(structures), dtype=np.int64)
     buckets = [
-        _Bucket(members=members, structures=[structures[k] for k in members])
+        _Bucket(
+            members=members,
+            structures=[structures[k] for k in members],
+            references=ReferenceIndex(time_limit=time_limit),
+        )
         for members in _by_formula(structures).values()
     ]
-    for members, kept in _run(buckets, workers, time_limit, progress, log):
+    for members, kept in _run(buckets, workers, progress, log):
         labels[members] = kept
     return labels
 
 
 def match_any(
     structures: Sequence[Structure],
-    reference: Sequence[Structure] | ReferenceIndex,
+    reference: Sequence[Structure] | Crystals | ReferenceIndex,
     *,
     workers: int | Workers = 1,
     time_limit: float = TIME_LIMIT,
@@ -95,8 +100,8 @@ def match_any(
 
     Args:
         structures: ordered structures.
-        reference: structures to compare with, or an index of them, which keeps its own time limit and log and, with
-            one process, what it has reduced for the next call.
+        reference: crystals to compare with, thousands best as a batch; or an index of them, which keeps its own time
+            limit and log and, with one process, what it has reduced for the next call.
         workers: processes; the answer does not depend on them.
         time_limit: CPU seconds for one comparison.
         progress: called as the work goes on.
@@ -113,24 +118,16 @@ def match_any(
             first[k] = reference.find(structure)
             report(k + 1, len(structures))
         return first
-    index = reference if isinstance(reference, ReferenceIndex) else ReferenceIndex(reference)
-    buckets = [
-        _Bucket(
-            members=members,
-            structures=[structures[k] for k in members],
-            targets=index.of_formula(formula),
-            references=[index.structure(k) for k in index.of_formula(formula)],
-        )
-        for formula, members in _by_formula(structures).items()
-    ]
-    for members, positions in _run(buckets, workers, time_limit, progress, log):
+    index = reference if isinstance(reference, ReferenceIndex) else _index(reference, time_limit)
+    buckets = _buckets(structures, index)
+    for members, positions in _run(buckets, workers, progress, log):
         first[members] = positions
     return first
 
 
 def match_all(
     structures: Sequence[Structure],
-    reference: Sequence[Structure],
+    reference: Sequence[Structure] | Crystals,
     *,
     workers: int | Workers = 1,
     time_limit: float = TIME_LIMIT,
@@ -143,18 +140,8 @@ def match_all(
         Positions in ``reference``, ascending, one list per structure; empty where none is equal.
     """
     every: list[list[int]] = [[] for _ in structures]
-    index = ReferenceIndex(reference)
-    buckets = [
-        _Bucket(
-            members=members,
-            structures=[structures[k] for k in members],
-            targets=index.of_formula(formula),
-            references=[reference[k] for k in index.of_formula(formula)],
-            every=True,
-        )
-        for formula, members in _by_formula(structures).items()
-    ]
-    for members, answers in _run(buckets, workers, time_limit, progress, log):
+    buckets = _buckets(structures, _index(reference, time_limit), every=True)
+    for members, answers in _run(buckets, workers, progress, log):
         for member, positions in zip(members, answers, strict=True):
             every[member] = positions
     return every
@@ -232,44 +219,63 @@ def _by_formula(structures: Sequence[Structure]) -> dict[Formula, list[int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
-    """Structures of one formula; without references they are compared with each other."""
+    """Structures of one formula, and what they are compared with; with each other where that has no positions."""
 
     members: list[int]
     structures: list[Structure]
-    targets: list[int] = field(default_factory=list)
-    references: list[Structure] | None = None
+    references: ReferenceIndex
+    targets: list[int] | None = None
     every: bool = False
 
 
-def _match_bucket(bucket: _Bucket, time_limit: float) -> tuple[list[int], list[Any], MatchLog]:
+def _buckets(structures: Sequence[Structure], index: ReferenceIndex, *, every: bool = False) -> list[_Bucket]:
+    """Each with the references of its formula."""
+    return [
+        _Bucket(
+            members=members,
+            structures=[structures[k] for k in members],
+            references=index.part(index.of_formula(formula)),
+            targets=index.of_formula(formula),
+            every=every,
+        )
+        for formula, members in _by_formula(structures).items()
+    ]
+
+
+def _index(reference: Sequence[Structure] | Crystals, time_limit: float) -> ReferenceIndex:
+    if isinstance(reference, Crystals):
+        return ReferenceIndex.from_crystals(reference, time_limit=time_limit)
+    return ReferenceIndex(reference, time_limit=time_limit)
+
+
+def _match_bucket(bucket: _Bucket) -> tuple[list[int], list[Any], MatchLog]:
     """Members of the bucket, the label of each (a list where every match is wanted), and the counts."""
-    index = ReferenceIndex(bucket.references or (), time_limit=time_limit)
-    labels: list[Any] = []
+    index, labels = bucket.references, list[Any]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # degenerate cells divide by zero inside NumPy; the outcome is judged anyway
-        if bucket.every:
-            labels = [[bucket.targets[k] for k in index.find_all(structure)] for structure in bucket.structures]
-        elif bucket.references is not None:
-            positions = [index.find(structure) for structure in bucket.structures]
-            labels = [bucket.targets[k] if k >= 0 else -1 for k in positions]
-        else:
+        if bucket.targets is None:
             kept: list[int] = []
             for member, structure in zip(bucket.members, bucket.structures, strict=True):
                 position = index.find_or_add(structure)
                 if position == len(kept):
                     kept.append(member)
                 labels.append(kept[position])
+        elif bucket.every:
+            labels = [[bucket.targets[k] for k in index.find_all(structure)] for structure in bucket.structures]
+        else:
+            positions = [index.find(structure) for structure in bucket.structures]
+            labels = [bucket.targets[k] if k >= 0 else -1 for k in positions]
     return bucket.members, labels, index.log
 
 
 def _run(
-    buckets: list[_Bucket], workers: int | Workers, time_limit: float, progress: Progress | None, log: MatchLog | None
+    buckets: list[_Bucket], workers: int | Workers, progress: Progress | None, log: MatchLog | None
 ) -> Iterator[tuple[list[int], list[Any]]]:
     """Work through the buckets, in this process or in several."""
     largest_first = sorted(buckets, key=lambda bucket: -len(bucket.structures))
     total, done, report = sum(len(bucket.members) for bucket in buckets), 0, at_stage(progress, STAGE)
     with at_work(workers) as running:
-        for members, labels, counts in running.map(_match_bucket, [(bucket, time_limit) for bucket in largest_first]):
+        for members, labels, counts in running.map(_match_bucket, [(bucket,) for bucket in largest_first]):
             done += len(members)
             report(done, total)
             if log is not None:

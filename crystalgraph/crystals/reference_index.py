@@ -11,7 +11,9 @@ Three things keep it cheap, and none can lose a match:
   cells with different numbers of sites, so these pairs are skipped.
 * ``fit(a, b)`` needs a basis of a's lattice whose vectors are at most 1.2 times as long as b's. The sorted lengths of
   a Niggli cell are the shortest possible, so if one of a's is more than 1.2 times b's, no such basis exists. What is
-  left has its lattice vectors looked through for such a basis, angles included, before the matcher is run.
+  left has its lattice vectors looked through for such a basis, angles included, before the matcher is run. A member
+  with as many atoms as the primitive cell of what is looked for is primitive or different, so all this is asked of its
+  lattice as it was given, before its atoms are reduced.
 
 Reference:
     S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013) (pymatgen).
@@ -20,8 +22,9 @@ Reference:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -35,7 +38,7 @@ from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pymatgen.core import Structure
+    from pymatgen.core import Lattice, Structure
     from pymatgen.core.structure_matcher import StructureMatcher
 
 LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE = 0.2, 0.3, 5.0
@@ -54,7 +57,7 @@ class MatchLog:
     """What could not be decided, so that a rate can state it.
 
     Attributes:
-        compared: pairs of as many atoms whose cells have lengths that may belong to each other.
+        compared: pairs that pymatgen's matcher was asked about: of as many atoms, in lattices that may be alike.
         timed_out: pairs given up after the time limit and counted as different.
         unreducible: structures whose cell could not be reduced; they count as equal to nothing.
     """
@@ -82,7 +85,10 @@ class ReferenceIndex:
         self.log = MatchLog()
         self._time_limit = time_limit
         self._structures: list[Structure | Callable[[], Structure]] = []
+        self._crystals: Crystals | None = None
+        self._lattices: list[NDArray[np.float64]] = []
         self._sizes: list[int] = []
+        self._shapes: dict[int, _Shape | None] = {}
         self._reduced: dict[int, _Reduced | None] = {}
         self._members: defaultdict[Formula, list[int]] = defaultdict(list)
         for structure in structures:
@@ -92,19 +98,26 @@ class ReferenceIndex:
     def from_crystals(cls, crystals: Crystals, *, time_limit: float = TIME_LIMIT) -> ReferenceIndex:
         """Index a large batch without turning every crystal into a Structure first."""
         index = cls(time_limit=time_limit)
-        numbers = crystals.atomic_numbers.tolist()
+        index._crystals = crystals
+        lattices, numbers = crystals.lattice.double().numpy(), crystals.atomic_numbers.tolist()
         ptr = crystals.ptr.tolist()
         for k in range(len(crystals)):
-            species = numbers[ptr[k] : ptr[k + 1]]
-            index._append(Formula.from_atomic_numbers(species), len(species), partial(_structure_of, crystals, k))
+            index._append(numbers[ptr[k] : ptr[k + 1]], lattices[k], partial(_structure_of, crystals, k))
         return index
+
+    def part(self, positions: Sequence[int]) -> ReferenceIndex:
+        """An index of some members alone, which have reached it in one way: as structures, or as a batch."""
+        if self._crystals is not None:
+            return self.from_crystals(self._crystals[list(positions)], time_limit=self._time_limit)
+        return ReferenceIndex([self.structure(k) for k in positions], time_limit=self._time_limit)
 
     def __len__(self) -> int:
         return len(self._structures)
 
     def add(self, structure: Structure) -> int:
         """Append a structure and return its position."""
-        return self._append(Formula.from_atomic_numbers(structure.atomic_numbers), len(structure), structure)
+        self._crystals = None
+        return self._append(structure.atomic_numbers, structure.lattice.matrix, structure)
 
     def find(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to, or -1."""
@@ -115,15 +128,15 @@ class ReferenceIndex:
         """Positions of all members that the structure is equal to, ascending."""
         members = self.of_formula(Formula.from_atomic_numbers(structure.atomic_numbers))
         reduced = self._reduce(structure) if members else None
-        return [k for k in self._possible(members, reduced) if self._equal(self._of(k), reduced)]
+        return [] if reduced is None else [k for k in members if self._is(k, reduced)]
 
     def find_or_add(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to; it joins the index when there is none."""
-        formula = Formula.from_atomic_numbers(structure.atomic_numbers)
+        members = self.of_formula(Formula.from_atomic_numbers(structure.atomic_numbers))
         reduced = self._reduce(structure)
-        position = self._first(self.of_formula(formula), reduced)
+        position = self._first(members, reduced)
         if position < 0:
-            position = self._append(formula, len(structure), structure)
+            position = self.add(structure)
             self._reduced[position] = reduced
         return position
 
@@ -138,18 +151,44 @@ class ReferenceIndex:
             member = self._structures[position] = member()
         return member
 
-    def _first(self, members: Sequence[int], reduced: _Reduced | None) -> int:
-        return next((k for k in self._possible(members, reduced) if self._equal(self._of(k), reduced)), -1)
-
-    def _possible(self, members: Sequence[int], reduced: _Reduced | None) -> Iterator[int]:
-        """Those whose primitive cell can have as many atoms as the given one; the others need no reduction."""
-        return (k for k in members if reduced is not None and self._sizes[k] % len(reduced.structure) == 0)
-
-    def _append(self, formula: Formula, size: int, structure: Structure | Callable[[], Structure]) -> int:
+    def _append(
+        self,
+        atomic_numbers: Sequence[int],
+        lattice: NDArray[np.float64],
+        structure: Structure | Callable[[], Structure],
+    ) -> int:
         self._structures.append(structure)
-        self._sizes.append(size)
-        self._members[formula].append(len(self) - 1)
+        self._lattices.append(lattice)
+        self._sizes.append(len(atomic_numbers))
+        self._members[Formula.from_atomic_numbers(atomic_numbers)].append(len(self) - 1)
         return len(self) - 1
+
+    def _first(self, members: Sequence[int], given: _Reduced | None) -> int:
+        return -1 if given is None else next((k for k in members if self._is(k, given)), -1)
+
+    def _is(self, position: int, given: _Reduced) -> bool:
+        """Whether a member is equal; it is reduced only where neither its size nor its lattice says that it is not."""
+        size, n_atoms = self._sizes[position], len(given.structure)
+        if size % n_atoms:
+            return False
+        if size == n_atoms and position not in self._reduced:  # it is primitive, or not equal
+            shape = self._shape(position)
+            if shape is not None and not _directions(shape, given.shape):
+                return False
+        member = self._of(position)
+        return member is not None and len(member.structure) == n_atoms and self._equal(member, given)
+
+    def _shape(self, position: int) -> _Shape | None:
+        """Of the lattice that a member was given in; None if it cannot be reduced."""
+        if position not in self._shapes:
+            from pymatgen.core import Lattice
+
+            matrix, shape = self._lattices[position], None
+            if searchable(matrix):
+                with suppress(TimeUp, *_IRREDUCIBLE), cpu_limit(self._time_limit):
+                    shape = _Shape.of(Lattice(matrix).get_niggli_reduced_lattice(), self._sizes[position])
+            self._shapes[position] = shape
+        return self._shapes[position]
 
     def _of(self, position: int) -> _Reduced | None:
         if position not in self._reduced:
@@ -164,18 +203,17 @@ class ReferenceIndex:
             self.log.unreducible += 1
             return None
 
-    def _equal(self, a: _Reduced | None, b: _Reduced | None) -> bool:
-        if a is None or b is None or len(a.structure) != len(b.structure):
-            return False
-        directions = [(x, y) for x, y in ((a, b), (b, a)) if _lengths_may_fit(x, y)]
-        if not directions:
+    def _equal(self, member: _Reduced, given: _Reduced) -> bool:
+        one, another = member.structure, given.structure
+        pairs = [(one, another), (another, one)]
+        asked = [pairs[k] for k in _directions(member.shape, given.shape)]
+        if not asked:
             return False
         self.log.compared += 1
-        directions = [(x, y) for x, y in directions if _lattice_may_map(x, y)]
         fit = matcher().fit
         try:
             with cpu_limit(self._time_limit):
-                return any(fit(x.structure, y.structure, skip_structure_reduction=True) for x, y in directions)
+                return any(fit(a, b, skip_structure_reduction=True) for a, b in asked)
         except TimeUp:
             self.log.timed_out += 1
             return False
@@ -200,44 +238,71 @@ def _structure_of(crystals: Crystals, position: int) -> Structure:
     return to_structures(crystals[position])[0]
 
 
+_IRREDUCIBLE = ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError
+"""What pymatgen raises where it finds no Niggli cell."""
+
+
 class _CannotReduce(Exception):
     """The cell has no usable Niggli form."""
 
 
 @dataclass(frozen=True)
+class _Shape:
+    """A Niggli cell: its sorted lengths at one Å³ per atom, and the vectors of its lattice."""
+
+    lengths: NDArray[np.float64]
+    vectors: LatticeVectors
+
+    @classmethod
+    def of(cls, niggli: Lattice, n_atoms: int) -> _Shape:
+        """Of as many atoms in the cell."""
+        lengths = np.sort(niggli.abc) / (niggli.volume / n_atoms) ** (1 / 3)
+        return cls(lengths, LatticeVectors(niggli.matrix, n_atoms))
+
+    def may_map(self, other: _Shape) -> bool:
+        """Whether this lattice can have a basis like the other, within the tolerances."""
+        return bool(
+            (self.lengths <= (1 + LENGTH_TOLERANCE) * _LENGTH_MARGIN * other.lengths).all()
+        ) and self.vectors.may_have_basis_like(other.vectors, LENGTH_TOLERANCE, ANGLE_TOLERANCE)
+
+
+def _directions(one: _Shape, another: _Shape) -> list[int]:
+    """In which directions two crystals may match: 0 if a basis of the first may be like the second, 1 the other way."""
+    return [k for k, (a, b) in enumerate(((one, another), (another, one))) if a.may_map(b)]
+
+
+@dataclass(frozen=True)
 class _Reduced:
-    """A structure in its reduced cell, the lattice vectors of that, and the sorted cell lengths at one Å³ per atom."""
+    """A structure in its reduced cell, and the shape of that."""
 
     structure: Structure
-    lengths: NDArray[np.float64] = field(compare=False)
-    vectors: LatticeVectors = field(compare=False)
+    shape: _Shape
 
     @classmethod
     def of(cls, structure: Structure) -> _Reduced:
-        from pymatgen.core import Element, Structure
+        """Reduced in the order of StructureMatcher's own reduction; what was reduced lately is remembered.
 
-        matrix, frac_coords = structure.lattice.matrix, structure.frac_coords
-        if not (np.isfinite(frac_coords).all() and searchable(matrix)):
-            raise _CannotReduce
-        species = [Element.from_Z(number) for number in structure.atomic_numbers]
-        bare = Structure(structure.lattice, species, frac_coords)
-        try:
-            # The order of StructureMatcher's own reduction.
-            reduced = primitive_cell(bare.get_reduced_structure("niggli"))
-        except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
-            raise _CannotReduce from error
-        lengths = np.sort(reduced.lattice.abc) / (reduced.volume / len(reduced)) ** (1 / 3)
-        return cls(reduced, lengths, LatticeVectors(reduced.lattice.matrix, len(reduced)))
+        Raises:
+            _CannotReduce: if there is no such cell.
+        """
+        numbers = tuple(structure.atomic_numbers)
+        return _reduced(structure.lattice.matrix.tobytes(), structure.frac_coords.tobytes(), numbers)
 
 
-def _lengths_may_fit(a: _Reduced, b: _Reduced) -> bool:
-    """Whether a's lattice can have three vectors as short as b's, within the tolerance."""
-    return bool((a.lengths <= (1 + LENGTH_TOLERANCE) * _LENGTH_MARGIN * b.lengths).all())
+@lru_cache(maxsize=4096)
+def _reduced(lattice: bytes, frac_coords: bytes, atomic_numbers: tuple[int, ...]) -> _Reduced:
+    from pymatgen.core import Element, Structure
 
-
-def _lattice_may_map(a: _Reduced, b: _Reduced) -> bool:
-    """Whether a's lattice can have a basis with lengths and angles like b's, within the tolerances."""
-    return a.vectors.may_have_basis_like(b.vectors, LENGTH_TOLERANCE, ANGLE_TOLERANCE)
+    matrix = np.frombuffer(lattice).reshape(3, 3)
+    places = np.frombuffer(frac_coords).reshape(-1, 3)
+    if not (np.isfinite(places).all() and searchable(matrix)):
+        raise _CannotReduce
+    bare = Structure(matrix, [Element.from_Z(number) for number in atomic_numbers], places)
+    try:
+        reduced = primitive_cell(bare.get_reduced_structure("niggli"))
+        return _Reduced(reduced, _Shape.of(reduced.lattice, len(reduced)))
+    except _IRREDUCIBLE as error:
+        raise _CannotReduce from error
 
 
 @lru_cache(maxsize=1)

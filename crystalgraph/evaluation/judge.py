@@ -195,7 +195,7 @@ class _Judge:
         if isinstance(self.training, CrystalTable) and names:
             learned = substituted(self.training, self._compositions(names))  # a relaxation changes no composition
             options = self._options(f"{stage}training crystals")
-            positions = match_any(structures, learned.structures, workers=self.workers, **options)
+            positions = match_any(structures, learned.crystals, workers=self.workers, **options)
             for name, position in zip(names, positions.tolist(), strict=True):
                 row = self.rows[name]
                 row[f"{prefix}training_crystal"] = learned.ids[position] if position >= 0 else ""

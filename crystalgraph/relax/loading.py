@@ -108,6 +108,8 @@ def diep(_weights: Sequence[bytes], file: Path, label: str) -> Calculator:
     """DIEP on its own scale; its loader imports the classes that the checked files name."""
     from diep.pretrained import DIEPCalculator, load_potential
 
+    from crystalgraph.relax.integrals import pack
+
     class Learned(DIEPCalculator):
         """DIEP that names the elements it has not learned."""
 
@@ -117,6 +119,7 @@ def diep(_weights: Sequence[bytes], file: Path, label: str) -> Calculator:
 
     with quiet():
         potential = load_potential(file.parent, device=CPU)
+    pack(potential.requires_grad_(False).model)
     learned = {Element(symbol).Z for symbol in potential.model.element_types}
     return Learned(potential=potential, stress_unit="eV/A3")
 

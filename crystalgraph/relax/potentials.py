@@ -184,7 +184,7 @@ WITH_WEIGHTS = (
         energy_range=(-100.0, 10.0),
         cost=1.2,
         make="diep",
-        modules=("diep.pretrained",),
+        modules=("diep.pretrained", "crystalgraph.relax.integrals"),
     ),
 )
 """Potentials whose weights are in a wheel, the default first."""

@@ -59,7 +59,7 @@ def equal_unmerged(structures: list[Structure], learned: CrystalTable, workers: 
     compositions = reduced_compositions(from_structures(structures))
     n_elements = (compositions > 0).sum(1).max()
     decorated = substituted(learned[(learned.compositions > 0).sum(1) == n_elements], compositions)
-    return (match_any(structures, decorated.structures, workers=workers) >= 0).tolist()
+    return (match_any(structures, decorated.crystals, workers=workers) >= 0).tolist()
 
 
 def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -69,6 +69,6 @@ class Bench:
         if not structures:
             return found
         decorated = substituted(self.learned, reduced_compositions(from_structures(structures)))
-        equal = match_any(structures, decorated.structures, workers=self.running.number)
+        equal = match_any(structures, decorated.crystals, workers=self.running.number)
         is_new = dict(zip(hits, (equal < 0).tolist(), strict=True))
         return replace(found, rows=[replace(row, relaxed_new=is_new.get(row.name)) for row in found.rows])
