@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -22,19 +23,25 @@ _MARGIN = 1e-6
 
 def primitive_cell(structure: Structure) -> Structure:
     """What ``structure.get_primitive_structure()`` gives; the structure itself where it is primitive."""
-    return structure.get_primitive_structure(TOLERANCE) if may_have_translation(structure) else structure
+    numbers = np.array(structure.atomic_numbers)
+    if may_have_translation(structure.frac_coords, numbers, np.array(structure.lattice.abc)):
+        return structure.get_primitive_structure(TOLERANCE)
+    return structure
 
 
-def may_have_translation(structure: Structure) -> bool:
-    """Whether pymatgen may find a translation within the cell; never False where it does.
+def may_have_translation(
+    frac_coords: NDArray[np.float64], atomic_numbers: NDArray[np.int64], lengths: NDArray[np.float64]
+) -> bool:
+    """Whether pymatgen may find a translation within a cell; never False where it does.
 
     Args:
-        structure: of plain elements.
+        frac_coords: (n, 3).
+        atomic_numbers: (n,).
+        lengths: of the cell's vectors, (3,), Å.
     """
-    symbols = np.array([site.species_string for site in structure])
-    groups = [structure.frac_coords[symbols == symbol] for symbol in np.unique(symbols)]
+    groups = [frac_coords[atomic_numbers == number] for number in np.unique(atomic_numbers)]
     rarest = min(groups, key=len)
-    tolerance = (1 + _MARGIN) * TOLERANCE / np.array(structure.lattice.abc)
+    tolerance = (1 + _MARGIN) * TOLERANCE / lengths
     if len(rarest) > 1 and len(rarest) * tolerance.max() >= 1:  # an axis in so many parts is within the tolerance
         return True
     translations = rarest[1:] - rarest[0]

@@ -4,16 +4,17 @@ The tolerances are pymatgen's defaults (0.2, 0.3, 5°), cells are reduced to pri
 so that rates compare with the literature. ``fit(a, b)`` and ``fit(b, a)`` of the matcher can differ; here two crystals
 are equal when either direction says so.
 
-Three things keep it cheap, and none can lose a match:
+Four things keep it cheap, and none can lose a match:
 
 * Only crystals of one reduced formula are compared; the matcher refuses all others.
 * Each crystal is reduced once (Niggli, then primitive), as the matcher itself would for every pair. It then refuses
   cells with different numbers of sites, so these pairs are skipped.
 * ``fit(a, b)`` needs a basis of a's lattice whose vectors are at most 1.2 times as long as b's. The sorted lengths of
   a Niggli cell are the shortest possible, so if one of a's is more than 1.2 times b's, no such basis exists. What is
-  left has its lattice vectors looked through for such a basis, angles included, before the matcher is run. A member
-  with as many atoms as the primitive cell of what is looked for is primitive or different, so all this is asked of its
-  lattice as it was given, before its atoms are reduced.
+  left has its lattice vectors looked through for such bases, angles included. A member with as many atoms as the
+  primitive cell of what is looked for is primitive or different, so all this is asked of its lattice as it was given,
+  before its atoms are reduced.
+* The matcher is run where the atoms of the two may lie near each other in one of these bases, see `overlay`.
 
 Reference:
     S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013) (pymatgen).
@@ -21,6 +22,7 @@ Reference:
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -33,12 +35,13 @@ import numpy as np
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.lattice_mapping import LatticeVectors
-from crystalgraph.crystals.primitive_cell import primitive_cell
+from crystalgraph.crystals.overlay import Cell, may_lie_over
+from crystalgraph.crystals.primitive_cell import may_have_translation, primitive_cell
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pymatgen.core import Lattice, Structure
+    from pymatgen.core import Structure
     from pymatgen.core.structure_matcher import StructureMatcher
 
 LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE = 0.2, 0.3, 5.0
@@ -57,7 +60,7 @@ class MatchLog:
     """What could not be decided, so that a rate can state it.
 
     Attributes:
-        compared: pairs that pymatgen's matcher was asked about: of as many atoms, in lattices that may be alike.
+        compared: pairs that pymatgen's matcher was asked about, as nothing simpler told them apart.
         timed_out: pairs given up after the time limit and counted as different.
         unreducible: structures whose cell could not be reduced; they count as equal to nothing.
     """
@@ -86,9 +89,9 @@ class ReferenceIndex:
         self._time_limit = time_limit
         self._structures: list[Structure | Callable[[], Structure]] = []
         self._crystals: Crystals | None = None
-        self._lattices: list[NDArray[np.float64]] = []
-        self._sizes: list[int] = []
-        self._shapes: dict[int, _Shape | None] = {}
+        self._given: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]] = []
+        self._cells: dict[int, Cell | None] = {}
+        self._may_shrink: dict[int, bool] = {}
         self._reduced: dict[int, _Reduced | None] = {}
         self._members: defaultdict[Formula, list[int]] = defaultdict(list)
         for structure in structures:
@@ -99,10 +102,10 @@ class ReferenceIndex:
         """Index a large batch without turning every crystal into a Structure first."""
         index = cls(time_limit=time_limit)
         index._crystals = crystals
-        lattices, numbers = crystals.lattice.double().numpy(), crystals.atomic_numbers.tolist()
-        ptr = crystals.ptr.tolist()
-        for k in range(len(crystals)):
-            index._append(numbers[ptr[k] : ptr[k + 1]], lattices[k], partial(_structure_of, crystals, k))
+        lattices, frac_coords = crystals.lattice.double().numpy(), crystals.frac_coords.double().numpy()
+        numbers = crystals.atomic_numbers.numpy()
+        for k, atoms in enumerate(itertools.starmap(slice, itertools.pairwise(crystals.ptr.tolist()))):
+            index._append(lattices[k], frac_coords[atoms], numbers[atoms], partial(_structure_of, crystals, k))
         return index
 
     def part(self, positions: Sequence[int]) -> ReferenceIndex:
@@ -117,7 +120,8 @@ class ReferenceIndex:
     def add(self, structure: Structure) -> int:
         """Append a structure and return its position."""
         self._crystals = None
-        return self._append(structure.atomic_numbers, structure.lattice.matrix, structure)
+        numbers = np.array(structure.atomic_numbers)
+        return self._append(structure.lattice.matrix, structure.frac_coords, numbers, structure)
 
     def find(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to, or -1."""
@@ -153,42 +157,53 @@ class ReferenceIndex:
 
     def _append(
         self,
-        atomic_numbers: Sequence[int],
         lattice: NDArray[np.float64],
+        frac_coords: NDArray[np.float64],
+        atomic_numbers: NDArray[np.int64],
         structure: Structure | Callable[[], Structure],
     ) -> int:
         self._structures.append(structure)
-        self._lattices.append(lattice)
-        self._sizes.append(len(atomic_numbers))
-        self._members[Formula.from_atomic_numbers(atomic_numbers)].append(len(self) - 1)
+        self._given.append((lattice, frac_coords, atomic_numbers))
+        self._members[Formula.from_atomic_numbers(atomic_numbers.tolist())].append(len(self) - 1)
         return len(self) - 1
 
     def _first(self, members: Sequence[int], given: _Reduced | None) -> int:
         return -1 if given is None else next((k for k in members if self._is(k, given)), -1)
 
     def _is(self, position: int, given: _Reduced) -> bool:
-        """Whether a member is equal; it is reduced only where neither its size nor its lattice says that it is not."""
-        size, n_atoms = self._sizes[position], len(given.structure)
+        """Whether a member is equal; it is reduced only where its cell as given may be equal, or too large."""
+        size, n_atoms = len(self._given[position][2]), len(given.structure)
         if size % n_atoms:
             return False
-        if size == n_atoms and position not in self._reduced:  # it is primitive, or not equal
-            shape = self._shape(position)
-            if shape is not None and not _directions(shape, given.shape):
+        if position not in self._reduced and (cell := self._cell(position)) is not None:
+            if size == n_atoms:  # it is primitive, or not equal
+                possible = _may_match(cell, given.cell) or _may_match(given.cell, cell)
+            else:
+                possible = self._shrinks(position, cell)
+            if not possible:
                 return False
         member = self._of(position)
         return member is not None and len(member.structure) == n_atoms and self._equal(member, given)
 
-    def _shape(self, position: int) -> _Shape | None:
-        """Of the lattice that a member was given in; None if it cannot be reduced."""
-        if position not in self._shapes:
-            from pymatgen.core import Lattice
-
-            matrix, shape = self._lattices[position], None
-            if searchable(matrix):
+    def _cell(self, position: int) -> Cell | None:
+        """A member in the Niggli cell of the lattice that it was given in; None if there is none."""
+        if position not in self._cells:
+            lattice, frac_coords, numbers = self._given[position]
+            cell = None
+            if np.isfinite(frac_coords).all() and searchable(lattice):
                 with suppress(TimeUp, *_IRREDUCIBLE), cpu_limit(self._time_limit):
-                    shape = _Shape.of(Lattice(matrix).get_niggli_reduced_lattice(), self._sizes[position])
-            self._shapes[position] = shape
-        return self._shapes[position]
+                    niggli = _niggli(lattice.tobytes())
+                    vectors = LatticeVectors(niggli, len(numbers))
+                    cell = Cell(vectors, frac_coords @ (lattice @ np.linalg.inv(niggli)), numbers)
+            self._cells[position] = cell
+        return self._cells[position]
+
+    def _shrinks(self, position: int, cell: Cell) -> bool:
+        """Whether the primitive cell of a member may be smaller than the one it was given in."""
+        if position not in self._may_shrink:
+            lengths = np.linalg.norm(_niggli(self._given[position][0].tobytes()), axis=1)
+            self._may_shrink[position] = may_have_translation(cell.frac_coords, cell.atomic_numbers, lengths)
+        return self._may_shrink[position]
 
     def _of(self, position: int) -> _Reduced | None:
         if position not in self._reduced:
@@ -204,16 +219,14 @@ class ReferenceIndex:
             return None
 
     def _equal(self, member: _Reduced, given: _Reduced) -> bool:
-        one, another = member.structure, given.structure
-        pairs = [(one, another), (another, one)]
-        asked = [pairs[k] for k in _directions(member.shape, given.shape)]
-        if not asked:
+        pairs = [(a, b) for a, b in ((member, given), (given, member)) if _may_match(a.cell, b.cell)]
+        if not pairs:
             return False
         self.log.compared += 1
         fit = matcher().fit
         try:
             with cpu_limit(self._time_limit):
-                return any(fit(a, b, skip_structure_reduction=True) for a, b in asked)
+                return any(fit(a.structure, b.structure, skip_structure_reduction=True) for a, b in pairs)
         except TimeUp:
             self.log.timed_out += 1
             return False
@@ -246,37 +259,30 @@ class _CannotReduce(Exception):
     """The cell has no usable Niggli form."""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """A Niggli cell: its sorted lengths at one Å³ per atom, and the vectors of its lattice."""
-
-    lengths: NDArray[np.float64]
-    vectors: LatticeVectors
-
-    @classmethod
-    def of(cls, niggli: Lattice, n_atoms: int) -> _Shape:
-        """Of as many atoms in the cell."""
-        lengths = np.sort(niggli.abc) / (niggli.volume / n_atoms) ** (1 / 3)
-        return cls(lengths, LatticeVectors(niggli.matrix, n_atoms))
-
-    def may_map(self, other: _Shape) -> bool:
-        """Whether this lattice can have a basis like the other, within the tolerances."""
-        return bool(
-            (self.lengths <= (1 + LENGTH_TOLERANCE) * _LENGTH_MARGIN * other.lengths).all()
-        ) and self.vectors.may_have_basis_like(other.vectors, LENGTH_TOLERANCE, ANGLE_TOLERANCE)
+def _may_match(one: Cell, another: Cell) -> bool:
+    """Whether the matcher may lay a crystal over another, in a basis of its lattice within the tolerances."""
+    factor = (1 + LENGTH_TOLERANCE) * _LENGTH_MARGIN
+    if any(a > factor * b for a, b in zip(one.vectors.shortest, another.vectors.shortest, strict=True)):
+        return False
+    bases = one.vectors.bases_like(another.vectors, LENGTH_TOLERANCE, ANGLE_TOLERANCE)
+    return bases is None or may_lie_over(one, another, bases, SITE_TOLERANCE)
 
 
-def _directions(one: _Shape, another: _Shape) -> list[int]:
-    """In which directions two crystals may match: 0 if a basis of the first may be like the second, 1 the other way."""
-    return [k for k, (a, b) in enumerate(((one, another), (another, one))) if a.may_map(b)]
+@lru_cache(maxsize=65536)
+def _niggli(lattice: bytes) -> NDArray[np.float64]:
+    """Vectors of the Niggli cell as rows, in the orientation of the lattice."""
+    from pymatgen.core import Lattice
+
+    matrix: NDArray[np.float64] = Lattice(np.frombuffer(lattice).reshape(3, 3)).get_niggli_reduced_lattice().matrix
+    return matrix
 
 
 @dataclass(frozen=True)
 class _Reduced:
-    """A structure in its reduced cell, and the shape of that."""
+    """A structure in its reduced primitive cell."""
 
     structure: Structure
-    shape: _Shape
+    cell: Cell
 
     @classmethod
     def of(cls, structure: Structure) -> _Reduced:
@@ -300,7 +306,8 @@ def _reduced(lattice: bytes, frac_coords: bytes, atomic_numbers: tuple[int, ...]
     bare = Structure(matrix, [Element.from_Z(number) for number in atomic_numbers], places)
     try:
         reduced = primitive_cell(bare.get_reduced_structure("niggli"))
-        return _Reduced(reduced, _Shape.of(reduced.lattice, len(reduced)))
+        vectors = LatticeVectors(reduced.lattice.matrix, len(reduced))
+        return _Reduced(reduced, Cell(vectors, reduced.frac_coords, np.array(reduced.atomic_numbers)))
     except _IRREDUCIBLE as error:
         raise _CannotReduce from error
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from importlib.util import find_spec
 from math import inf
 from pathlib import Path
@@ -363,6 +364,10 @@ def potential_identity(name: str) -> dict[str, str]:
 
 def _version(package: str) -> str:
     """Of the distribution that a package belongs to; empty if to none."""
+    with suppress(PackageNotFoundError):
+        of_that_name = distribution(package)  # tells without a look at all that is installed
+        if package in (of_that_name.read_text("top_level.txt") or "").split():
+            return of_that_name.version
     try:
         return version(packages_distributions()[package][0])
     except (KeyError, PackageNotFoundError):

@@ -5,6 +5,7 @@ A template fixes composition and symmetry; a lattice and the free parameters u o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,21 +99,30 @@ class Templates:
         letters = (self.position - first[self.batch]).numpy()
         species, stops = self.atomic_numbers.numpy(), np.cumsum(self.num_sites.numpy())
         return [
-            (int(number), letters[stop - count : stop], species[stop - count : stop])
-            for number, count, stop in zip(self.space_group_number, self.num_sites.numpy(), stops, strict=True)
+            (number, letters[stop - count : stop], species[stop - count : stop])
+            for number, count, stop in zip(
+                self.space_group_number.tolist(), self.num_sites.tolist(), stops.tolist(), strict=True
+            )
         ]
 
     def names(self) -> list[str]:
         """A name for each template, equal for equivalent choices of letters: ``136:a.Nb f.O``."""
         from ase.data import chemical_symbols
 
-        names = []
-        for number, letters, species in self._letters():
-            best = min(
-                tuple(sorted(zip(images[letters].tolist(), species.tolist(), strict=True)))
-                for images in wyckoff_table().alternatives[number]
-            )
-            names.append(f"{number}:" + " ".join(f"{_LETTERS[letter]}.{chemical_symbols[z]}" for letter, z in best))
+        names = [""] * len(self)
+        by_kind: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        all_letters = self._letters()
+        for k, (number, letters, _) in enumerate(all_letters):
+            by_kind[number, len(letters)].append(k)
+        for (number, count), own in by_kind.items():
+            letters, species = (np.stack([all_letters[k][part] for k in own]) for part in (1, 2))
+            codes = np.sort((wyckoff_table().alternatives[number][:, letters] << 8) + species, axis=-1)
+            least = np.sort(codes.astype(">u2", order="C").view(f"S{2 * count}")[..., 0], axis=0)[
+                0
+            ]  # in order of the codes
+            for k, row in zip(own, least[:, None].view(">u2").tolist(), strict=True):
+                sites = (f"{_LETTERS[code >> 8]}.{chemical_symbols[code & 255]}" for code in row)
+                names[k] = f"{number}:" + " ".join(sites)
         return names
 
     def distinct(self) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystalgraph.crystals.primitive_cell import may_have_translation, primitive_cell
+from crystalgraph.crystals import primitive_cell as module
+from crystalgraph.crystals.primitive_cell import primitive_cell
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.2), ["Nb", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.8, 3.0), ["Nb", "O"], [[0, 0, 0], [0.3, 0.3, 0]])
 ANTIFLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.4), ["O", "Nb"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+
+
+def may_have_translation(structure):
+    numbers, lengths = np.array(structure.atomic_numbers), np.array(structure.lattice.abc)
+    return module.may_have_translation(structure.frac_coords, numbers, lengths)
 
 
 @pytest.mark.parametrize("structure", [ROCK_SALT, RUTILE, ANTIFLUORITE, RUTILE * (2, 1, 1), RUTILE * (1, 2, 3)])
