@@ -68,7 +68,9 @@ def may_lie_over(one: Cell, another: Cell, bases: NDArray[np.int64], site_tolera
     if len(bases) * len(candidates) * n_atoms**2 > _MOST_DISTANCES:
         return True
     metric = _mean_metric(bases @ one.vectors.matrix, another.vectors)
-    inverse, volume = np.linalg.inv(metric), np.sqrt(np.linalg.det(metric))
+    if not ((squared_volume := np.linalg.det(metric)) > 0).all():  # a flat mean of flat cells
+        return True
+    inverse, volume = np.linalg.inv(metric), np.sqrt(squared_volume)
     farthest = (1 + _MARGIN) * 2 * site_tolerance * (volume / n_atoms) ** (1 / 3)  # 2 t
     reach = farthest[:, None] * np.sqrt(inverse[:, [0, 1, 2], [0, 1, 2]])  # along each axis, fractional
 

@@ -6,6 +6,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.core.structure_matcher import StructureMatcher
 
 from crystalgraph.crystals import matching
+from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.matching import group_equal, match_any, matches
 from crystalgraph.crystals.reference_index import MatchLog, ReferenceIndex
 
@@ -109,6 +110,8 @@ def test_match_any_finds_the_first_reference():
     assert steps[-9:] == [("matching", k, 9) for k in range(1, 10)]
     assert match_any(asked, index).tolist() == expected, "an index can be used again"
     assert match_any(asked, reference, workers=2).tolist() == expected
+    batch = from_structures(reference)
+    assert match_any(asked, batch).tolist() == match_any(asked, batch, workers=2).tolist() == expected
     assert match_any(asked, []).tolist() == [-1] * 9
     assert match_any([], reference).tolist() == []
 
