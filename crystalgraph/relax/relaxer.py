@@ -32,6 +32,7 @@ from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, Status, str
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
 
     from crystalgraph.relax.hull import Hull
 
@@ -112,14 +113,26 @@ class _Unbelievable(Exception):
 
 
 class _WatchedFilter(FrechetCellFilter):
-    """Looks at every new geometry before the calculator does: a search for neighbours in a collapsed cell can hang."""
+    """Looks at every new geometry before the calculator does: a search for neighbours in a collapsed cell can hang.
+
+    The forces of a geometry are worked out once: optimisers ask three times a step, and those on the cell take long.
+    """
 
     def __init__(self, atoms: Atoms, pressure: float) -> None:
         super().__init__(atoms, scalar_pressure=pressure * GPa)
         self._start_volume = atoms.get_volume()
         self._may_shrink = pressure > 0
+        self._forces: NDArray[np.float64] | None = None
+
+    def get_forces(self, **kwargs: Any) -> Any:
+        if kwargs:  # such as without constraints
+            return super().get_forces(**kwargs)
+        if self._forces is None:
+            self._forces = super().get_forces()
+        return self._forces
 
     def set_positions(self, new: Any, **kwargs: Any) -> None:  # type: ignore[override]  # ASE's own two names differ
+        self._forces = None
         super().set_positions(new, **kwargs)
         if doubt := cell_doubt(self.atoms, self._start_volume, may_shrink=self._may_shrink):
             raise _Unbelievable(doubt)

@@ -14,6 +14,8 @@ from pymatgen.core import Lattice, Structure
 from scipy.optimize import minimize_scalar
 
 from crystalgraph.chemistry.system import ChemicalSystem
+from crystalgraph.relax import relaxer
+from crystalgraph.relax.atoms import to_atoms
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.relaxation import RelaxSettings, structure_key
 from crystalgraph.relax.relaxer import SADDLE_CHECK_BELOW, relax
@@ -107,6 +109,21 @@ def test_fire_while_forces_are_large_then_lbfgs(fcc):
     assert whole.status == "converged"
     assert whole.energy == pytest.approx(relax(rough, only_fire).energy, abs=1e-3)
     assert whole.initial_energy == pytest.approx(single_point(rough, EMT()))
+
+
+def test_forces_of_a_geometry_are_those_of_the_filter_worked_out_once(fcc):
+    start = fcc(a=3.7) * (2, 1, 1)
+    start.perturb(0.05)
+    ours, plain = (to_atoms(start) for _ in range(2))
+    for atoms in (ours, plain):
+        atoms.calc = EMT()
+    watched, usual = relaxer._WatchedFilter(ours, 0.0), FrechetCellFilter(plain)
+    for scale in (0.0, 0.01, 0.02):
+        moved = usual.get_positions() + scale * np.sin(np.arange(len(usual) * 3).reshape(-1, 3))
+        watched.set_positions(moved)
+        usual.set_positions(moved)
+        assert np.array_equal(watched.get_forces(), usual.get_forces())
+        assert watched.get_forces() is watched.get_forces()
 
 
 @pytest.mark.slow
