@@ -348,6 +348,25 @@ cores; imports and the making of calculators are not counted. All three gave
 """
 
 
+def scale(results: Results) -> str:
+    """How time and memory grow with the number of crystals."""
+    rows = results("scale")["rows"]
+    read, judged = ([row for row in rows if row["stage"].startswith(stage)] for stage in ("read", "cg-evaluate"))
+    each = (read[-1]["memory_mb"] - read[0]["memory_mb"]) * 1000 / (read[-1]["crystals"] - read[0]["crystals"])
+    return f"""\
+Raw samples of Nb–O of at most 12 atoms, and copies whose cells and atoms were moved at random, as one extxyz: read and
+checked, and evaluated as `cg-evaluate` does, page and files included, without energies and training crystals. CPU
+seconds of a process of its own, imports included.
+
+{tables.scale(rows)}
+![CPU time and memory against the number of crystals](../tools/results/scale.png)
+
+- All crystals of a source are held in memory, {number(each, 0)} kB each while they are read. An evaluation of
+  {judged[-1]["crystals"]:,} takes {number(judged[-1]["memory_mb"] - judged[0]["memory_mb"], 0)} MB more than one of
+  {judged[0]["crystals"]:,}.
+"""
+
+
 def thousand_workers(results: Results) -> str:
     """What many workers are limited by."""
     record = results("thousand_workers")
@@ -385,6 +404,7 @@ SECTIONS = (
     Section(name="rediscovery", title="Known phases found again", results=("rediscovery",), body=rediscovery),
     Section(name="funnel", title="What the funnel loses and saves", results=("funnel",), body=funnel),
     Section(name="generate", title="Speed", results=("generate",), body=speed),
+    Section(name="scale", title="Many crystals", results=("scale",), body=scale),
     Section(name="engine", title="The engine", results=("engine",), body=engine),
     Section(
         name="thousand_workers",
