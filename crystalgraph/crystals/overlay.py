@@ -37,7 +37,7 @@ _HALF = 0.5 - _MARGIN
 
 @dataclass(frozen=True)
 class Cell:
-    """A reduced primitive cell.
+    """A Niggli cell and what is in it.
 
     Attributes:
         vectors: of its lattice; the cell is their first basis.
@@ -73,7 +73,6 @@ def may_lie_over(one: Cell, another: Cell, bases: NDArray[np.int64], site_tolera
     inverse, volume = np.linalg.inv(metric), np.sqrt(squared_volume)
     farthest = (1 + _MARGIN) * 2 * site_tolerance * (volume / n_atoms) ** (1 / 3)  # 2 t
     reach = farthest[:, None] * np.sqrt(inverse[:, [0, 1, 2], [0, 1, 2]])  # along each axis, fractional
-
     if reach.max() > _MOST_REACH:
         return True
 
