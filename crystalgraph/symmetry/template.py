@@ -117,9 +117,8 @@ class Templates:
         for (number, count), own in by_kind.items():
             letters, species = (np.stack([all_letters[k][part] for k in own]) for part in (1, 2))
             codes = np.sort((wyckoff_table().alternatives[number][:, letters] << 8) + species, axis=-1)
-            least = np.sort(codes.astype(">u2", order="C").view(f"S{2 * count}")[..., 0], axis=0)[
-                0
-            ]  # in order of the codes
+            texts = codes.astype(">u2", order="C").view(f"S{2 * count}")[..., 0]  # in order of the codes
+            least = np.sort(texts, axis=0)[0]
             for k, row in zip(own, least[:, None].view(">u2").tolist(), strict=True):
                 sites = (f"{_LETTERS[code >> 8]}.{chemical_symbols[code & 255]}" for code in row)
                 names[k] = f"{number}:" + " ".join(sites)
