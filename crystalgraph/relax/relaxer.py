@@ -20,6 +20,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from ase.units import GPa
 from pymatgen.core import Lattice, Structure
+from scipy.linalg import expm, expm_frechet, logm
 from threadpoolctl import threadpool_limits
 
 from crystalgraph.crystals.conversion import structure_fault
@@ -115,27 +116,45 @@ class _Unbelievable(Exception):
 class _WatchedFilter(FrechetCellFilter):
     """Looks at every new geometry before the calculator does: a search for neighbours in a collapsed cell can hang.
 
-    The forces of a geometry are worked out once: optimisers ask three times a step, and those on the cell take long.
+    The same degrees of freedom and forces, in less time. The logarithm of the cell's deformation is the one that was
+    set; the derivatives along its nine components are one derivative along the transpose (N. J. Higham, Functions of
+    Matrices, SIAM 2008, section 3.2: the adjoint of a Fréchet derivative at L is the one at Lᵀ); and the forces of a
+    geometry are worked out once, as optimisers ask three times a step.
     """
 
     def __init__(self, atoms: Atoms, pressure: float) -> None:
         super().__init__(atoms, scalar_pressure=pressure * GPa)
         self._start_volume = atoms.get_volume()
         self._may_shrink = pressure > 0
+        self._log, self.cell_factor = np.zeros((3, 3)), 1.0  # ASE's factor would add a constant to the logarithm
         self._forces: NDArray[np.float64] | None = None
 
-    def get_forces(self, **kwargs: Any) -> Any:
-        if kwargs:  # such as without constraints
-            return super().get_forces(**kwargs)
-        if self._forces is None:
-            self._forces = super().get_forces()
-        return self._forces
+    def get_positions(self) -> NDArray[np.float64]:
+        """Of the atoms in the undeformed cell, and the logarithm of its deformation, scaled."""
+        undeformed = np.linalg.solve(self.deform_grad(), self.atoms.positions.T).T
+        return np.concatenate([undeformed, self._log * self.exp_cell_factor])
 
     def set_positions(self, new: Any, **kwargs: Any) -> None:  # type: ignore[override]  # ASE's own two names differ
-        self._forces = None
         super().set_positions(new, **kwargs)
+        self._log, self._forces = new[-3:] / self.exp_cell_factor, None
+        if not np.allclose(expm(self._log), self.deform_grad(), rtol=0, atol=1e-12):  # where symmetry is held
+            self._log = logm(self.deform_grad())
         if doubt := cell_doubt(self.atoms, self._start_volume, may_shrink=self._may_shrink):
             raise _Unbelievable(doubt)
+
+    def get_forces(self, **kwargs: Any) -> NDArray[np.float64]:
+        """On the atoms in the undeformed cell, and on the logarithm of its deformation, scaled, eV/Å."""
+        if kwargs or self._forces is None:  # such as without constraints
+            deformation, cell = self.deform_grad(), self.atoms.cell
+            stress = self.atoms.get_stress(voigt=False, **kwargs) + self.scalar_pressure * np.eye(3)
+            on_cell = -cell.volume * np.linalg.solve(deformation, stress).T
+            on_log = expm_frechet(self._log.T, on_cell, compute_expm=False)
+            on_atoms = self.atoms.get_forces(**kwargs) @ deformation
+            forces = np.concatenate([on_atoms, on_log / self.exp_cell_factor])
+            if kwargs:
+                return forces
+            self._forces = forces
+        return self._forces
 
 
 def _descend(

@@ -20,7 +20,7 @@ from sevenn.train.dataload import unlabeled_atoms_to_graph
 from torch_geometric.data import Batch
 
 from crystalgraph.relax.atoms import quiet
-from crystalgraph.relax.convolution import pack
+from crystalgraph.relax.interaction import pack
 from crystalgraph.relax.together import Together
 
 _MOST_ATOMS = 1024  # evaluated together; memory grows with them

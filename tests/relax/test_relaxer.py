@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
+from ase.units import GPa
 from pymatgen.analysis.eos import EOS
 from pymatgen.core import Lattice, Structure
 from scipy.optimize import minimize_scalar
@@ -111,19 +113,31 @@ def test_fire_while_forces_are_large_then_lbfgs(fcc):
     assert whole.initial_energy == pytest.approx(single_point(rough, EMT()))
 
 
-def test_forces_of_a_geometry_are_those_of_the_filter_worked_out_once(fcc):
+@pytest.mark.parametrize("pressure", [0.0, 5.0])
+@pytest.mark.parametrize("held", [False, True])
+def test_positions_and_forces_are_those_of_the_filter(fcc, held, pressure):
     start = fcc(a=3.7) * (2, 1, 1)
-    start.perturb(0.05)
+    if not held:
+        start.perturb(0.05)
     ours, plain = (to_atoms(start) for _ in range(2))
     for atoms in (ours, plain):
         atoms.calc = EMT()
-    watched, usual = relaxer._WatchedFilter(ours, 0.0), FrechetCellFilter(plain)
-    for scale in (0.0, 0.01, 0.02):
-        moved = usual.get_positions() + scale * np.sin(np.arange(len(usual) * 3).reshape(-1, 3))
-        watched.set_positions(moved)
-        usual.set_positions(moved)
-        assert np.array_equal(watched.get_forces(), usual.get_forces())
+        if held:
+            atoms.set_constraint(FixSymmetry(atoms))
+    watched = relaxer._WatchedFilter(ours, pressure)
+    usual = FrechetCellFilter(plain, scalar_pressure=pressure * GPa)
+    origin = usual.get_positions() - watched.get_positions()  # a constant of ASE's in the logarithm
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        assert watched.get_potential_energy() == pytest.approx(usual.get_potential_energy())
+        assert watched.get_positions() + origin == pytest.approx(usual.get_positions(), abs=1e-10)
+        assert watched.get_forces() == pytest.approx(usual.get_forces(), abs=1e-10)
         assert watched.get_forces() is watched.get_forces()
+        assert ours.positions == pytest.approx(plain.positions, abs=1e-10)
+        assert np.array(ours.cell) == pytest.approx(np.array(plain.cell), abs=1e-10)
+        moves = rng.normal(scale=0.03, size=origin.shape)
+        watched.set_positions(watched.get_positions() + moves)
+        usual.set_positions(usual.get_positions() + moves)
 
 
 @pytest.mark.slow

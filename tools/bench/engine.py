@@ -4,7 +4,7 @@
 
 Raw samples of the model are relaxed in blocks, each block in turn by a loop in this process, by one worker, by two, and
 by ASE's FIRE on the same filter with the same potential, tolerance and limit of steps: once with the calculator as its
-package makes it, once with ours, which has packed convolutions. Imports and the making of calculators are not counted.
+package makes it, once with ours, whose layers are packed. Imports and the making of calculators are not counted.
 The machine has to be idle: times are wall times, but for FIRE's.
 """
 

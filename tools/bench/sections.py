@@ -332,7 +332,7 @@ def engine(results: Results) -> str:
         f"{one['both']} that converge by both, {one['within_or_lower']} end within 5 meV/atom of it or lower."
         for name, one in (
             ("ASE's FIRE with SevenNet-0 as its package makes it", record["optimisers"]["as_made"]),
-            ("FIRE with ours, whose convolutions are packed", record["optimisers"]["packed"]),
+            ("FIRE with ours, whose layers are packed", record["optimisers"]["packed"]),
         )
     ]
     added, twice = record["overhead"] * 100, number(record["two_workers"], 2)

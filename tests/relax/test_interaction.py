@@ -1,4 +1,4 @@
-"""SevenNet with packed convolutions is SevenNet."""
+"""SevenNet with packed interaction layers is SevenNet."""
 
 import numpy as np
 import pytest
