@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from crystalgraph.chemistry.elements import MAX_ATOMIC_NUMBER, covalent_radii, element_descriptors
 from crystalgraph.crystals.batch import Crystals
@@ -63,7 +62,7 @@ class Interaction(nn.Module):
         j, i = edge_index
         center, neighbor = self.center(h).index_select(0, i), self.neighbor(h).index_select(0, j)
         messages = weight * nn.functional.silu(center + neighbor + self.edge(edge_features))
-        total = scatter(messages, i, dim=0, dim_size=len(h), reduce="sum")
+        total = torch.zeros_like(h).index_add(0, i, messages)
         return h + self.update_atom(total)
 
 

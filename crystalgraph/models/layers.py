@@ -43,6 +43,19 @@ def pool(values: Tensor, batch: Tensor, weight: Tensor, n: int) -> Tensor:
     return torch.cat([mean(values, batch, weight, n), top], 1)
 
 
+def softmax(values: Tensor, batch: Tensor, n: int) -> Tensor:
+    """Softmax within each group, (n_members,); `torch_geometric.utils.softmax`, which takes seconds to import.
+
+    Args:
+        values: (n_members,).
+        batch: group of each member, (n_members,).
+        n: number of groups.
+    """
+    highest = values.new_zeros(n).scatter_reduce(0, batch, values, "amax", include_self=False)
+    powers = (values - highest[batch]).exp()
+    return powers / torch.zeros_like(highest).index_add(0, batch, powers)[batch]
+
+
 class GaussianBasis(nn.Module):
     """Gaussians on a line, evenly spaced and as wide as told.
 

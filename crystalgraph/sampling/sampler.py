@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import softmax
 
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import Model
+from crystalgraph.models.layers import softmax
 from crystalgraph.sampling.draws import CHILD, Draws
 from crystalgraph.sampling.filling import fill, fill_from_prototypes, refined
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
@@ -185,7 +185,7 @@ class Sampler:
         chance, formula = torch.softmax(weights[tried], 0), formula_groups(templates[tried])
         share = torch.zeros_like(chance).index_add(0, formula, chance)[formula]
         scores = self._settings.trial_weight * self._try(templates[tried])
-        within = softmax(weights[tried] + scores / self._temperature, formula)
+        within = softmax(weights[tried] + scores / self._temperature, formula, len(tried))
         return torch.zeros_like(weights).index_put((tried,), share * within)
 
     def _try(self, templates: Templates) -> Tensor:
