@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Status = Literal["converged", "step limit", "time limit", "aborted", "failed", "unbelievable"]
 
-_CHOSEN_SINCE = ("hold_symmetry", "pressure")
-"""Settings that came later: where they ask for nothing, a relaxation has the key of before they could be chosen."""
+_FORMERLY = {"hold_symmetry": False, "pressure": 0.0, "curvature": 70.0}
+"""Settings that came later: where they are what always was, a relaxation has the key of before they could be chosen."""
 
 _METHOD = 3  # raised when the same settings would give another result, so that caches forget
 
@@ -38,6 +38,8 @@ class RelaxSettings:
         potential: name, see `crystalgraph.relax.potentials.make_calculator`.
         fmax: converged when no force, the cell's included, is larger, eV/Å.
         fire_above: eV/Å; FIRE descends while the largest force is above this, then L-BFGS; if 0, FIRE alone.
+        curvature: eV/Å², what L-BFGS takes for the second derivatives that it has not seen yet; where crystals are
+            softer its steps are too short.
         max_steps: optimiser steps.
         max_seconds: CPU seconds of the relaxing thread. A guard against the rare crystal that takes forever: unlike
             the number of steps it depends on the machine, so it should not be what ends ordinary relaxations.
@@ -54,6 +56,7 @@ class RelaxSettings:
     potential: str = DEFAULT
     fmax: float = 0.1
     fire_above: float = 1.0
+    curvature: float = 20.0
     max_steps: int = 150
     max_seconds: float = 180.0
     abort: tuple[tuple[int, float], ...] = ()
@@ -66,6 +69,8 @@ class RelaxSettings:
             raise InputError(f"largest force {self.fmax} eV/Å cannot be reached; give a positive one, such as 0.1")
         if not 0 <= self.fire_above < inf:
             raise InputError(f"FIRE cannot descend above {self.fire_above} eV/Å; give a finite force, 0 or more")
+        if not 0 < self.curvature < inf:
+            raise InputError(f"a curvature of {self.curvature} eV/Å² is none; give a positive one, such as 20")
         check_pressure(self.pressure)
         if self.max_steps < 0 or not self.max_seconds >= 0:
             raise InputError(f"limits of {self.max_steps} steps and {self.max_seconds} s: give none below zero")
@@ -147,7 +152,7 @@ def relaxation_key(structure: Structure, settings: RelaxSettings, hull: Hull | N
     content = {
         "method": _METHOD,
         "structure": structure_key(structure),
-        "settings": {k: v for k, v in asdict(settings).items() if k not in _CHOSEN_SINCE or v},
+        "settings": {k: v for k, v in asdict(settings).items() if v != _FORMERLY.get(k)},
         "potential": potential_identity(settings.potential),
         "hull": None if hull is None else hull.identity(),
     }

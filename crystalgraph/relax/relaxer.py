@@ -193,8 +193,10 @@ def _descend(
                 atoms.set_constraint(FixSymmetry(atoms, symprec=_SYMPREC))
             watched = _WatchedFilter(atoms, settings.pressure)
             first = max(settings.fire_above, settings.fmax)
+            own: dict[Any, dict[str, Any]] = {FIRE: {}, LBFGS: {"alpha": settings.curvature}}
             for method, fmax in ((FIRE, first), (LBFGS, settings.fmax), (FIRE, settings.fmax)):
-                optimizer, before = method(watched, logfile=None), n_steps  # type: ignore[arg-type]  # takes filters
+                optimizer = method(watched, logfile=None, **own[method])  # type: ignore[arg-type]  # takes filters
+                before = n_steps
                 lowest = inf
                 for converged in optimizer.irun(fmax=fmax, steps=settings.max_steps - before):
                     now = float(atoms.get_potential_energy()) / len(atoms)

@@ -19,7 +19,9 @@ def copper_hull(energy):
     return Hull(ChemicalSystem.parse("Cu"), [Phase(name="Cu", formula="Cu", energy=energy)])
 
 
-@pytest.mark.parametrize("wrong", [{"fmax": 0.0}, {"fmax": np.nan}, {"max_steps": -1}, {"max_seconds": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"fmax": 0.0}, {"fmax": np.nan}, {"curvature": 0.0}, {"max_steps": -1}, {"max_seconds": -1.0}]
+)
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(InputError, match="give"):
         RelaxSettings(**wrong)
@@ -43,6 +45,7 @@ def test_the_key_changes_with_everything_that_matters(fcc):
     settings = [
         SETTINGS,
         replace(SETTINGS, fmax=0.1),
+        replace(SETTINGS, curvature=30.0),
         replace(SETTINGS, max_steps=3),
         replace(SETTINGS, abort=((10, 0.5),)),
         replace(SETTINGS, saddle_check=True),
