@@ -13,3 +13,8 @@ class Toy(LennardJones):
 
 def make():
     return Toy(sigma=2.0, epsilon=0.02, rc=5.0)
+
+
+def make_alike():
+    """The same by another name."""
+    return make()

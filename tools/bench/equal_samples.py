@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from crystalgraph.crystals.space_groups import space_groups
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rates import Absent, BudgetRate, Rate
-from crystalgraph.evaluation.rows import Row, first_verdicts, pick
+from crystalgraph.evaluation.rows import Row, Verdicts, first_verdicts, pick
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.load import load
 from crystalgraph.progress import relabelled
+from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.relax.many import relax_many
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
+from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.rank import rank_by_formula
 from tools.bench.ranking import ranking_figures
 from tools.bench.ruler import Bench
@@ -66,6 +69,35 @@ def draw(bench: Bench, name: str, seed: int, n: int) -> Drawn:
     return found
 
 
+AGREED = "agreed"
+"""By all potentials; copies are looked for among the crystals as the one that ranks relaxed them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hits:
+    """Names of crystals.
+
+    Attributes:
+        sun: stable, unique, novel.
+        msun: metastable, unique, novel.
+        msun_new: of them, those that match no crystal of the corpus with the system's elements put in.
+    """
+
+    sun: frozenset[str] = frozenset()
+    msun: frozenset[str] = frozenset()
+    msun_new: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, judgement: Judgement) -> Hits:
+        """Those of a judgement."""
+        rows = judgement.rows
+        return cls(
+            sun=frozenset(row.name for row in rows if row.sun),
+            msun=frozenset(row.name for row in rows if row.msun),
+            msun_new=frozenset(row.name for row in rows if row.msun and row.relaxed_new),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleRun:
     """One arm with one seed at equal samples.
@@ -73,7 +105,8 @@ class SampleRun:
     Attributes:
         rows: verdicts on all samples.
         relaxed: how each of the picked ones ended.
-        judgement: its metrics, for the record.
+        judgement: its metrics, for the record, by the potential that relaxed.
+        hits: potential, or `AGREED` -> the names of its SUN, MSUN and new MSUN crystals.
         drawn: the samples and their cost.
         orders: what could rank the relaxed ones beforehand -> its number for each, higher is better.
     """
@@ -81,6 +114,7 @@ class SampleRun:
     rows: list[Row]
     relaxed: dict[str, Relaxation]
     judgement: Judgement
+    hits: dict[str, Hits]
     drawn: Drawn
     orders: dict[str, list[float]]
 
@@ -105,7 +139,48 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
     relaxed = dict(zip(picked, found, strict=True))
     judgement = bench.judged(verdicts, relaxed)
     orders = rankings(bench, [given[k] for k in picked], found)
-    return SampleRun(rows=judgement.rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
+    hits = {bench.potential: Hits.of(judgement)} | confirmed(bench, verdicts, relaxed)
+    return SampleRun(rows=judgement.rows, relaxed=relaxed, judgement=judgement, hits=hits, drawn=drawn, orders=orders)
+
+
+def confirmed(bench: Bench, verdicts: Verdicts, relaxed: dict[str, Relaxation]) -> dict[str, Hits]:
+    """What the other potentials say, and all together, of what may be metastable by the first one."""
+    first, *others = bench.hulls
+    if not others:
+        return {}
+    settings = FunnelSettings(potential=first, confirm=tuple(others))
+    near = [k for k, found in relaxed.items() if _above(bench, found, first) <= settings.finalists_below]
+    by_potential = {first: {k: relaxed[k] for k in near}}
+    for potential in others:
+        found = relax_many(
+            [structure for k in near if (structure := relaxed[k].structure) is not None],
+            settings.confirmation(potential),
+            workers=bench.running,
+            hull=bench.hulls[potential],
+            folder=bench.work / "relaxations",
+            progress=relabelled(bench.progress, f"confirmation, {potential}"),
+        )
+        by_potential[potential] = dict(zip(near, found, strict=True))
+    ranked = by_potential[others[0]]
+    agreed = {
+        k: ranked[k]
+        for k in near
+        if all(_above(bench, by_potential[potential][k], potential) <= METASTABLE for potential in bench.hulls)
+    }
+
+    def hits(relaxations: dict[str, Relaxation], potential: str) -> Hits:
+        return Hits.of(bench.judged(verdicts, relaxations, potential)) if relaxations else Hits()
+
+    return {potential: hits(by_potential[potential], potential) for potential in others} | {
+        AGREED: hits(agreed, others[0])
+    }
+
+
+def _above(bench: Bench, relaxation: Relaxation, potential: str) -> float:
+    """eV/atom above the hull of a potential; infinite where there is no energy."""
+    if not relaxation.usable or relaxation.structure is None:
+        return math.inf
+    return bench.hulls[potential].e_above_hull(relaxation.structure.composition, relaxation.enthalpy)
 
 
 def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]) -> dict[str, list[float]]:
@@ -129,6 +204,20 @@ def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]
     return {"discriminator": scores, "rank": ranks, "single point": points}
 
 
+def _rates(hits: Sequence[Hits], n_relaxed: int, strict: Rate) -> dict[str, Any]:
+    """Of what was relaxed, and of all samples."""
+    rates: dict[str, Any] = {}
+    for what in ("sun", "msun", "msun_new"):
+        if n_relaxed:
+            found = Rate(numerator=sum(len(getattr(own, what)) for own in hits), denominator=n_relaxed)
+            rates[f"{what}_of_relaxed"] = found.record()
+            rates[f"{what}_of_budget"] = BudgetRate(of_sample=found, eligible=strict).record()
+        else:
+            absent = Absent("no sample could be relaxed").record()
+            rates[f"{what}_of_relaxed"] = rates[f"{what}_of_budget"] = absent
+    return rates
+
+
 def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
     """The figures of one or several seeds together; copies are looked for inside each seed."""
     rows = [row for run in runs for row in run.rows]
@@ -138,19 +227,10 @@ def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
     picked = [(by_name, k) for run, by_name in zip(runs, rows_of, strict=True) for k in run.relaxed]
     strict = Rate(numerator=sum(row.strictly_valid for row in rows), denominator=len(rows))
     figures: dict[str, Any] = {"samples": len(rows), "relaxed": len(relaxed), "strict": strict.record()}
-    hits = {
-        "sun": [row.sun is True for row in relaxed],
-        "msun": [row.msun is True for row in relaxed],
-        "msun_new": [row.msun is True and row.relaxed_new is True for row in relaxed],
+    figures["by_judge"] = {
+        judge: _rates([run.hits[judge] for run in runs], len(relaxed), strict) for judge in runs[0].hits
     }
-    for what, flags in hits.items():
-        if relaxed:
-            found = Rate(numerator=sum(flags), denominator=len(relaxed))
-            figures[f"{what}_of_relaxed"] = found.record()
-            figures[f"{what}_of_budget"] = BudgetRate(of_sample=found, eligible=strict).record()
-        else:
-            absent = Absent("no sample could be relaxed").record()
-            figures[f"{what}_of_relaxed"] = figures[f"{what}_of_budget"] = absent
+    figures |= next(iter(figures["by_judge"].values()))
     distances = [row.rmsd for row in relaxed if row.rmsd is not None]
     energies = [row.e_above_hull for row in relaxed if np.isfinite(row.e_above_hull)]
     return figures | {

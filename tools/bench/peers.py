@@ -4,10 +4,12 @@
         --out tools/results/peers.json
 
 *Equal samples*: every arm draws ``--samples`` crystals; of the strictly valid ones ``--relaxed``, picked at random, are
-relaxed; `crystalgraph.evaluation.judge` gives the verdicts. *Equal CPU time*: every arm gets ``--minutes`` of CPU for
-drawing, single points and relaxations, and the same funnel as ``cg-generate --relax``; what counts is how many distinct
-metastable crystals that match no known phase it finds (*new*: as relaxed no crystal of the corpus with the system's
-elements put in either, see `crystalgraph.known.novelty.substituted`). Training is not charged.
+relaxed; `crystalgraph.evaluation.judge` gives the verdicts. What may be metastable by the potential that relaxes is
+relaxed on by those that confirm, as ``cg-generate`` does, and judged by each on its own hull, and by all. *Equal CPU
+time*: every arm gets ``--minutes`` of CPU for drawing, single points and relaxations, and the same funnel as
+``cg-generate --relax``; what counts is how many distinct metastable crystals that match no known phase it finds, by the
+potential that relaxes (*new*: as relaxed no crystal of the corpus with the system's elements put in either, see
+`crystalgraph.known.novelty.substituted`). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
 ``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). With --beside
@@ -38,7 +40,7 @@ from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import relabelled
 from crystalgraph.relax.many import single_points
-from crystalgraph.relax.potentials import DEFAULT, potential_identity
+from crystalgraph.relax.potentials import DEFAULT, check_judges, potential_identity, usual_confirmation
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables
 from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, TITLES, prototypes
@@ -61,19 +63,27 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
         model=load_model(options.model),
         known=known_phases(system),
         learned=load_dataset("corpus"),
-        hull=reference_hull(
-            system,
-            settings=replace(REFERENCE_SETTINGS, potential=options.potential),
-            workers=running,
-            progress=relabelled(progress, "known phases"),
-        ),
-        potential=options.potential,
+        hulls={
+            potential: reference_hull(
+                system,
+                settings=replace(REFERENCE_SETTINGS, potential=potential),
+                workers=running,
+                progress=relabelled(progress, f"known phases, {potential}"),
+            )
+            for potential in judges_of(options)
+        },
         running=running,
         work=options.work or Path("runs") / "peers" / system.key,
         progress=progress,
     )
     single_points(bench.known.structures[:1], options.potential, workers=running)  # starting is not charged
     return bench
+
+
+def judges_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """The potential that relaxes, and those that confirm."""
+    confirm = usual_confirmation(options.potential) if options.confirm is None else options.confirm
+    return check_judges(options.potential, confirm)
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -100,7 +110,7 @@ def show(arms: dict[str, dict[str, Any]]) -> str:
     """All tables of some arms."""
     parts = []
     if any("equal_samples" in arm for arm in arms.values()):
-        parts += [tables.peers(arms), tables.orders(arms)]
+        parts += [tables.peers(arms), tables.judges(arms), tables.orders(arms)]
     if any("equal_time" in arm for arm in arms.values()):
         parts.append(tables.races(arms))
     return "\n".join(parts)
@@ -118,7 +128,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="CPU minutes of each arm and seed; 0 leaves this out"
     )
-    parser.add_argument("--potential", default=DEFAULT)
+    parser.add_argument("--potential", default=DEFAULT, help="that relaxes")
+    parser.add_argument("--confirm", nargs="*", help="that judge what may be metastable too; default: as cg-generate")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
     parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
@@ -158,8 +169,10 @@ def conditions_of(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
         "relaxed": options.relaxed,
         "cpu_minutes": options.minutes,
         "max_atoms": MAX_ATOMS,
-        "calculator": potential_identity(options.potential),
-        "hull": {"sha256": bench.hull.identity(), "phases": len(bench.hull.phases)},
+        "judges": [
+            potential_identity(potential) | {"hull": {"sha256": hull.identity(), "phases": len(hull.phases)}}
+            for potential, hull in bench.hulls.items()
+        ],
         "known": bench.known.record(),
         "prototypes": len(bench.learned),
         "funnel": FunnelSettings(potential=options.potential).as_record(),

@@ -29,8 +29,7 @@ class Bench:
         model: for our arms.
         known: known phases; a crystal that matches none of them is novel.
         learned: crystals of all chemistries; one that matches none of them re-decorated either is new.
-        hull: of the known phases.
-        calculator: its name.
+        hulls: of the known phases, by each potential: the first relaxes, the others relax what may be metastable on.
         running: worker processes that hold it.
         work: folder of everything drawn and relaxed.
         progress: told what is going on.
@@ -40,11 +39,20 @@ class Bench:
     model: Model
     known: CrystalTable
     learned: CrystalTable
-    hull: Hull
-    potential: str
+    hulls: dict[str, Hull]
     running: Workers
     work: Path
     progress: Progress
+
+    @property
+    def potential(self) -> str:
+        """The one that relaxes."""
+        return next(iter(self.hulls))
+
+    @property
+    def hull(self) -> Hull:
+        """That of the potential which relaxes."""
+        return self.hulls[self.potential]
 
     def arm(self, name: str, seed: int) -> Arm:
         """A fresh arm."""
@@ -55,13 +63,13 @@ class Bench:
         weights = f"-{self.model.checksum[:12]}" if name in OF_MODEL else ""
         return f"{name}{weights}-seed{seed}"
 
-    def judged(self, verdicts: Verdicts, relaxations: dict[str, Relaxation]) -> Judgement:
-        """The verdicts; the same for every arm. Whether a crystal is new is asked of the MSUN ones alone."""
+    def judged(self, verdicts: Verdicts, relaxations: dict[str, Relaxation], potential: str | None = None) -> Judgement:
+        """The verdicts by the first potential, or by another; whether a crystal is new is asked of MSUN ones alone."""
         found = judge(
             verdicts,
             known=self.known,
             relaxations=relaxations,
-            hull=self.hull,
+            hull=self.hulls[potential or self.potential],
             workers=self.running.number,
         )
         hits = {row.name: relaxations[row.name].structure for row in found.rows if row.msun}

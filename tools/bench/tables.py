@@ -94,6 +94,26 @@ def peers(arms: Record) -> str:
     return markdown(titles, rows)
 
 
+def judges(arms: Record) -> str:
+    """MSUN by each potential, and by all; empty where one judged alone."""
+    found = [
+        (arm["title"], arm["equal_samples"].get("by_judge", {})) for arm in arms.values() if "equal_samples" in arm
+    ]
+    if not found or len(found[0][1]) < 2:
+        return ""
+    names = list(found[0][1])
+    titles = ["MSUN of relaxed by", *names, "of budget, agreed", "of it new"]
+    rows = [
+        [
+            title,
+            *(rate(of[name]["msun_of_relaxed"]) for name in names),
+            *(rate(of[names[-1]][what]) for what in ("msun_of_budget", "msun_new_of_budget")),
+        ]
+        for title, of in found
+    ]
+    return markdown(titles, rows)
+
+
 def orders(arms: Record) -> str:
     """How well what is known before relaxation orders the relaxed crystals of all arms."""
     titles = ["", "ordered by", "rank correlation", "within formulas", "metastable, top tenth", "of all"]

@@ -96,6 +96,24 @@ def test_a_ternary_needs_no_special_case(bench):
     assert "equal_time" not in arm
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("other", "agrees"), [("toy_potential:make_alike", True), ("ase.calculators.emt:EMT", False)])
+def test_other_potentials_judge_what_may_be_metastable(bench, toy_calculator, monkeypatch, other, agrees):
+    usual = equal_samples.FunnelSettings  # all crystals lie high above a hull at zero, or low
+    monkeypatch.setattr(equal_samples, "FunnelSettings", lambda **given: usual(**given, finalists_below=1e3))
+    size = ("--samples", "6", "--relaxed", "4")
+    found = bench("out.json", "--arms", "substitution", *size, "--confirm", other)
+    samples = found["arms"]["substitution"]["equal_samples"]
+    assert [judge["name"] for judge in found["judges"]] == [toy_calculator, other]
+    assert list(samples["by_judge"]) == [toy_calculator, other, "agreed"]
+    rates = {judge: own["msun_of_relaxed"] for judge, own in samples["by_judge"].items()}
+    assert rates[toy_calculator] == samples["msun_of_relaxed"]
+    assert {rate["denominator"] for rate in rates.values()} == {samples["relaxed"]}
+    assert rates[toy_calculator]["numerator"] > 0
+    expected = rates[toy_calculator]["numerator"] if agrees else 0  # EMT knows oxygen, and no niobium
+    assert rates[other]["numerator"] == rates["agreed"]["numerator"] == expected
+
+
 def test_an_unknown_arm_is_refused(capsys):
     with pytest.raises(SystemExit):
         peers.parse(["--arms", "raw,magic", "--out", "x.json"])
@@ -122,7 +140,10 @@ def sample_run():
         judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
         drawn = equal_samples.Drawn(structures=[], setup_seconds=1.0, seconds=0.5, remarks={})
         orders = {"guess": [-r.e_above_hull for r in rows if r.relax_status]}
-        return equal_samples.SampleRun(rows=rows, relaxed=relaxed, judgement=judgement, drawn=drawn, orders=orders)
+        hits = {"one": equal_samples.Hits.of(judgement), equal_samples.AGREED: equal_samples.Hits()}
+        return equal_samples.SampleRun(
+            rows=rows, relaxed=relaxed, judgement=judgement, hits=hits, drawn=drawn, orders=orders
+        )
 
     return made
 
@@ -136,6 +157,10 @@ def test_figures_of_seeds_are_pooled(sample_run):
     assert found["msun_of_relaxed"]["value"] == pytest.approx(2 / 3)
     assert found["msun_new_of_relaxed"]["value"] == pytest.approx(1 / 3)
     assert found["msun_of_budget"]["value"] == pytest.approx(2 / 3 * 5 / 6)
+    assert found["by_judge"]["one"]["msun_of_relaxed"] == found["msun_of_relaxed"]
+    assert found["by_judge"]["agreed"]["msun_of_budget"]["value"] == 0
+    table = tables.judges({"raw": {"title": "ours, raw", "equal_samples": found}})
+    assert "| MSUN of relaxed by | one | agreed |" in table
     assert found["rmsd"] == pytest.approx(0.2)
     assert found["rmsd_matched"]["value"] == pytest.approx(2 / 3)
     assert found["e_above_hull_median"] == pytest.approx(0.05)
