@@ -53,7 +53,7 @@ class FunnelSettings:
     seed: int = 0
     random_share: float = RANDOM_SHARE
     prototype_share: float = PROTOTYPE_SHARE
-    first_steps: int = 8
+    first_steps: int = 6
     first_steps_per_relaxation: int = 4
     hold_symmetry: bool = True
     abort: tuple[tuple[int, float], ...] = ABORT
