@@ -23,8 +23,8 @@ from crystalgraph.evaluation.rows import Row, Verdicts, first_verdicts, pick
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.load import load
 from crystalgraph.progress import relabelled
-from crystalgraph.relax.hull import METASTABLE
-from crystalgraph.relax.many import relax_many
+from crystalgraph.relax.hull import METASTABLE, Hull
+from crystalgraph.relax.many import relax_many, single_points
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.rank import rank_by_formula
@@ -109,6 +109,7 @@ class SampleRun:
         hits: potential, or `AGREED` -> the names of its SUN, MSUN and new MSUN crystals.
         drawn: the samples and their cost.
         orders: what could rank the relaxed ones beforehand -> its number for each, higher is better.
+        above: each potential -> eV/atom above its hull of each of the relaxed ones, as the first potential left it.
     """
 
     rows: list[Row]
@@ -117,6 +118,7 @@ class SampleRun:
     hits: dict[str, Hits]
     drawn: Drawn
     orders: dict[str, list[float]]
+    above: dict[str, list[float]]
 
 
 def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed: int) -> SampleRun:
@@ -140,7 +142,15 @@ def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed:
     judgement = bench.judged(verdicts, relaxed)
     orders = rankings(bench, [given[k] for k in picked], found)
     hits = {bench.potential: Hits.of(judgement)} | confirmed(bench, verdicts, relaxed)
-    return SampleRun(rows=judgement.rows, relaxed=relaxed, judgement=judgement, hits=hits, drawn=drawn, orders=orders)
+    return SampleRun(
+        rows=judgement.rows,
+        relaxed=relaxed,
+        judgement=judgement,
+        hits=hits,
+        drawn=drawn,
+        orders=orders,
+        above=heights(bench, found),
+    )
 
 
 def confirmed(bench: Bench, verdicts: Verdicts, relaxed: dict[str, Relaxation]) -> dict[str, Hits]:
@@ -183,14 +193,34 @@ def _above(bench: Bench, relaxation: Relaxation, potential: str) -> float:
     return bench.hulls[potential].e_above_hull(relaxation.structure.composition, relaxation.enthalpy)
 
 
+def heights(bench: Bench, relaxations: list[Relaxation]) -> dict[str, list[float]]:
+    """eV/atom above each potential's hull: relaxed by the first, single points there by the others."""
+    first, *others = bench.hulls
+    ended = {k: found.structure for k, found in enumerate(relaxations) if found.usable and found.structure is not None}
+    above = {first: [_above(bench, found, first) for found in relaxations]}
+    for potential in others:
+        points = above_hull(bench, list(ended.values()), potential, bench.hulls[potential])
+        by_place = dict(zip(ended, points, strict=True))
+        above[potential] = [by_place.get(k, math.inf) for k in range(len(relaxations))]
+    return above
+
+
+def above_hull(bench: Bench, structures: list[Structure], potential: str, hull: Hull) -> list[float]:
+    """eV/atom of crystals as they are above the hull of a potential; NaN where it has no answer."""
+    energies = single_points(structures, potential, workers=bench.running, progress=bench.progress)
+    return [
+        energy - hull.energy_at(structure.composition) for structure, energy in zip(structures, energies, strict=True)
+    ]
+
+
 def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]) -> dict[str, list[float]]:
     """What orders crystals as drawn, higher is better.
 
     The discriminator's score, the rank that it gives as in ``cg-generate``, from 1 down to 0, and single points below
-    the hull.
+    the hull: of the potential that relaxes, and of the teachers, by name.
     """
     if not given:
-        return {"discriminator": [], "rank": [], "single point": []}
+        return {order: [] for order in ("discriminator", "rank", "single point", *bench.teachers)}
     scores = bench.model.score(from_structures(given), torch.tensor(space_groups(given)).clamp_min(1)).tolist()
     best_first = rank_by_formula(
         scores, [str(Formula.from_atomic_numbers(structure.atomic_numbers)) for structure in given]
@@ -201,7 +231,10 @@ def rankings(bench: Bench, given: list[Structure], relaxations: list[Relaxation]
         for structure, relaxation in zip(given, relaxations, strict=True)
     ]
     ranks = [1 - place[k] / len(given) for k in range(len(given))]
-    return {"discriminator": scores, "rank": ranks, "single point": points}
+    return {"discriminator": scores, "rank": ranks, "single point": points} | {
+        teacher: [-above for above in above_hull(bench, given, teacher, hull)]
+        for teacher, hull in bench.teachers.items()
+    }
 
 
 def _rates(hits: Sequence[Hits], n_relaxed: int, strict: Rate) -> dict[str, Any]:
@@ -233,6 +266,18 @@ def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
     figures |= next(iter(figures["by_judge"].values()))
     distances = [row.rmsd for row in relaxed if row.rmsd is not None]
     energies = [row.e_above_hull for row in relaxed if np.isfinite(row.e_above_hull)]
+    first, *others = runs[0].above
+    rankings_by = {
+        potential: {
+            order: ranking_figures(
+                [number for run in runs for number in run.orders[order]],
+                [above for run in runs for above in run.above[potential]],
+                [by_name[k].formula for by_name, k in picked],
+            )
+            for order in runs[0].orders
+        }
+        for potential in (first, *others)
+    }
     return figures | {
         "rmsd": float(np.mean(distances)) if distances else None,
         "rmsd_matched": Rate(numerator=len(distances), denominator=len(relaxed)).record() if relaxed else None,
@@ -242,12 +287,6 @@ def sample_figures(runs: Sequence[SampleRun]) -> dict[str, Any]:
         "setup_seconds": float(np.mean([run.drawn.setup_seconds for run in runs])),
         "seconds_per_relaxation": float(np.mean([r.seconds for r in relaxations])) if relaxations else None,
         "steps_per_relaxation": float(np.mean([r.n_steps for r in relaxations])) if relaxations else None,
-        "ranking": {
-            what: ranking_figures(
-                [number for run in runs for number in run.orders[what]],
-                [by_name[k].e_above_hull for by_name, k in picked],
-                [by_name[k].formula for by_name, k in picked],
-            )
-            for what in runs[0].orders
-        },
+        "ranking": rankings_by[first],
+        "ranking_by": {potential: rankings_by[potential] for potential in others},
     }

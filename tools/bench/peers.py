@@ -39,6 +39,7 @@ from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
 from crystalgraph.progress import relabelled
+from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.many import single_points
 from crystalgraph.relax.potentials import DEFAULT, check_judges, potential_identity, usual_confirmation
 from crystalgraph.screening.funnel_settings import FunnelSettings
@@ -58,20 +59,22 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
     progress = ProgressLines()
     if not len(prototypes(system)):
         raise InputError(f"the corpus has no prototype with as many elements as {system}")
+
+    def hull_by(potential: str) -> Hull:
+        return reference_hull(
+            system,
+            settings=replace(REFERENCE_SETTINGS, potential=potential),
+            workers=running,
+            progress=relabelled(progress, f"known phases, {potential}"),
+        )
+
     bench = Bench(
         system=system,
         model=load_model(options.model),
         known=known_phases(system),
         learned=load_dataset("corpus"),
-        hulls={
-            potential: reference_hull(
-                system,
-                settings=replace(REFERENCE_SETTINGS, potential=potential),
-                workers=running,
-                progress=relabelled(progress, f"known phases, {potential}"),
-            )
-            for potential in judges_of(options)
-        },
+        hulls={potential: hull_by(potential) for potential in judges_of(options)},
+        teachers={potential: hull_by(potential) for potential in options.teachers},
         running=running,
         work=options.work or Path("runs") / "peers" / system.key,
         progress=progress,
@@ -130,6 +133,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--potential", default=DEFAULT, help="that relaxes")
     parser.add_argument("--confirm", nargs="*", help="that judge what may be metastable too; default: as cg-generate")
+    parser.add_argument(
+        "--teachers", nargs="*", default=[], help="potentials whose single points are an order, too: those learned from"
+    )
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
     parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
@@ -173,6 +179,7 @@ def conditions_of(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
             potential_identity(potential) | {"hull": {"sha256": hull.identity(), "phases": len(hull.phases)}}
             for potential, hull in bench.hulls.items()
         ],
+        "teachers": [potential_identity(potential) for potential in bench.teachers],
         "known": bench.known.record(),
         "prototypes": len(bench.learned),
         "funnel": FunnelSettings(potential=options.potential).as_record(),

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from tools.bench.arms import ARMS, TITLES
+from tools.bench.tables import agreed
 
 
 def plot(arms: dict[str, dict[str, Any]], title: str, path: Path) -> None:
-    """MSUN of budget with intervals, and finds against CPU time, as a PNG."""
+    """MSUN of budget by agreement, with intervals, and finds against CPU time, as a PNG."""
     from matplotlib.figure import Figure
 
     kinds = [kind for kind in ("equal_samples", "equal_time") if any(kind in arm for arm in arms.values())]
@@ -23,14 +24,14 @@ def plot(arms: dict[str, dict[str, Any]], title: str, path: Path) -> None:
         if kind == "equal_samples":
             for place, name in enumerate(reversed(shown)):
                 for offset, what, alpha in ((0.2, "msun_of_budget", 1.0), (-0.2, "msun_new_of_budget", 0.45)):
-                    rate = arms[name][kind][what]
+                    rate = agreed(arms[name][kind])[what]
                     if "absent" in rate:
                         continue
                     low, high = rate["interval"]
                     axes.barh(place + offset, rate["value"], 0.36, color=colors[name], alpha=alpha)
                     axes.plot([low, high], [place + offset] * 2, color="0.2", linewidth=1)
             axes.set_yticks(range(len(shown)), [TITLES[name] for name in reversed(shown)])
-            axes.set_xlabel("MSUN of budget (pale: new)")
+            axes.set_xlabel("MSUN of budget, agreed (pale: new)")
         else:
             for name in shown:
                 found = arms[name][kind]

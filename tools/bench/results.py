@@ -41,29 +41,22 @@ def _bench(name: str, *options: str, result: str = "") -> str:
     return " ".join(["python -m tools.bench", name, *options, f"--out tools/results/{result or name}.json"])
 
 
-_OF_ALL = (
-    "--samples 300 --relaxed 100 --seeds 0,1,2 --workers 2 --potential chgnet",
-    "--arms pyxtal,substitution,raw,screened",
-)
-_OF_OTHERS = (
-    "--samples 300 --relaxed 100 --seeds 0 --workers 2 --potential chgnet",
-    "--arms substitution,raw,screened",
-)
+_PEERS = "--samples 300 --relaxed 100 --workers 2 --teachers chgnet --arms substitution,raw,screened"
 
 MEASUREMENTS = {
-    "peers": Measurement(commands=(_bench("peers", *_OF_ALL),), date="2026-11-28"),
+    "peers": Measurement(commands=(_bench("peers", _PEERS, "--seeds 0,1,2"),), date="2026-11-30"),
     "peers_tio": Measurement(
-        commands=(_bench("peers", "--system Ti-O", *_OF_OTHERS, result="peers_tio"),), date="2026-11-28"
+        commands=(_bench("peers", "--system Ti-O", _PEERS, "--seeds 0", result="peers_tio"),), date="2026-11-30"
     ),
     "peers_mgmno": Measurement(
-        commands=(_bench("peers", "--system Mg-Mn-O", *_OF_OTHERS, result="peers_mgmno"),), date="2026-11-28"
+        commands=(_bench("peers", "--system Mg-Mn-O", _PEERS, "--seeds 0", result="peers_mgmno"),), date="2026-11-30"
     ),
     "peers_time": Measurement(
         commands=(
             _bench(
                 "peers",
                 "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2 --potential chgnet",
-                _OF_ALL[1],
+                "--arms pyxtal,substitution,raw,screened",
                 result="peers_time",
             ),
         ),

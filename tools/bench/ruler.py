@@ -30,6 +30,7 @@ class Bench:
         known: known phases; a crystal that matches none of them is novel.
         learned: crystals of all chemistries; one that matches none of them re-decorated either is new.
         hulls: of the known phases, by each potential: the first relaxes, the others relax what may be metastable on.
+        teachers: hulls of the potentials whose single points are looked at as an order, beside the score they taught.
         running: worker processes that hold it.
         work: folder of everything drawn and relaxed.
         progress: told what is going on.
@@ -40,6 +41,7 @@ class Bench:
     known: CrystalTable
     learned: CrystalTable
     hulls: dict[str, Hull]
+    teachers: dict[str, Hull]
     running: Workers
     work: Path
     progress: Progress
@@ -70,13 +72,13 @@ class Bench:
             known=self.known,
             relaxations=relaxations,
             hull=self.hulls[potential or self.potential],
-            workers=self.running.number,
+            workers=self.running,
         )
         hits = {row.name: relaxations[row.name].structure for row in found.rows if row.msun}
         structures = [structure for structure in hits.values() if structure is not None]
         if not structures:
             return found
         decorated = substituted(self.learned, reduced_compositions(from_structures(structures)))
-        equal = match_any(structures, decorated.crystals, workers=self.running.number)
+        equal = match_any(structures, decorated.crystals, workers=self.running)
         is_new = dict(zip(hits, (equal < 0).tolist(), strict=True))
         return replace(found, rows=[replace(row, relaxed_new=is_new.get(row.name)) for row in found.rows])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from scipy.stats.contingency import relative_risk
 
 from tools.bench import tables
 from tools.bench.tables import number, percent
@@ -14,9 +16,9 @@ Results = Callable[[str], dict[str, Any]]
 
 WORDS = """\
 - **strictly valid**: no distance below 0.7 of the sum of covalent radii, density 1.5 to 20 g/cm³. Of all samples.
-- **above the hull**: energy by CHGNet, eV/atom, above the convex hull of the known phases relaxed with CHGNet; what was
-  measured before CHGNet gave way to [other judges](#judge) is CHGNet's.
-  **Metastable** is at most 0.1 above it, **stable** at most 0.
+- **above the hull**: energy by a potential, eV/atom, above the convex hull of the known phases relaxed with the same
+  potential: the one that the command names, SevenNet-0 where it names none. **Metastable** is at most 0.1 above it,
+  **stable** at most 0. **Agreed**: by all potentials that judge, each on its own hull.
 - **unique**: the first of its equals (pymatgen's StructureMatcher, default tolerances). **Novel**: equal to no known
   phase of the system. **New**: equal to no crystal of the corpus either, with the asked elements put in in any way that
   keeps the order of electronegativity, roles merged or not: what plain substitution could not have found.
@@ -53,24 +55,28 @@ class Section:
 def peers(results: Results) -> str:
     """Nb-O at equal samples."""
     record = results("peers")
-    arms = {name: arm["equal_samples"] for name, arm in record["arms"].items()}
-    ours, raw, other = arms["screened"], arms["raw"], arms["substitution"]
+    ours, raw, other = (record["arms"][name]["equal_samples"] for name in ("screened", "raw", "substitution"))
+    by_all, raw_by_all, other_by_all = (tables.agreed(arm) for arm in (ours, raw, other))
     n_drawn = tables.drawn(ours)
-    budget, new = (ours[f"{what}_of_budget"]["value"] for what in ("msun", "msun_new"))
+    budget, new = (by_all[f"{what}_of_budget"]["value"] for what in ("msun", "msun_new"))
     kept = ours["samples"] / n_drawn
     return f"""\
 All arms under one ruler: {_seeds(record)} of {record["samples"]} samples each, of every seed {record["relaxed"]} of
 the strictly valid ones picked at random and relaxed.
 
 {tables.peers(record["arms"])}
-![MSUN of budget, with intervals](../tools/results/peers.png)
+{_judges(record)}
 
-- Screened samples are {ours["samples"]:,} of {n_drawn:,} drawn. Per sample drawn MSUN is {number(budget * kept)}, of it
-  new {number(new * kept)}; what is outranked is never relaxed.
-- Of what is relaxed, the screen gives {_times(ours, other, "msun_of_relaxed")} times as many MSUN crystals as
-  substitution, and {_times(ours, other, "msun_new_of_relaxed")} times as many new ones; raw samples
-  {_times(raw, other, "msun_of_relaxed")} and {_times(raw, other, "msun_new_of_relaxed")} times.
-- The judge is CHGNet, and the model has learned CHGNet's energies (of other systems): where CHGNet errs, both err.
+{tables.judges(record["arms"])}
+![Agreed MSUN of budget, with intervals](../tools/results/peers.png)
+
+- Screened samples are {ours["samples"]:,} of {n_drawn:,} drawn. Per sample drawn agreed MSUN is
+  {number(budget * kept)}, of it new {number(new * kept)}; what is outranked is never relaxed.
+- By agreement, of {ours["relaxed"]} relaxed of each arm, {_counts(by_all, "msun")} of the screen are MSUN,
+  {_counts(raw_by_all, "msun")} of raw samples, {_counts(other_by_all, "msun")} of substitution: the screen gives
+  {_times(by_all, other_by_all)} times as many as substitution, raw samples {_times(raw_by_all, other_by_all)} times.
+  New are {_counts(by_all, "msun_new")}, {_counts(raw_by_all, "msun_new")} and {_counts(other_by_all, "msun_new")}.
+- The model has learned CHGNet's energies (of other systems), which has no part in the judgement.
 - Substitution passes known phases over before they count as samples, ours does not.
 - That templates weigh more that leave more free was noticed on raw samples of Nb–O: Nb–O is no blind test of it.
 - CPU seconds leave the start of an arm out: {number(raw["setup_seconds"], 0)} s for ours, to fill templates on trial.
@@ -81,9 +87,11 @@ def orders(results: Results) -> str:
     """What the score is worth."""
     return f"""\
 The same relaxed crystals: Spearman's rank correlation of what is known before relaxation with a low energy above the
-hull after it, over all and within formulas, and how many of the first tenth are metastable.
+hull after it, over all and within formulas, and how many of the first tenth are metastable. The last columns are the
+correlations with the energies that the other potentials give to the same relaxed crystals as they lie.
 
 {tables.orders(results("peers")["arms"])}
+- The score has learned CHGNet's energies; DIEP has learned from other data than the other potentials.
 - The model has seen no crystal of Nb–O, and no energy of a crystal with both elements: it orders crystals of one
   formula better than formulas.
 - Raw samples are of templates that score high for their formula, screened ones are the best quarter of each formula:
@@ -100,7 +108,8 @@ def other_systems(results: Results) -> str:
         parts.append(
             f"**{_system(record)}**, {record['samples']} samples, {record['relaxed']} relaxed, "
             f"{_seeds(record)}; screened: {ours['samples']:,} of {tables.drawn(ours):,} drawn.\n\n"
-            f"{tables.peers(record['arms'])}\n![MSUN of budget, with intervals](../tools/results/{name}.png)\n\n"
+            f"{tables.peers(record['arms'])}\n{tables.judges(record['arms'])}\n"
+            f"![Agreed MSUN of budget, with intervals](../tools/results/{name}.png)\n\n"
             f"{tables.orders(record['arms'])}"
         )
     return "Two other systems that were held out of training.\n\n" + "\n".join(parts)
@@ -112,8 +121,8 @@ def races(results: Results) -> str:
     arms = {name: arm["equal_time"] for name, arm in record["arms"].items()}
     new = {name: arms[name]["msun_new"]["mean"] for name in ("substitution", "raw", "screened")}
     return f"""\
-Drawing, single points and relaxations share {record["cpu_minutes"]:g} CPU minutes; every arm goes through the funnel of
-`cg-generate --relax`. Distinct crystals, mean over {_seeds(record)}, in brackets each seed.
+{_judge(record)} judges. Drawing, single points and relaxations share {record["cpu_minutes"]:g} CPU minutes; every arm
+goes through the funnel of `cg-generate --relax`. Distinct crystals, mean over {_seeds(record)}, in brackets each seed.
 
 {tables.races(record["arms"])}
 ![Finds against CPU time](../tools/results/peers_time.png)
@@ -236,9 +245,9 @@ metastable; the rules of `cg-generate --relax` are then applied on paper. Giving
 with the limits times a factor:
 
 {tables.funnel(record)}
-- The choice by CHGNet before relaxation relaxes {percent(choice["relaxed"])} and keeps {percent(choice["kept"])} of the
-  metastable. Both together find {number(gain, 1)} times as many metastable crystals per energy evaluation as relaxing
-  everything.
+- The choice by {record["calculator"]["name"]} before relaxation relaxes {percent(choice["relaxed"])} and keeps
+  {percent(choice["kept"])} of the metastable. Both together find {number(gain, 1)} times as many metastable crystals
+  per energy evaluation as relaxing everything.
 """
 
 
@@ -424,8 +433,28 @@ SECTIONS = (
 """In the order of the page."""
 
 
-def _times(one: dict[str, Any], other: dict[str, Any], what: str) -> str:
-    return number(one[what]["value"] / other[what]["value"], 1)
+def _judges(record: dict[str, Any]) -> str:
+    first, *others = (judge["name"] for judge in record["judges"])
+    below = number(record["funnel"]["finalists_below"])
+    return (
+        f"{first} relaxes; what it leaves at most {below} eV/atom above its hull is relaxed on by\n"
+        f"{' and '.join(others)}, and all else counts as metastable by none of them:"
+    )
+
+
+def _judge(record: dict[str, Any]) -> str:
+    return record["judges"][0]["name"] if "judges" in record else record["calculator"]["name"]
+
+
+def _counts(rates: Mapping[str, Any], what: str) -> int:
+    return rates[f"{what}_of_relaxed"]["numerator"]
+
+
+def _times(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """How many times as many of the relaxed are MSUN, with the 95 % interval (Katz)."""
+    found = relative_risk(*(of["msun_of_relaxed"][key] for of in (one, other) for key in ("numerator", "denominator")))
+    low, high = found.confidence_interval(0.95)
+    return f"{number(found.relative_risk, 1)} ({number(low, 1)}–{number(high, 1)})"
 
 
 def _both(arm: dict[str, Any], n: int) -> str:

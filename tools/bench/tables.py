@@ -19,9 +19,9 @@ NOTHING = "–"
 RANKED_BY = {
     "discriminator": "learned energy (score)",
     "rank": "rank, as `cg-generate` gives it",
-    "single point": "CHGNet before relaxation",
+    "single point": "the judge before relaxation",
 }
-"""What orders crystals -> its title."""
+"""What orders crystals -> its title; other orders are potentials, before relaxation."""
 
 GROUPS = ("all", "related", "unrelated")
 """Which held-out templates a rate of a split is over."""
@@ -94,6 +94,12 @@ def peers(arms: Record) -> str:
     return markdown(titles, rows)
 
 
+def agreed(samples: Record) -> Record:
+    """The rates by agreement of all judges; by the only one where one judged alone."""
+    by_judge: Record = samples["by_judge"]
+    return by_judge[list(by_judge)[-1]]
+
+
 def judges(arms: Record) -> str:
     """MSUN by each potential, and by all; empty where one judged alone."""
     found = [
@@ -115,22 +121,24 @@ def judges(arms: Record) -> str:
 
 
 def orders(arms: Record) -> str:
-    """How well what is known before relaxation orders the relaxed crystals of all arms."""
+    """How well what is known before relaxation orders the relaxed crystals of all arms, by each potential."""
+    shown = [arm for arm in arms.values() if "equal_samples" in arm]
+    others = list(shown[0]["equal_samples"].get("ranking_by", {}))
     titles = ["", "ordered by", "rank correlation", "within formulas", "metastable, top tenth", "of all"]
     rows = [
         [
             arm["title"],
-            RANKED_BY[order],
+            RANKED_BY.get(order, f"{order} before relaxation"),
             number(found["spearman"]),
             number(found["spearman_within_formulas"]),
             rate(found["metastable_of_top_tenth"]),
             rate(found["metastable"]),
+            *(number(arm["equal_samples"]["ranking_by"][other][order]["spearman"]) for other in others),
         ]
-        for arm in arms.values()
-        if "equal_samples" in arm
+        for arm in shown
         for order, found in arm["equal_samples"]["ranking"].items()
     ]
-    return markdown(titles, rows)
+    return markdown([*titles, *(f"correlation with {other}" for other in others)], rows)
 
 
 def races(arms: Record) -> str:
@@ -429,8 +437,10 @@ def five_rows(results: Path, shipped: str | None = None) -> str:
         shipped: SHA-256 of the weights that ship; None reads it from their record.
     """
     shipped = shipped or shipped_weights()
-    arms = {name: arm["equal_samples"] for name, arm in load(results, "peers")["arms"].items()}
-    ours, substitution = (arms[name]["msun_of_relaxed"] for name in ("screened", "substitution"))
+    peers = load(results, "peers")
+    ours, substitution = (
+        agreed(peers["arms"][name]["equal_samples"])["msun_of_relaxed"] for name in ("screened", "substitution")
+    )
     raw_run, filled, found = (load(results, name) for name in ("raw", "heldout_shipped", "rediscovery"))
     valid = share(round(raw_run["strictly valid"] * raw_run["samples"]), raw_run["samples"])
     n = filled["n_draws"]
@@ -443,8 +453,8 @@ def five_rows(results: Path, shipped: str | None = None) -> str:
     rows = {
         "peers": [
             (
-                f"Screened Nb–O crystals, relaxed: metastable, unique and novel, judged by CHGNet (substitution: "
-                f"{number(substitution['value'])})"
+                f"Screened Nb–O crystals, relaxed: unique, novel and metastable by all {len(peers['judges'])} "
+                f"potentials (substitution: {number(substitution['value'])})"
             ),
             number(ours["value"]),
             f"{interval(ours)} ({interval(substitution)})",

@@ -102,10 +102,15 @@ def test_other_potentials_judge_what_may_be_metastable(bench, toy_calculator, mo
     usual = equal_samples.FunnelSettings  # all crystals lie high above a hull at zero, or low
     monkeypatch.setattr(equal_samples, "FunnelSettings", lambda **given: usual(**given, finalists_below=1e3))
     size = ("--samples", "6", "--relaxed", "4")
-    found = bench("out.json", "--arms", "substitution", *size, "--confirm", other)
+    found = bench("out.json", "--arms", "substitution", *size, "--confirm", other, "--teachers", other)
     samples = found["arms"]["substitution"]["equal_samples"]
     assert [judge["name"] for judge in found["judges"]] == [toy_calculator, other]
     assert list(samples["by_judge"]) == [toy_calculator, other, "agreed"]
+    assert [teacher["name"] for teacher in found["teachers"]] == [other]
+    ranking = samples["ranking_by"][other]["single point"]
+    assert ranking["crystals"] == (samples["relaxed"] if agrees else 0)
+    for order in ("single point", other):
+        assert samples["ranking"][order]["spearman"] is not None or not agrees
     rates = {judge: own["msun_of_relaxed"] for judge, own in samples["by_judge"].items()}
     assert rates[toy_calculator] == samples["msun_of_relaxed"]
     assert {rate["denominator"] for rate in rates.values()} == {samples["relaxed"]}
@@ -139,10 +144,11 @@ def sample_run():
         relaxed = {r.name: Relaxation(status="converged", seconds=2.0, n_steps=10) for r in rows if r.relax_status}
         judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
         drawn = equal_samples.Drawn(structures=[], setup_seconds=1.0, seconds=0.5, remarks={})
-        orders = {"guess": [-r.e_above_hull for r in rows if r.relax_status]}
+        energies = [r.e_above_hull for r in rows if r.relax_status]
+        orders, above = {"guess": [-energy for energy in energies]}, {"one": energies, "two": [-e for e in energies]}
         hits = {"one": equal_samples.Hits.of(judgement), equal_samples.AGREED: equal_samples.Hits()}
         return equal_samples.SampleRun(
-            rows=rows, relaxed=relaxed, judgement=judgement, hits=hits, drawn=drawn, orders=orders
+            rows=rows, relaxed=relaxed, judgement=judgement, hits=hits, drawn=drawn, orders=orders, above=above
         )
 
     return made
@@ -167,6 +173,8 @@ def test_figures_of_seeds_are_pooled(sample_run):
     assert found["seconds_per_100_drawn"] == pytest.approx(100 * 1.0 / 6)
     assert found["seconds_per_relaxation"] == pytest.approx(2.0)
     assert found["ranking"]["guess"]["spearman"] == pytest.approx(1.0)
+    assert found["ranking_by"]["two"]["guess"]["spearman"] == pytest.approx(-1.0)
+    assert "correlation with two" in tables.orders({"raw": {"title": "ours, raw", "equal_samples": found}})
     assert found["ranking"]["guess"]["metastable_of_top_tenth"]["value"] == 1.0
 
 
