@@ -452,9 +452,10 @@ def _counts(rates: Mapping[str, Any], what: str) -> int:
 
 def _times(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """How many times as many of the relaxed are MSUN, with the 95 % interval (Katz)."""
-    found = relative_risk(*(of["msun_of_relaxed"][key] for of in (one, other) for key in ("numerator", "denominator")))
+    rates = [of["msun_of_relaxed"] for of in (one, other)]
+    found = relative_risk(*(rate[key] for rate in rates for key in ("numerator", "denominator")))
     low, high = found.confidence_interval(0.95)
-    return f"{number(found.relative_risk, 1)} ({number(low, 1)}–{number(high, 1)})"
+    return f"{number(rates[0]['value'] / rates[1]['value'], 1)} ({number(low, 1)}–{number(high, 1)})"
 
 
 def _both(arm: dict[str, Any], n: int) -> str:
