@@ -202,6 +202,7 @@ def earlier_arms(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, 
     for arm in arms.values():
         of_seeds = arm.get("equal_samples", {}).get("per_seed", {})
         for figures in (arm.get("equal_samples", {}), *of_seeds.values()):
-            for of_model in ("discriminator", "rank"):
-                figures.get("ranking", {}).pop(of_model, None)
+            for ranking in (figures.get("ranking", {}), *figures.get("ranking_by", {}).values()):
+                for of_model in ("discriminator", "rank"):
+                    ranking.pop(of_model, None)
     return arms

@@ -19,9 +19,9 @@ NOTHING = "–"
 RANKED_BY = {
     "discriminator": "learned energy (score)",
     "rank": "rank, as `cg-generate` gives it",
-    "single point": "the judge before relaxation",
+    "single point": "single point by what relaxes",
 }
-"""What orders crystals -> its title; other orders are potentials, before relaxation."""
+"""What orders crystals -> its title; other orders are single points by the potential of that name."""
 
 GROUPS = ("all", "related", "unrelated")
 """Which held-out templates a rate of a split is over."""
@@ -128,7 +128,7 @@ def orders(arms: Record) -> str:
     rows = [
         [
             arm["title"],
-            RANKED_BY.get(order, f"{order} before relaxation"),
+            RANKED_BY.get(order, f"single point by {order}"),
             number(found["spearman"]),
             number(found["spearman_within_formulas"]),
             rate(found["metastable_of_top_tenth"]),

@@ -59,6 +59,22 @@ def test_arms_of_an_earlier_run_stand_beside(bench, tmp_path):
     assert not (tmp_path / "other.json").exists()
 
 
+def test_what_another_model_said_is_left_out_of_earlier_arms(tmp_path):
+    def figures():
+        by_order = {order: {"spearman": 0.5} for order in ("discriminator", "rank", "single point", "teacher")}
+        return {"ranking": by_order, "ranking_by": {"second": dict(by_order)}}
+
+    samples = figures() | {"per_seed": {"0": figures()}}
+    record = {"arms": {"substitution": {"equal_samples": samples}, "raw": {"equal_samples": samples}}}
+    (tmp_path / "earlier.json").write_text(json.dumps(record))
+    arms = peers.earlier_arms(tmp_path / "earlier.json", {})
+    assert list(arms) == ["substitution"]
+    left = arms["substitution"]["equal_samples"]
+    for found in (left, left["per_seed"]["0"]):
+        for ranking in (found["ranking"], found["ranking_by"]["second"]):
+            assert list(ranking) == ["single point", "teacher"]
+
+
 @pytest.mark.slow
 def test_a_tiny_run_and_the_same_again(bench, tmp_path):
     options = ("--arms", "pyxtal,substitution,raw", "--samples", "6", "--relaxed", "2", "--minutes", "0.0001")
