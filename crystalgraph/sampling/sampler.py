@@ -197,8 +197,7 @@ class Sampler:
         }
         scores = kept_scores(
             self._trials,
-            lambda: fill(self.model, templates, self.rng, **options).score,
-            self.rng,
+            lambda rng: fill(self.model, templates, rng, **options).score,
             model=self.model,
             templates=templates,
             options=options,

@@ -1,4 +1,7 @@
-"""Scores of templates that were filled on trial, kept so that a second run with them draws at once."""
+"""Scores of templates that were filled on trial, kept so that a second run with them draws at once.
+
+Trials have random numbers of their own, the same in every run, so that what is kept serves runs of any seed.
+"""
 
 from __future__ import annotations
 
@@ -20,36 +23,41 @@ ROOMS = ("geometry", "chemistry", "crystals", "symmetry", "models", "sampling")
 """Where the code and the tables lie that a filling depends on."""
 
 
+TRIAL_SEED = 0
+"""Of the noise from which templates are filled on trial."""
+
+
 def kept_scores(
     folder: Path | None,
-    fill: Callable[[], Tensor],
-    rng: torch.Generator,
+    fill: Callable[[torch.Generator], Tensor],
     *,
     model: Model,
     templates: Templates,
     options: Mapping[str, Any],
 ) -> Tensor:
-    """The scores that ``fill`` gives, without filling where they are kept; ``rng`` is left as ``fill`` leaves it.
+    """The scores that ``fill`` gives, without filling where they are kept.
 
     Args:
         folder: where scores are kept; None keeps none.
-        fill: fills the templates and gives the score of each, (n,), float64, NaN where there is none.
-        rng: draws the noise.
+        fill: fills the templates from the noise of a generator and gives the score of each, (n,), float64, NaN where
+            there is none.
         model: fills and scores.
         templates: what is filled.
         options: of the filling.
     """
-    if folder is None:
-        return fill()
 
-    def filled() -> dict[str, Any]:
-        scores = [None if isnan(score) else score for score in fill().tolist()]
-        return {"scores": scores, "rng": _bytes(rng.get_state()).hex()}
+    def filled() -> Tensor:
+        return fill(torch.Generator().manual_seed(TRIAL_SEED))
+
+    if folder is None:
+        return filled()
+
+    def record() -> dict[str, Any]:
+        return {"scores": [None if isnan(score) else score for score in filled().tolist()]}
 
     depends_on = {
         "model": _checksum(_parts_of(model)),
         "templates": _checksum(map(_bytes, _tensors(templates))),
-        "rng": _checksum([_bytes(rng.get_state())]),
         "options": dict(options),
         "code": code_checksum(*ROOMS),
         "versions": versions(),
@@ -57,9 +65,8 @@ def kept_scores(
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
     }
-    result = kept(folder, depends_on, filled)
-    rng.set_state(torch.tensor(list(bytes.fromhex(result["rng"])), dtype=torch.uint8))
-    return torch.tensor([nan if score is None else score for score in result["scores"]], dtype=torch.float64)
+    scores = kept(folder, depends_on, record)["scores"]
+    return torch.tensor([nan if score is None else score for score in scores], dtype=torch.float64)
 
 
 def _parts_of(model: Model) -> Iterator[bytes]:
