@@ -323,7 +323,10 @@ class ScreenedSamples:
 ARMS = ("pyxtal", "substitution", "random", "raw", "screened")
 """Names of all arms, in the order of the table."""
 
-OF_MODEL = ("random", "raw", "screened")
+SEARCH = "search"
+"""Name of the arm that is no source of crystals, but a whole run of ours with energies."""
+
+OF_MODEL = ("random", "raw", "screened", SEARCH)
 """Arms that depend on the model."""
 
 TITLES = {
@@ -332,6 +335,7 @@ TITLES = {
     "random": "random parameters in our templates",
     "raw": "ours, raw",
     "screened": "ours, screened",
+    SEARCH: "ours, search with energies",
 }
 
 

@@ -1,4 +1,8 @@
-"""An arm at equal CPU time: rounds of drawing and the funnel of relaxations until the time is spent."""
+"""An arm at equal CPU time: rounds of drawing and the funnel of relaxations until the time is spent.
+
+*Search* is what ``cg-generate --minutes`` hands over, all its cost charged. What any arm found is then judged by all
+potentials, which is charged to none.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.validity import strict_validity
-from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import first_verdicts
 from crystalgraph.io.atomic import write_json
 from crystalgraph.io.load import load
-from crystalgraph.relax.relaxation import Relaxation, structure_from_record, structure_record
+from crystalgraph.progress import relabelled
+from crystalgraph.relax.many import relax_many
+from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
+from crystalgraph.runs.generate import generate
 from crystalgraph.screening.funnel import run_funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.outcome import SINGLE_POINT
+from crystalgraph.screening.request import GenerationRequest
+from tools.bench.arms import MAX_ATOMS, SEARCH
+from tools.bench.equal_samples import Hits, confirmed
 from tools.bench.ruler import Bench
 
 ROUND = 100
 """Crystals that enter the funnel together."""
+
+ROUNDS_SHARE = 0.6
+"""Of the time of a search, spent on its rounds; the rest is left for its finalists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +46,7 @@ class Find:
     """A crystal that passed the funnel.
 
     Attributes:
-        at: CPU seconds since the arm started when it was found.
+        at: CPU seconds since the arm started when it was found; of a search, when that had ended.
         given: as drawn.
         relaxed: as relaxed.
         energy: eV/atom after relaxation.
@@ -58,20 +71,103 @@ class TimeRun:
 
     Attributes:
         finds: what passed the funnel within the time.
-        judgement: on these.
+        hits: potential, or `tools.bench.equal_samples.AGREED` -> what it calls SUN, MSUN and new MSUN, by place.
+        rediscovered: known phases of the whole system among the finds.
         spent: CPU seconds by what they were spent on; the last round may have run over.
         counts: drawn, strictly valid and no copy of an earlier draw, relaxed.
         exhausted: whether the arm could draw no more.
     """
 
     finds: list[Find]
-    judgement: Judgement | None
+    hits: dict[str, Hits]
+    rediscovered: list[str]
     spent: dict[str, float]
     counts: dict[str, int]
     exhausted: bool
 
 
 def equal_time(bench: Bench, name: str, seed: int, seconds: float) -> TimeRun:
+    """What an arm finds in so many CPU seconds, and what each potential says of it."""
+    if name == SEARCH:
+        finds, spent, counts, exhausted = _search(bench, seed, seconds)
+    else:
+        finds, spent, counts, exhausted = _rounds(bench, name, seed, seconds)
+        finds = [find for find in finds if find.at <= seconds]
+    hits: dict[str, Hits] = {}
+    rediscovered: list[str] = []
+    if finds:
+        given = {f"{k:05d}": structure_from_record(find.given) for k, find in enumerate(finds)}
+        relaxed = {f"{k:05d}": find.relaxation() for k, find in enumerate(finds)}
+        verdicts = first_verdicts(load(given), bench.system)
+        judgement = bench.judged(verdicts, relaxed)
+        hits = {bench.potential: Hits.of(judgement)} | confirmed(bench, verdicts, relaxed)
+        rediscovered = [phase.name for phase in judgement.rediscovery if phase.whole_system and phase.after]
+    return TimeRun(finds=finds, hits=hits, rediscovered=rediscovered, spent=spent, counts=counts, exhausted=exhausted)
+
+
+Race = tuple[list[Find], dict[str, float], dict[str, int], bool]
+"""Finds, what was spent, counts, and whether nothing more could be drawn."""
+
+
+def _search(bench: Bench, seed: int, seconds: float) -> Race:
+    """A run of ours with energies; its crystals are relaxed on by the first potential, to be judged as others are."""
+    path = bench.work / "searches" / f"{bench.key(SEARCH, seed)}-{seconds:g}s.json"
+    if not path.is_file():
+        began = _cpu_seconds()
+        result = generate(
+            GenerationRequest(system=bench.system, num=100, max_atoms=MAX_ATOMS, seed=seed),
+            model=bench.model,
+            minutes=ROUNDS_SHARE * seconds / 60 / bench.running.number,
+            potential=bench.potential,
+            confirm=[potential for potential in bench.hulls if potential != bench.potential],
+            workers=bench.running,
+        )
+        spent, structures = _cpu_seconds() - began, result.relaxed
+        outcomes = result.outcomes or {}
+        write_json(
+            path,
+            {
+                "given": [structure_record(s) for s in result.structures[: len(structures)]],
+                "relaxed": [structure_record(s) for s in structures],
+                "spent": {"search": spent},
+                "counts": {
+                    "drawn": len(result.samples),
+                    "entered": len(outcomes),
+                    "relaxed": sum(outcome.n_steps is not None for outcome in outcomes.values()),
+                },
+            },
+        )
+    record = json.loads(path.read_text())
+    relaxations = relax_many(
+        [structure_from_record(s) for s in record["relaxed"]],
+        RelaxSettings(potential=bench.potential, saddle_check=True),
+        workers=bench.running,
+        hull=bench.hull,
+        folder=bench.work / "relaxations",
+        progress=relabelled(bench.progress, f"{SEARCH}, seed {seed}"),
+    )
+    finds = [
+        Find(
+            at=record["spent"]["search"],
+            given=given,
+            relaxed=structure_record(relaxation.structure),
+            energy=relaxation.energy,
+            n_steps=relaxation.n_steps,
+        )
+        for given, relaxation in zip(record["given"], relaxations, strict=True)
+        if relaxation.usable and relaxation.structure is not None
+    ]
+    return finds, record["spent"], record["counts"], False
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process and of its workers so far."""
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    return sum(used.user + used.system for used in times)
+
+
+def _rounds(bench: Bench, name: str, seed: int, seconds: float) -> Race:
     """Rounds of drawing and the funnel, at least one, until the CPU time is spent."""
     started = time.process_time()
     arm, index = bench.arm(name, seed), ReferenceIndex()
@@ -97,13 +193,7 @@ def equal_time(bench: Bench, name: str, seed: int, seconds: float) -> TimeRun:
         number += 1
         minutes = round(min(sum(spent.values()), seconds) / 60), round(seconds / 60)
         bench.progress(f"{name}, seed {seed}, CPU minutes", *minutes)
-    finds = [find for find in finds if find.at <= seconds]
-    judgement = None
-    if finds:
-        given = {f"{k:05d}": structure_from_record(find.given) for k, find in enumerate(finds)}
-        relaxed = {f"{k:05d}": find.relaxation() for k, find in enumerate(finds)}
-        judgement = bench.judged(first_verdicts(load(given), bench.system), relaxed)
-    return TimeRun(finds=finds, judgement=judgement, spent=spent, counts=counts, exhausted=exhausted)
+    return finds, spent, counts, exhausted
 
 
 def _fresh(drawn: list[Structure], index: ReferenceIndex) -> list[Structure]:
@@ -157,23 +247,20 @@ def _round(bench: Bench, fresh: list[Structure], n_drawn: int, seed: int, draw_s
 
 
 def time_figures(runs: Sequence[TimeRun], seconds: float) -> dict[str, Any]:
-    """The figures of one or several seeds: means over seeds, and each seed's count."""
-    found: dict[str, list[list[float]]] = {"sun": [], "msun": [], "msun_new": []}
-    for run in runs:
-        rows = run.judgement.rows if run.judgement else []
-        pairs = list(zip(run.finds, rows, strict=True)) if rows else []
-        found["sun"].append(sorted(find.at for find, row in pairs if row.sun))
-        found["msun"].append(sorted(find.at for find, row in pairs if row.msun))
-        found["msun_new"].append(sorted(find.at for find, row in pairs if row.msun and row.relaxed_new))
-    figures: dict[str, Any] = {"cpu_minutes": seconds / 60}
-    for what, times in found.items():
+    """The figures of one or several seeds: means over seeds, and each seed's count, by each judge."""
+    judges = next((list(run.hits) for run in runs if run.hits), [])
+
+    def found(judge: str, what: str) -> dict[str, Any]:
+        names = [getattr(run.hits[judge], what) if run.hits else () for run in runs]
+        times = [sorted(run.finds[int(name)].at for name in own) for run, own in zip(runs, names, strict=True)]
         counts = [len(at) for at in times]
-        figures[what] = {"mean": float(np.mean(counts)), "per_seed": counts, "at_seconds": times}
-    return figures | {
+        return {"mean": float(np.mean(counts)), "per_seed": counts, "at_seconds": times}
+
+    return {
+        "cpu_minutes": seconds / 60,
+        "by_judge": {judge: {what: found(judge, what) for what in ("sun", "msun", "msun_new")} for judge in judges},
         "spent_seconds": {k: float(np.mean([run.spent[k] for run in runs])) for k in runs[0].spent},
         "counts": {k: float(np.mean([run.counts[k] for run in runs])) for k in runs[0].counts},
         "exhausted": [run.exhausted for run in runs],
-        "rediscovered": sorted(
-            {p.name for run in runs if run.judgement for p in run.judgement.rediscovery if p.whole_system and p.after}
-        ),
+        "rediscovered": sorted({name for run in runs for name in run.rediscovered}),
     }

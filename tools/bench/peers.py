@@ -7,12 +7,13 @@
 relaxed; `crystalgraph.evaluation.judge` gives the verdicts. What may be metastable by the potential that relaxes is
 relaxed on by those that confirm, as ``cg-generate`` does, and judged by each on its own hull, and by all. *Equal CPU
 time*: every arm gets ``--minutes`` of CPU for drawing, single points and relaxations, and the same funnel as
-``cg-generate --relax``; what counts is how many distinct metastable crystals that match no known phase it finds, by the
-potential that relaxes (*new*: as relaxed no crystal of the corpus with the system's elements put in either, see
+``cg-generate --relax``; what counts is how many distinct metastable crystals that match no known phase it finds, by
+each potential and by all (*new*: as relaxed no crystal of the corpus with the system's elements put in either, see
 `crystalgraph.known.novelty.substituted`). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
-``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks). With --beside
+``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks); for equal CPU
+time also search (what ``cg-generate --minutes`` hands over). With --beside
 arms of an earlier run that do not depend on the model are shown beside those measured now. Everything
 that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing
 twice. Draws and relaxations are kept by what they depend on; after a change to an arm's code, remove the folder.
@@ -44,7 +45,7 @@ from crystalgraph.relax.many import single_points
 from crystalgraph.relax.potentials import DEFAULT, check_judges, potential_identity, usual_confirmation
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables
-from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, TITLES, prototypes
+from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, SEARCH, TITLES, prototypes
 from tools.bench.equal_samples import equal_samples, sample_figures
 from tools.bench.equal_time import equal_time, time_figures
 from tools.bench.plots import plot
@@ -124,7 +125,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line("peers", __doc__)
     parser.add_argument("--system", default="Nb-O")
     parser.add_argument("--model", default="nbo", help="name or folder")
-    parser.add_argument("--arms", type=_names, default=list(ARMS), help=f"any of {','.join(ARMS)}")
+    parser.add_argument("--arms", type=_names, default=list(ARMS), help=f"any of {','.join(TITLES)}")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=300, help="drawn by each arm and seed; 0 leaves this out")
     parser.add_argument("--relaxed", type=int, default=100, help="of them, picked at random")
@@ -140,13 +141,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
     parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; .png goes beside it")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.samples and SEARCH in options.arms:
+        parser.error(f"{SEARCH} is a whole run, no source of samples; give --samples 0 with it")
+    return options
 
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in ARMS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no arm; there are {', '.join(ARMS)}")
+    if unknown := [name for name in names if name not in TITLES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no arm; there are {', '.join(TITLES)}")
     return names
 
 
@@ -160,7 +164,7 @@ def main(arguments: Sequence[str]) -> None:
         conditions = conditions_of(bench, options)
         arms = earlier_arms(options.beside, conditions) if options.beside else {}
         arms |= measure(bench, options)
-    arms = {name: arms[name] for name in ARMS if name in arms}
+    arms = {name: arms[name] for name in TITLES if name in arms}
     write_result(options.out, {**conditions, **record_head("peers", arguments, bench.model), "arms": arms})
     plot(arms, f"{bench.system}, seeds: {len(options.seeds)}", options.out.with_suffix(".png"))
     print(show(arms))

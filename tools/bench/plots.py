@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench.arms import ARMS, TITLES
+from tools.bench.arms import SEARCH, TITLES
 from tools.bench.tables import agreed
 
 
@@ -17,7 +17,7 @@ def plot(arms: dict[str, dict[str, Any]], title: str, path: Path) -> None:
 
     kinds = [kind for kind in ("equal_samples", "equal_time") if any(kind in arm for arm in arms.values())]
     figure = Figure(figsize=(5.5 * len(kinds), 3.8), layout="constrained")
-    colors = {name: f"C{k}" for k, name in enumerate(ARMS)}
+    colors = {name: f"C{k}" for k, name in enumerate(TITLES)}
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         shown = [name for name in arms if kind in arms[name]]
@@ -35,13 +35,19 @@ def plot(arms: dict[str, dict[str, Any]], title: str, path: Path) -> None:
         else:
             for name in shown:
                 found = arms[name][kind]
-                every = sorted(at / 60 for times in found["msun"]["at_seconds"] for at in times)
-                n_seeds = len(found["msun"]["at_seconds"])
-                heights = np.arange(len(every) + 1) / n_seeds
-                ends = [0.0, *every, found["cpu_minutes"]]
-                axes.step(ends, [*heights, heights[-1]], where="post", color=colors[name], label=TITLES[name])
+                for what, width, label in (("msun", 1.8, TITLES[name]), ("msun_new", 0.8, None)):
+                    times = agreed(found).get(what, {"at_seconds": [[]]})["at_seconds"]
+                    every = sorted(at / 60 for own in times for at in own)
+                    heights = np.arange(len(every) + 1) / len(times)
+                    if name == SEARCH:  # its finds come together, at the end
+                        spent = sum(found["spent_seconds"].values()) / 60
+                        fill = colors[name] if what == "msun" else "none"
+                        axes.plot([spent], heights[-1:], "o", color=colors[name], markerfacecolor=fill, label=label)
+                        continue
+                    ends, style = [0.0, *every, found["cpu_minutes"]], {"color": colors[name], "linewidth": width}
+                    axes.step(ends, [*heights, heights[-1]], where="post", label=label, **style)
             axes.set_xlabel("CPU minutes")
-            axes.set_ylabel("distinct MSUN crystals, mean over seeds")
+            axes.set_ylabel("distinct MSUN, agreed (thin, hollow: new), mean")
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=160)

@@ -55,8 +55,7 @@ MEASUREMENTS = {
         commands=(
             _bench(
                 "peers",
-                "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2 --potential chgnet",
-                "--arms pyxtal,substitution,raw,screened",
+                "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2 --arms substitution,search",
                 result="peers_time",
             ),
         ),

@@ -119,18 +119,25 @@ def races(results: Results) -> str:
     """Nb-O at equal CPU time."""
     record = results("peers_time")
     arms = {name: arm["equal_time"] for name, arm in record["arms"].items()}
-    new = {name: arms[name]["msun_new"]["mean"] for name in ("substitution", "raw", "screened")}
+    minutes = {"substitution": record["cpu_minutes"], "search": sum(arms["search"]["spent_seconds"].values()) / 60}
+
+    def times(what: str) -> str:
+        found = {name: tables.agreed(arms[name]) for name in minutes}
+        rates = {name: own[what]["mean"] / minutes[name] if own else 0.0 for name, own in found.items()}
+        ours, other = rates["search"], rates["substitution"]
+        more = f"{number(other, 1)}, {number(ours / other, 1)} times as many" if other else "none"
+        return f"{number(ours, 1)} and {more}"
+
     return f"""\
-{_judge(record)} judges. Drawing, single points and relaxations share {record["cpu_minutes"]:g} CPU minutes; every arm
-goes through the funnel of `cg-generate --relax`. Distinct crystals, mean over {_seeds(record)}, in brackets each seed.
+Drawing, single points and relaxations share {record["cpu_minutes"]:g} CPU minutes. Sources of crystals go through the
+funnel of `cg-generate --relax`, relaxed by {record["judges"][0]["name"]}, and what is not found in time does not count;
+*search* is what `cg-generate --minutes` hands over, and what all of it cost. All finds are then judged by all
+potentials, which is charged to nobody. Distinct crystals, mean over {_seeds(record)}, in brackets each seed.
 
 {tables.races(record["arms"])}
 ![Finds against CPU time](../tools/results/peers_time.png)
 
-- Substitution finds {number(arms["substitution"]["msun"]["mean"], 1)} MSUN crystals, ours, raw,
-  {number(arms["raw"]["msun"]["mean"], 1)}: its crystals are smaller and relax sooner.
-- Of new ones substitution finds {number(new["substitution"], 1)}, raw samples {number(new["raw"], 1)}, screened ones
-  {number(new["screened"], 1)}.
+- Agreed MSUN per CPU minute of the search and of substitution: {times("msun")}; of these new: {times("msun_new")}.
 """
 
 
@@ -440,10 +447,6 @@ def _judges(record: dict[str, Any]) -> str:
         f"{first} relaxes; what it leaves at most {below} eV/atom above its hull is relaxed on by\n"
         f"{' and '.join(others)}, and all else counts as metastable by none of them:"
     )
-
-
-def _judge(record: dict[str, Any]) -> str:
-    return record["judges"][0]["name"] if "judges" in record else record["calculator"]["name"]
 
 
 def _counts(rates: Mapping[str, Any], what: str) -> int:

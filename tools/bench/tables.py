@@ -94,10 +94,10 @@ def peers(arms: Record) -> str:
     return markdown(titles, rows)
 
 
-def agreed(samples: Record) -> Record:
-    """The rates by agreement of all judges; by the only one where one judged alone."""
-    by_judge: Record = samples["by_judge"]
-    return by_judge[list(by_judge)[-1]]
+def agreed(figures: Record) -> Record:
+    """The rates or finds by agreement of all judges; by the only one where one judged alone; none without finds."""
+    by_judge: Record = figures["by_judge"]
+    return by_judge[list(by_judge)[-1]] if by_judge else {}
 
 
 def judges(arms: Record) -> str:
@@ -142,16 +142,21 @@ def orders(arms: Record) -> str:
 
 
 def races(arms: Record) -> str:
-    """All arms at equal CPU time: distinct crystals, mean over seeds, and of each seed."""
-    titles = ["", "CPU minutes", "drawn", "relaxed", "MSUN", "SUN", "MSUN, new"]
+    """All arms at equal CPU time: distinct crystals, mean over seeds, and of each seed, by each judge."""
+    found = {arm["title"]: arm["equal_time"] for arm in arms.values() if "equal_time" in arm}
+    judges = next((list(race["by_judge"]) for race in found.values() if race["by_judge"]), [])
+    shown = [(judge, what) for what in ("msun", "msun_new") for judge in judges]
+    titles = ["", "CPU minutes spent", "drawn", "relaxed"]
+    titles += [f"MSUN{', new' * (what == 'msun_new')}: {judge}" for judge, what in shown]
     rows = []
-    for arm in arms.values():
-        if (found := arm.get("equal_time")) is None:
-            continue
-        cells = [arm["title"], f"{found['cpu_minutes']:g}"]
-        cells += [number(found["counts"][what], 0) for what in ("drawn", "relaxed")]
-        for what in ("msun", "sun", "msun_new"):
-            cells.append(f"{number(found[what]['mean'], 1)} ({', '.join(map(str, found[what]['per_seed']))})")
+    for title, race in found.items():
+        cells = [title, number(sum(race["spent_seconds"].values()) / 60, 1)]
+        cells += [number(race["counts"][what], 0) for what in ("drawn", "relaxed")]
+        for judge, what in shown:
+            if (own := race["by_judge"].get(judge, {}).get(what)) is None:
+                cells.append("0")
+            else:
+                cells.append(f"{number(own['mean'], 1)} ({', '.join(map(str, own['per_seed']))})")
         rows.append(cells)
     return markdown(titles, rows)
 

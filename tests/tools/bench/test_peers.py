@@ -92,7 +92,7 @@ def test_a_tiny_run_and_the_same_again(bench, tmp_path):
         assert list(samples["per_seed"]) == ["0", "1"]
         assert race["counts"]["drawn"] == 6
         assert race["counts"]["entered"] <= 6
-        assert len(race["msun"]["per_seed"]) == 2
+        assert all(len(found["msun"]["per_seed"]) == 2 for found in race["by_judge"].values())
     assert peers.show(first["arms"]).count("| ours, raw |") == 5  # equal samples, three orders, equal time
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
 
@@ -139,6 +139,12 @@ def test_an_unknown_arm_is_refused(capsys):
     with pytest.raises(SystemExit):
         peers.parse(["--arms", "raw,magic", "--out", "x.json"])
     assert "magic" in capsys.readouterr().err
+
+
+def test_a_search_draws_no_samples(capsys):
+    with pytest.raises(SystemExit):
+        peers.parse(["--arms", "raw,search", "--out", "x.json"])
+    assert "--samples 0" in capsys.readouterr().err
 
 
 def row(name, *, strict=True, relaxed=True, msun=False, new=True, rmsd=None, energy=nan):
@@ -209,18 +215,32 @@ def test_finds_are_counted_over_time(dealer):
     def find(at):
         return equal_time.Find(at=at, given=record, relaxed=record, energy=-1.0, n_steps=3)
 
-    rows = [row("a", msun=True), row("b", msun=True, new=False), row("c", msun=False)]
-    judgement = Judgement(rows=rows, metrics={}, rediscovery=[], undecided={})
+    own = equal_samples.Hits(msun=frozenset({"00000", "00001"}), msun_new=frozenset({"00000"}))
     run = equal_time.TimeRun(
         finds=[find(30.0), find(20.0), find(10.0)],
-        judgement=judgement,
+        hits={"one": own, equal_samples.AGREED: equal_samples.Hits()},
+        rediscovered=["NbO"],
         spent={"draw": 1.0},
         counts={"drawn": 100, "relaxed": 40},
         exhausted=False,
     )
-    nothing = replace(run, finds=[], judgement=None)
+    nothing = replace(run, finds=[], hits={}, rediscovered=[])
     found = equal_time.time_figures([run, nothing], 60.0)
-    assert found["msun"] == {"mean": 1.0, "per_seed": [2, 0], "at_seconds": [[20.0, 30.0], []]}
-    assert found["msun_new"]["per_seed"] == [1, 0]
+    assert found["by_judge"]["one"]["msun"] == {"mean": 1.0, "per_seed": [2, 0], "at_seconds": [[20.0, 30.0], []]}
+    assert found["by_judge"]["one"]["msun_new"]["per_seed"] == [1, 0]
+    assert found["by_judge"]["agreed"]["msun"]["per_seed"] == [0, 0]
     assert found["counts"]["drawn"] == 100
+    assert found["rediscovered"] == ["NbO"]
+    table = tables.races({"raw": {"title": "ours, raw", "equal_time": found}})
+    assert "| ours, raw | 0.0 | 100 | 40 | 1.0 (2, 0) | 0.0 (0, 0) | 0.5 (1, 0) | 0.0 (0, 0) |" in table
     assert find(1.0).relaxation().structure.matches(crystal)
+
+
+@pytest.mark.slow
+def test_a_search_takes_its_time_and_the_same_again(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTALGRAPH_CACHE", str(tmp_path / "cache"))
+    options = ("--arms", "search", "--samples", "0", "--minutes", "0.05")
+    first = bench("one.json", *options)["arms"]["search"]["equal_time"]
+    assert first["spent_seconds"]["search"] > 0
+    assert first["counts"]["relaxed"] > 0
+    assert bench("two.json", *options)["arms"]["search"]["equal_time"] == first
