@@ -4,8 +4,9 @@
     python -m tools.bench rediscovery runs/rediscovery --out tools/results/rediscovery.json
 
 Known are the phases with all elements of the system, in the shipped data; which crystal is one of them says
-`crystalgraph.evaluation.judge`, of the crystals that the run kept and of those that it relaxed. *Learned from* are the
-very crystals that the run's model was trained on: those of the config in its record, without the system, the held-out
+`crystalgraph.evaluation.judge`, of the crystals that the run kept and of those that it relaxed. *Within reach* are
+those of at most as many atoms as the run drew, and at most 0.1 eV/atom above DFT's hull. *Learned from* are the very
+crystals that the run's model was trained on: those of the config in its record, without the system, the held-out
 systems and the held-out prototypes.
 """
 
@@ -37,6 +38,8 @@ from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import prepare
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import rediscovery as table
+
+AGREED = "agreed_metastable"
 
 
 def learned_from(config: Config) -> CrystalTable:
@@ -73,6 +76,7 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
     run = json.loads((folder / RUN_RECORD).read_text())
     system = ChemicalSystem.parse(run["request"]["system"])
     known = known_phases(system).of_whole_system(system)
+    atoms = known.crystals.num_atoms.tolist()
     learned = learned_from(Config.model_validate(run["model"]["record"]["config"]))
     after = {phase.name: phase.before for phase in phases_in(folder / RELAXED_FOLDER, system, known, workers=workers)}
     phases = [
@@ -81,6 +85,8 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
             "formula": phase.formula,
             "space_group_number": phase.space_group,
             "origin": phase.origin,
+            "atoms": atoms[known.ids.index(phase.name)],
+            "dft_e_above_hull": known.number("dft_e_above_hull", known.ids.index(phase.name)),
             "template": phase.template,
             "template_seen": phase.template_seen,
             "kept": _stems(phase.before),
@@ -88,16 +94,29 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
         }
         for phase in phases_in(folder / STRUCTURES_FOLDER, system, known, learned, workers)
     ]
+    reach = [
+        phase
+        for phase in phases
+        if phase["atoms"] <= run["request"]["max_atoms"]
+        and phase["dft_e_above_hull"] is not None
+        and phase["dft_e_above_hull"] <= METASTABLE
+    ]
     rows = pd.read_csv(folder / CANDIDATES).rename(columns=FORMER_NAMES)
-    e_above_hull = rows.loc[rows["funnel_status"] == RELAXED, "e_above_hull"]
+    relaxed = rows[rows["funnel_status"] == RELAXED]
     figures = {
         "system": str(system),
         "seed": run["request"]["seed"],
         "counts": run["counts"],
-        "passed the funnel": len(e_above_hull),
-        "of them metastable": int((e_above_hull <= METASTABLE).sum()),
+        "passed the funnel": len(relaxed),
+        "of them metastable": int((relaxed["e_above_hull"] <= METASTABLE).sum()),
+        "of them agreed": int((relaxed[AGREED] == "yes").sum()) if AGREED in relaxed else None,
         "wall_minutes": run["seconds"]["total"] / 60,
+        "max_atoms": run["request"]["max_atoms"],
         "known": len(known),
+        "within_reach": {
+            "known": [phase["id"] for phase in reach],
+            "missed": [phase["id"] for phase in reach if not phase["relaxed"]],
+        },
         "found": sum(bool(phase["kept"] or phase["relaxed"]) for phase in phases),
         "found_relaxed": sum(bool(phase["relaxed"]) for phase in phases),
         "phases": phases,
@@ -120,5 +139,7 @@ def main(arguments: Sequence[str]) -> None:
     figures, model = measure(options.folder, options.workers)
     record = record_head("rediscovery", arguments, model) | figures
     write_result(options.out, record)
+    reach = record["within_reach"]
     print(f"{record['found']} of {record['known']} found, {record['found_relaxed']} of them among the relaxed")
+    print(f"{len(reach['known']) - len(reach['missed'])} of {len(reach['known'])} within reach are among the relaxed")
     print(table(record["phases"]))

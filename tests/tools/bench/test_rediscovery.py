@@ -21,7 +21,7 @@ def run(tmp_path):
     known = known_phases("Nb-O")
     structures = [known.structures[known.ids.index(name)] for name in ("mp-2311", "mp-2533")]
     record = {
-        "request": {"system": "Nb-O", "seed": 3},
+        "request": {"system": "Nb-O", "seed": 3, "max_atoms": 6},
         "model": {"name": "nbo", "sha256": "abc", "record": load_model("nbo").record},
         "versions": {},
         "counts": {"drawn": 5, "selected": 2},
@@ -35,11 +35,11 @@ def run(tmp_path):
         structures=swollen,
         names=["0001_NbO_sg221", "0002_NbO2_sg136"],
         rows=[
-            {"funnel_status": "relaxed", "e_above_hull": 0.1},
-            {"funnel_status": "relaxed", "e_above_hull": 0.2},
-            {"funnel_status": "copies", "e_above_hull": 0.0},
+            {"funnel_status": "relaxed", "e_above_hull": 0.1, "agreed_metastable": "yes"},
+            {"funnel_status": "relaxed", "e_above_hull": 0.2, "agreed_metastable": "no"},
+            {"funnel_status": "copies", "e_above_hull": 0.0, "agreed_metastable": "yes"},
         ],
-        columns=["funnel_status", "e_above_hull"],
+        columns=["funnel_status", "e_above_hull", "agreed_metastable"],
         record=record,
         relaxed=structures[:1],
     )
@@ -61,7 +61,12 @@ def test_phases_of_a_run(run, tmp_path, monkeypatch, capsys):
     assert (niobium_oxide["kept"], niobium_oxide["relaxed"]) == (["0001_NbO_sg221"], ["0001_NbO_sg221"])
     assert (rutile["template_seen"], niobium_oxide["template_seen"]) == (True, False)
     assert (rutile["formula"], rutile["space_group_number"], rutile["origin"]) == ("NbO2", 136, "experimental")
-    assert (found["passed the funnel"], found["of them metastable"]) == (2, 1)
+    assert [found[what] for what in ("passed the funnel", "of them metastable", "of them agreed")] == [2, 1, 1]
+    low = {name for name, phase in phases.items() if (above := phase["dft_e_above_hull"]) is not None and above <= 0.1}
+    small = {name for name, phase in phases.items() if phase["atoms"] <= 6}
+    assert set(found["within_reach"]["known"]) == low & small
+    assert set(found["within_reach"]["missed"]) == (low & small) - {"mp-2311"}
+    assert rutile["atoms"] == 6
     assert found["wall_minutes"] == 1.5
     assert "2 of" in capsys.readouterr().out
 
