@@ -239,6 +239,7 @@ metastable, in {number(record["wall_minutes"], 0)} minutes on two cores. **{reco
 {tables.rediscovery(record["phases"])}
 - *Unseen*: no crystal that was learned from has the template, the elements aside.
 - Phases of more than 20 atoms in the primitive cell cannot be found: larger ones are not drawn.
+- `cg-generate --relax` has come to search otherwise since: the command gives other figures now.
 """
 
 

@@ -446,12 +446,11 @@ def five_rows(results: Path, shipped: str | None = None) -> str:
     ours, substitution = (
         agreed(peers["arms"][name]["equal_samples"])["msun_of_relaxed"] for name in ("screened", "substitution")
     )
-    raw_run, filled, found = (load(results, name) for name in ("raw", "heldout_shipped", "rediscovery"))
+    raw_run, filled = (load(results, name) for name in ("raw", "heldout_shipped"))
     valid = share(round(raw_run["strictly valid"] * raw_run["samples"]), raw_run["samples"])
     n = filled["n_draws"]
     shipped_arm = next(arm for arm in filled["arms"] if arm["arm"] == "shipped")
     matches = [flat(shipped_arm, f"match_{k}") for k in (1, n)]
-    seen = share(found["found_relaxed"], found["known"])
     predicted = load(results, "prediction")["groups"]["all"]
     drawn_1, nearest_1 = (predicted[arm]["match_1"] for arm in ("drawn", "nearest prototypes"))
     no_better = "; ours is no better" if is_no_better(drawn_1, nearest_1) else ""
@@ -473,11 +472,6 @@ def five_rows(results: Path, shipped: str | None = None) -> str:
             f"Templates never trained on: filled as the real crystal with 1 draw; with {n}",
             "; ".join(number(match["value"]) for match in matches),
             "; ".join(map(interval, matches)),
-        ],
-        "rediscovery": [
-            f"Known phases of Nb–O, none trained on: found again among {found['passed the funnel']} relaxed crystals",
-            f"{found['found_relaxed']} of {found['known']}",
-            interval(seen),
         ],
         "prediction": [
             (
