@@ -14,7 +14,7 @@ from crystalgraph.cli.options import KNOWN_HELP, Potential, Scheduler, Version
 from crystalgraph.cli.progress import stage_bars
 from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
-from crystalgraph.report.words import METRIC_MEANING
+from crystalgraph.report.words import METRIC_MEANING, but_for
 
 if TYPE_CHECKING:
     from crystalgraph.runs.evaluate import Evaluation
@@ -115,7 +115,7 @@ def _report(evaluation: Evaluation, folder: Path) -> None:
     record = evaluation.record
     lines = [f"system {_short(record['system'])}; known phases from {_named(record['reference'])}"]
     if record["training"] is not None:
-        lines.append(f"learned from {_named(record['training'])}")
+        lines.append(f"learned from {_named(record['training'])}{but_for(record['training'])}")
     _print(console, *lines)
     table, absent = _table(evaluation)
     console.print(table)

@@ -64,7 +64,7 @@ def generate(
     volume: option.Volume = None,
     cell: option.Cell = None,
     near: option.Near = None,
-    max_atoms: Annotated[int, typer.Option("--max-atoms", help="Most atoms in the primitive cell.")] = 20,
+    max_atoms: option.MaxAtoms = None,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or the folder of one.")] = "nbo",
     seed: Annotated[int, typer.Option(help="The same seed gives the same crystals.")] = 0,
     temperature: option.Temperature = 1.0,
@@ -73,7 +73,7 @@ def generate(
         Path | None, typer.Option(help="Folder of the run; it must not exist.  [default: runs/ and what was asked for]")
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="Any of cif, extxyz, poscar, separated by commas.")
+        str, typer.Option("--format", help="Any of cif, cif-primitive, extxyz, poscar, separated by commas.")
     ] = "cif,extxyz",
     raw: Annotated[
         int | None,
@@ -133,7 +133,7 @@ def generate(
         space_group_number=space_group,
         supergroups=supergroups,
         constraints=constraints,
-        max_atoms=max_atoms,
+        **({} if max_atoms is None else {"max_atoms": max_atoms}),
         num=usual_num(relax) if wanted is None else wanted,
         raw=raw is not None,
         seed=seed,

@@ -32,6 +32,11 @@ Cell = Annotated[
     ),
 ]
 
+MaxAtoms = Annotated[
+    int | None,
+    typer.Option("--max-atoms", help="Most atoms in the primitive cell [20, or those of a formula such as Li4Nb4O12]."),
+]
+
 Near = Annotated[
     str | None,
     typer.Option(

@@ -200,11 +200,27 @@ class CrystalTable:
         Raises:
             InputError: if the text is no chemical system.
         """
+        return self[self._is_within(system)]
+
+    def outside(self, systems: Sequence[ChemicalSystem | str]) -> CrystalTable:
+        """Those that have an element beside each of some systems; what could not be read stays said.
+
+        Args:
+            systems: such as "Nb-O".
+
+        Raises:
+            InputError: if a text is no chemical system.
+        """
+        inside = [self._is_within(system) for system in systems]
+        return self[~np.any(inside, axis=0)].revised(failures=self.failures) if inside else self
+
+    def _is_within(self, system: ChemicalSystem | str) -> NDArray[np.bool_]:
         from crystalgraph.chemistry.system import ChemicalSystem
 
         wanted = ChemicalSystem.parse(system) if isinstance(system, str) else system
         crystals = self.crystals
-        return self[is_within(crystals.atomic_numbers, crystals.batch, len(crystals), wanted).numpy()]
+        inside: NDArray[np.bool_] = is_within(crystals.atomic_numbers, crystals.batch, len(crystals), wanted).numpy()
+        return inside
 
     def of_whole_system(self, system: ChemicalSystem) -> CrystalTable:
         """Those that have every element of the system and no other."""

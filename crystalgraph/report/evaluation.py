@@ -25,6 +25,7 @@ from crystalgraph.report.words import (
     PATTERN_CAVEAT,
     PICTURE_CAVEAT,
     SCOPE_CAVEAT,
+    but_for,
     sentence,
 )
 
@@ -133,7 +134,11 @@ def _energy_or(row: Row, other: float) -> float:
 
 
 def _lead(record: Mapping[str, Any]) -> str:
-    learned = "" if record["training"] is None else f", learned from {record['training']['name']}"
+    learned = (
+        ""
+        if record["training"] is None
+        else f", learned from {record['training']['name']}{but_for(record['training'])}"
+    )
     known = f"known phases from {record['reference']['name']} ({record['reference']['crystals']})"
     return f"{record['counts']['inputs']} inputs of {record['request']['path']}, {known}{learned}"
 
@@ -339,7 +344,12 @@ def _record(record: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
         ("path", request["path"]),
         ("chemical system", record["system"]),
         ("known phases", f"{known['name']}, {known['crystals']} crystals"),
-        ("learned from", "not stated" if training is None else f"{training['name']}, {training['crystals']} crystals"),
+        (
+            "learned from",
+            "not stated"
+            if training is None
+            else f"{training['name']}, {training['crystals']} crystals{but_for(training)}",
+        ),
         ("relaxed", relax),
         ("coverage", "yes" if request["coverage"] else "no"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from crystalgraph.relax.hull import METASTABLE
@@ -12,13 +13,14 @@ from crystalgraph.report.page import FunnelLine
 from crystalgraph.report.words import FILTER_MEANING, STAGE_MEANING
 from crystalgraph.screening.candidates import Candidates
 from crystalgraph.screening.outcome import RELAXED
+from crystalgraph.screening.screen import NOT_SELECTED, SELECTED
 
 N_REASONS = 3
 """Most reasons that are named for a filter."""
 
 
 def funnel_lines(candidates: Candidates, record: Mapping[str, Any]) -> list[FunnelLine]:
-    """How many samples were drawn, lost where and why, selected, and relaxed.
+    """How many samples were drawn, lost where and why, and selected; with energies also relaxed, before the selection.
 
     Args:
         candidates: of a run.
@@ -27,14 +29,18 @@ def funnel_lines(candidates: Candidates, record: Mapping[str, Any]) -> list[Funn
     reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sample in candidates.samples:
         reasons[sample.status][_kind_of_reason(sample.reason)] += bool(sample.reason)
-    lines = []
-    for name, count in record["counts"].items():
+    lines, counts = [], dict(record["counts"])
+    selected = FunnelLine(name=SELECTED, count=counts.pop(SELECTED))
+    if with_energies := "relaxation" in record:
+        with_energy = FunnelLine(name="with an energy", count=selected.count + counts.pop(NOT_SELECTED, 0))
+    for name, count in counts.items():
         if name not in FILTER_MEANING:
             lines.append(FunnelLine(name=name, count=count))
         elif count:
             lines.append(_lost(name, count, FILTER_MEANING[name], reasons[name]))
-    if "relaxation" not in record:
-        return lines
+    if not with_energies:
+        return [*lines, selected]
+    lines.append(with_energy)
     outcomes = (candidates.outcomes or {}).values()
     for outcome in outcomes:
         reasons[outcome.funnel_status][_kind_of_reason(outcome.funnel_reason)] += bool(outcome.funnel_reason)
@@ -43,7 +49,8 @@ def funnel_lines(candidates: Candidates, record: Mapping[str, Any]) -> list[Funn
             name = stage["name"]
             lines.append(_lost(name, stage["lost"], STAGE_MEANING[name], reasons[name]))
     energies = [outcome.e_above_hull for outcome in outcomes if outcome.funnel_status == RELAXED]
-    return [*lines, FunnelLine(name="relaxed", count=record["relaxation"]["relaxed"], meaning=_lowest(energies))]
+    relaxed = FunnelLine(name="relaxed", count=record["relaxation"]["relaxed"], meaning=_lowest(energies))
+    return [*lines, relaxed, replace(selected, meaning="the lowest in energy, relaxed ones first")]
 
 
 def _lost(name: str, count: int, meaning: str, reasons: Counter[str]) -> FunnelLine:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from crystalgraph.relax.potentials import potential_label
 
@@ -41,6 +42,12 @@ METRIC_MEANING = {
 
 JUDGE_ERRORS = Path(__file__).parent / "judge_errors.json"
 """How far each potential is from DFT, by chemical system; written by ``python -m tools.bench judge``."""
+
+
+def but_for(training: Mapping[str, Any]) -> str:
+    """Which systems of a dataset were not learned from, as words behind its name; empty where all were."""
+    systems = training["without_systems"]
+    return f", without those of {', '.join(systems)}" if systems else ""
 
 
 def energy_caveats(judges: Sequence[str], system: str, pressure: float = 0.0) -> list[str]:

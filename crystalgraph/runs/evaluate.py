@@ -33,6 +33,7 @@ from crystalgraph.runs.evaluation_folder import (
     check_same,
     files_of_relaxed,
     requested_system,
+    systems_left_out_of,
     write_evaluation,
     write_request,
 )
@@ -168,7 +169,8 @@ def evaluate(
         system: chemical system. None takes that of a run folder's record, else the union of all elements: the
             smallest system that no input lies outside of.
         reference: the known phases; None takes the shipped ones of the system.
-        training: what the generator learned from; None leaves *new* unjudged.
+        training: what the generator learned from; None leaves *new* unjudged. Of a run folder whose model learned from
+            this very dataset, without the systems that were left out of the training.
         relax: how many of the eligible crystals are relaxed; 0 relaxes none.
         pick: which of them, "random" or "first".
         seed: of the random pick.
@@ -199,6 +201,8 @@ def evaluate(
         potential=potential,
     )
     check_workers(workers)
+    if potential != DEFAULT and not relax:
+        raise InputError(f"a potential ({potential}) but nothing to relax; add --relax K")
     out = None if out is None else Path(out)
     if out is not None:
         check_folder(out, resume=resume)
@@ -209,15 +213,18 @@ def evaluate(
     with clock.timed("references"):
         known = reference_phases(reference, asked, progress=progress)
         learned = None if training is None else readable(training)
-    head = request_record(request, asked, inputs, known, learned)
+        left_out = systems_left_out_of(Path(request.path), request.training)
+        if learned is not None and left_out:
+            learned = learned.outside(left_out)
+    head = request_record(request, asked, inputs, known, learned, left_out)
     if resume and out is not None:
         check_same(out, head)
     verdicts = first_verdicts(inputs, asked)
     relaxations: dict[str, Relaxation] | None = None
     hull: Hull | None = None
     with at_work(workers) as running:
+        usable_device(running.device)
         if relax:
-            usable_device(running.device)
             ready_for(running, [potential])
             with clock.timed("hull"):
                 hull = reference_hull(

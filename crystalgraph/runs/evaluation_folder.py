@@ -42,6 +42,15 @@ def requested_system(run: Path) -> ChemicalSystem | None:
         return None
 
 
+def systems_left_out_of(run: Path, dataset: str | None) -> list[str]:
+    """Systems that the model of a run folder learned nothing of, if this is the dataset that it learned from."""
+    try:
+        data = json.loads((run / RUN_RECORD).read_bytes())["model"]["record"]["config"]["data"]
+        return [data["system"], *data["holdout_systems"]] if data["dataset"] == dataset else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def check_folder(out: Path, *, resume: bool) -> None:
     """Make sure that the folder can be written, or gone on with, before any work is done.
 

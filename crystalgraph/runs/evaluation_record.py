@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ def request_record(
     inputs: CrystalTable,
     known: CrystalTable,
     training: CrystalTable | None,
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Head of ``metrics.json``: what the results depend on; a resumed run must have the same."""
     return {
@@ -42,7 +43,7 @@ def request_record(
             "sha256": inputs.source.sha256,
         },
         "reference": known.record(),
-        "training": None if training is None else training.record(),
+        "training": None if training is None else training.record() | {"without_systems": list(left_out)},
         "potential": potential_identity(request.potential) if request.relax else None,
         "versions": versions(*LIBRARIES),
     }

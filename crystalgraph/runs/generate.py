@@ -131,10 +131,14 @@ def generate(
     check_pressure(pressure)
     if confirm and not with_energies:
         raise InputError(f"potentials to confirm ({', '.join(confirm)}) but nothing to relax; add --relax K")
+    if potential != DEFAULT and not with_energies:
+        raise InputError(f"a potential ({potential}) but nothing to relax; add --relax K")
     if pressure and not with_energies:
         raise InputError(f"a pressure ({pressure:g} GPa) but nothing to relax; add --relax K")
     if pattern is not None and request.raw:
         raise InputError("a raw run is not ranked; leave out the powder pattern")
+    if pattern is None and radiation != USUAL_RADIATION:
+        raise InputError(f"a radiation ({radiation}) but no powder pattern; add --pattern FILE")
     measured = None if pattern is None else MeasuredPattern.read(pattern, radiation)
     formats = check_formats(formats)
     folder = None if out is None else Path(out)

@@ -16,6 +16,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.io.load import CrystalSource, load
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.prototypes import PrototypeLibrary
+from crystalgraph.screening.constraints import larger_cells
 from crystalgraph.symmetry.children import children
 from crystalgraph.symmetry.distort import distorted
 from crystalgraph.symmetry.extract import extract
@@ -84,8 +85,8 @@ def model_around(model: Model, structure: Structure, max_atoms: int, seed: int) 
         raise InputError(f"nothing can be searched around this crystal: {next(iter(extraction.failures.values()))}")
     if (size := int(extraction.templates.num_atoms)) > max_atoms:
         raise InputError(
-            f"the crystal has {size} atoms in its primitive cell, but at most {max_atoms} are allowed; set --max-atoms "
-            f"{size} or more"
+            f"the crystal has {size} atoms in its primitive cell, but at most {max_atoms} are allowed; "
+            f"{larger_cells(size)}"
         )
     lower = distorted(structure, np.random.default_rng(seed), max_atoms)
     near = ParametrisedTemplates.concatenate(

@@ -96,10 +96,11 @@ def n_of_whole(phases: CrystalTable, system: ChemicalSystem) -> int:
 
 def reference_caveat(phases: CrystalTable, system: ChemicalSystem) -> str:
     """How much a reference holds, and what it means that no reference is whole."""
-    whole = n_of_whole(phases, system)
+    whole, lost = n_of_whole(phases, system), len(phases.failures)
+    unread = f"{lost} of the reference could not be read; " if lost else ""
     return (
-        f"the reference ({phases.source.name}) holds {_known(whole)} of {system} and {len(phases) - whole} of the "
-        "systems inside it; a phase that it lacks looks like a discovery, and the hull lies too high there"
+        f"{unread}the reference ({phases.source.name}) holds {_known(whole)} of {system} and {len(phases) - whole} "
+        "of the systems inside it; a phase that it lacks looks like a discovery, and the hull lies too high there"
     )
 
 

@@ -16,10 +16,20 @@ from crystalgraph.screening.indexed_cell import IndexedCell
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+MAX_ATOMS = 52
+"""Largest primitive cell that can be asked for: the corpus has none that is larger."""
+
 LARGEST_DISTANCE = 10.0
 """Å; no bond is longer, and to look further takes long."""
 
 _PAIR = re.compile(r"\s*([A-Z][a-z]?)\s*-\s*([A-Z][a-z]?)\s*=\s*(\d[\d.]*)\s*")
+
+
+def larger_cells(num_atoms: int) -> str:
+    """What to do where a cell needs so many atoms, more than are allowed, in a few words."""
+    if num_atoms <= MAX_ATOMS:
+        return f"set --max-atoms {num_atoms} or more"
+    return f"cells of more than {MAX_ATOMS} atoms cannot be drawn: ask for fewer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +131,7 @@ class Constraints:
             raise InputError(f"a cell of {num_atoms} atoms cannot hold {formula}; give a multiple of {unit} atoms")
         smallest = num_atoms or (unit or len(system)) * (self.formula_units or 1)
         if smallest > max_atoms:
-            raise InputError(f"the cell has at least {smallest} atoms; set --max-atoms {smallest} or more")
+            raise InputError(f"the cell has at least {smallest} atoms, not {max_atoms}; {larger_cells(smallest)}")
         if self.cell is not None:
             self.cell.check(str(formula or system), smallest, max_atoms)
 

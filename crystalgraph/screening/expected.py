@@ -43,7 +43,7 @@ def expected_work(
         return f"expected: {n_samples:,} samples or more, {_span(n_samples, SECONDS_A_SAMPLE[fast], 1)}"
     labels = ", ".join(potential_label(judge) for judge in judges)
     processes = "1 process" if workers == 1 else f"{workers} processes"
-    time = "" if minutes is None else f"at most {minutes:g} min of rounds, then "
+    time = "" if minutes is None else f"rounds until {minutes:g} min are over, then "
     if relax is None:
         return f"expected: {time}the finalists, by {labels} in {processes}"
     seconds = (SECONDS_A_RELAXATION[0] * len(judges), SECONDS_A_RELAXATION[1] * len(judges))

@@ -12,12 +12,12 @@ from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.space_group_symbols import group_symbol
 from crystalgraph.crystals.space_group_symbols import space_group_number as space_group_number_of
 from crystalgraph.errors import InputError
-from crystalgraph.screening.constraints import NO_CONSTRAINTS, Constraints
+from crystalgraph.screening.constraints import MAX_ATOMS, NO_CONSTRAINTS, Constraints, larger_cells
 
 DEFAULT_SYSTEM = "Nb-O"
 
-MAX_ATOMS = 52
-"""Largest primitive cell that can be asked for: the corpus has none that is larger."""
+USUAL_MAX_ATOMS = 20
+"""Largest primitive cell where nobody says how large; a formula that names a larger cell gets that."""
 
 USUAL_NUM, SELECTED_PER_RELAXATION = 100, 3
 """Crystals to select where nobody says how many: in all, and for each relaxation; a good third of them is relaxed."""
@@ -58,7 +58,7 @@ class GenerationRequest:
     ranges: tuple[StoichiometricRange, ...] = ()
     space_group_number: int | None = None
     supergroups: bool = False
-    max_atoms: int = 20
+    max_atoms: int = USUAL_MAX_ATOMS
     num: int = USUAL_NUM
     raw: bool = False
     seed: int = 0
@@ -90,7 +90,7 @@ class GenerationRequest:
         if smallest > self.max_atoms:
             raise InputError(
                 f"{self.formula or self.system} needs at least {smallest} atoms in a cell, but at most "
-                f"{self.max_atoms} are allowed; set --max-atoms {smallest} or more"
+                f"{self.max_atoms} are allowed; {larger_cells(smallest)}"
             )
 
     @classmethod
@@ -127,7 +127,7 @@ class GenerationRequest:
             if bounds.formula_units not in (None, units):
                 raise InputError(f"{formula} has {units} formula units, not {bounds.formula_units}; leave one out")
             bounds = replace(bounds, formula_units=units)
-            others["max_atoms"] = max(others.get("max_atoms", 0), units * asked.num_atoms)
+            others.setdefault("max_atoms", min(max(USUAL_MAX_ATOMS, units * asked.num_atoms), MAX_ATOMS))
         return cls(
             system=read,
             formula=asked,

@@ -23,7 +23,7 @@ SAID = {
     "request": "3 crystals of Mg-Mn-O",
     "candidates": CANDIDATES,
     "n_candidates": 30,
-    "funnel": "256 drawn → 30 selected (lost: 3 copy) → 3 relaxed",
+    "funnel": "256 drawn → 30 with an energy (lost: 3 copy) → 3 relaxed → 3 selected",
     "remarks": ["a remark"],
 }
 

@@ -15,17 +15,19 @@ def lines(finished_run):
 def test_every_sample_is_counted(lines, finished_run):
     by_name = {line.name: line for line in lines}
     assert by_name["drawn"].count == finished_run.record["counts"]["drawn"] == 8
-    selected = lines.index(by_name["selected"])
-    assert by_name["selected"].count + sum(line.count for line in lines[:selected] if line.is_loss) == 8
-    after = lines[selected + 1 : -1]
-    assert by_name["selected"].count - sum(line.count for line in after) == by_name["relaxed"].count == 4
+    entered = lines.index(by_name["with an energy"])
+    assert by_name["with an energy"].count + sum(line.count for line in lines[:entered] if line.is_loss) == 8
+    after = [line for line in lines[entered + 1 :] if line.is_loss]
+    assert by_name["with an energy"].count - sum(line.count for line in after) == by_name["relaxed"].count == 4
+    assert lines[-1].name == "selected"
+    assert lines[-1].count == finished_run.record["counts"]["selected"]
     assert sorted(by_name["strict"].reasons) == ["1 × atoms … Å apart", "1 × density … g/cm³"]
 
 
 def test_the_lowest_energy_is_named(lines, finished_run):
-    assert lines[-1].meaning == "lowest +0.012 eV/atom above the hull; 3 at most 0.1"
+    assert lines[-2].meaning == "lowest +0.012 eV/atom above the hull; 3 at most 0.1"
     record = finished_run.record | {"relaxation": finished_run.record["relaxation"] | {"relaxed": 0}}
-    assert funnel_lines(replace(finished_run.result, outcomes={}), record)[-1].meaning == ""
+    assert funnel_lines(replace(finished_run.result, outcomes={}), record)[-2].meaning == ""
 
 
 def test_without_relaxation_it_ends_with_the_selected(finished_run):

@@ -334,7 +334,13 @@ def test_coverage_by_a_reference_folder(tmp_path, place):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"relax": -1}, "-1"), ({"pick": "best"}, "'best'"), ({"seed": -1}, "-1"), ({"workers": 0}, "workers 0")],
+    [
+        ({"potential": "chgnet"}, "a potential .chgnet. but nothing to relax"),
+        ({"relax": -1}, "-1"),
+        ({"pick": "best"}, "'best'"),
+        ({"seed": -1}, "-1"),
+        ({"workers": 0}, "workers 0"),
+    ],
 )
 def test_bad_requests_are_refused(change, says):
     with pytest.raises(InputError, match=says):
@@ -351,3 +357,21 @@ def test_cifs_of_other_tools_are_judged(package, folder, tmp_path):
     assert named == {file.stem for kind in ("*.cif", "*.vasp") for file in source.glob(kind)}
     assert all(row.reason or row.strictly_valid for row in evaluation.judgement.rows)
     assert evaluation.record["counts"]["read"] > 0
+
+
+@pytest.mark.usefixtures("place")
+def test_a_run_did_not_learn_from_the_systems_that_its_training_left_out(tmp_path):
+    run = files(tmp_path / "run", {"a": CU3AU})
+    learned = files(
+        tmp_path / "learned",
+        {"alloy": CU3AU, "copper": COPPER, "elsewhere": cubic(225, 4.2, ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])},
+    )
+    data = {"dataset": learned, "system": "Cu-Au", "holdout_systems": ["Nb-O"]}
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"model": {"record": {"config": {"data": data}}}}))
+    found = evaluate(run, training=learned)
+    assert found.record["training"]["crystals"] == 1
+    assert found.record["training"]["without_systems"] == ["Cu-Au", "Nb-O"]
+    assert found.judgement.rows[0].training_crystal == ""
+    others = files(tmp_path / "others", {"alloy": CU3AU})
+    assert evaluate(run, training=others).record["training"]["without_systems"] == []
+    assert evaluate(run, training=others).judgement.rows[0].training_crystal == "alloy"

@@ -312,6 +312,8 @@ def test_a_notebook_shows_the_first_candidates(deal):
         (("Nb-O",), {"workers": 0}, "workers 0"),
         (("Nb-O",), {"relax": 3, "potential": "abacus"}, "abacus"),
         (("Nb-O",), {"confirm": ["diep"]}, "nothing to relax"),
+        (("Nb-O",), {"potential": "chgnet"}, "a potential .chgnet. but nothing to relax"),
+        (("Nb-O",), {"radiation": "light"}, "a radiation .light. but no powder pattern"),
         (("Nb-O",), {"pressure": 10.0}, "a pressure .10 GPa. but nothing to relax"),
         (("Nb-O",), {"relax": 3, "pressure": 151.0}, "151 GPa is not in -10 to 150"),
         (("Nb-O",), {"relax": 3, "pressure": float("nan")}, "nan GPa is not in -10 to 150"),

@@ -62,6 +62,9 @@ def test_how_much_it_holds_is_said():
     assert reference_record(phases, NB_O)["of_the_whole_system"] == 1
     assert reference_record(phases, NB_O)["crystals"] == 2
     assert "holds 1 known phase of Nb-O and 1 of the systems inside it" in reference_caveat(phases, NB_O)
+    assert "could not be read" not in reference_caveat(phases, NB_O)
+    lacking = phases.revised(failures={"broken.cif": "it holds no crystal"})
+    assert reference_caveat(lacking, NB_O).startswith("1 of the reference could not be read; the reference")
 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path, monkeypatch):

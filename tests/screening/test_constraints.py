@@ -99,6 +99,7 @@ def test_what_was_asked_can_be_asked_again():
         ({"constraints": {"num_atoms": 7}, "formula": "NbO2"}, "7 atoms cannot hold NbO2"),
         ({"constraints": {"num_atoms": 6, "formula_units": 3}, "formula": "NbO2"}, "3 × NbO2 are 9 atoms, not 6"),
         ({"constraints": {"num_atoms": 30}}, "set --max-atoms 30"),
+        ({"constraints": {"num_atoms": 60}}, "more than 52 atoms cannot be drawn"),
         ({"constraints": {"formula_units": 9}, "formula": "NbO2"}, "set --max-atoms 27"),
         ({"constraints": {"min_distances": ["NbO=2"]}}, "write it as Nb-O=1.8"),
         ({"constraints": {"min_distances": ["Ti-O=2"]}}, "of Ti, and the system is Nb-O"),

@@ -28,5 +28,5 @@ def test_relaxations_by_each_judge():
 
 
 def test_minutes_bound_the_rounds():
-    assert "at most 20 min of rounds, then the finalists" in line(minutes=20.0, judges=("sevennet-0",))
-    assert "at most 5 min of rounds, then up to 9 relaxations" in line(relax=9, minutes=5.0, judges=("sevennet-0",))
+    assert "rounds until 20 min are over, then the finalists" in line(minutes=20.0, judges=("sevennet-0",))
+    assert "rounds until 5 min are over, then up to 9 relaxations" in line(relax=9, minutes=5.0, judges=("sevennet-0",))

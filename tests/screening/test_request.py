@@ -74,6 +74,8 @@ def test_a_multiple_of_a_formula_asks_for_that_cell():
         ({"max_atoms": 0}, "largest cell 0"),
         ({"max_atoms": 101}, "largest cell 101"),
         ({"max_atoms": 1}, "at least 2 atoms"),
+        ({"formula": "Li4Nb4O12", "max_atoms": 10}, "at least 20 atoms, not 10; set --max-atoms 20"),
+        ({"formula": "Nb40O100"}, "at least 140 atoms.*cells of more than 52 atoms cannot be drawn"),
         ({"formula": "Nb12O29"}, "at least 41 atoms.*--max-atoms 41"),
     ],
 )
