@@ -326,7 +326,17 @@ ARMS = ("pyxtal", "substitution", "random", "raw", "screened")
 SEARCH = "search"
 """Name of the arm that is no source of crystals, but a whole run of ours with energies."""
 
-OF_MODEL = ("random", "raw", "screened", SEARCH)
+CHOSEN = {
+    "chosen": "ours, chosen with energies",
+    "chosen-alone": "without the loop: no children, formulas not weighed anew",
+    "chosen-free": "symmetry not held",
+    "chosen-prototypes": "prototypes alone",
+    "chosen-drawn": "the generator alone",
+    "chosen-by-score": "the generator alone, chosen by score, not by energies",
+}
+"""Arms that are what a run of ours with energies relaxes, whole or without a part, see `tools.bench.chosen`."""
+
+OF_MODEL = ("random", "raw", "screened", *CHOSEN, SEARCH)
 """Arms that depend on the model."""
 
 TITLES = {
@@ -335,6 +345,7 @@ TITLES = {
     "random": "random parameters in our templates",
     "raw": "ours, raw",
     "screened": "ours, screened",
+    **CHOSEN,
     SEARCH: "ours, search with energies",
 }
 

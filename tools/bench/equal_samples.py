@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from pymatgen.core import Structure
 
@@ -28,6 +28,7 @@ from crystalgraph.relax.many import relax_many, single_points
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings, structure_from_record, structure_record
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.rank import rank_by_formula
+from tools.bench.arms import CHOSEN
 from tools.bench.ranking import ranking_figures
 from tools.bench.ruler import Bench
 
@@ -39,7 +40,7 @@ class Drawn:
     Attributes:
         structures: in draw order.
         setup_seconds: CPU seconds until it could draw.
-        seconds: CPU seconds of the drawing.
+        seconds: CPU seconds of the drawing, those of the workers included.
         remarks: what the arm has to say about its draws.
     """
 
@@ -55,18 +56,25 @@ def draw(bench: Bench, name: str, seed: int, n: int) -> Drawn:
     if path.is_file():
         content = json.loads(path.read_text())
         return Drawn(structures=[structure_from_record(s) for s in content.pop("structures")], **content)
-    started = time.process_time()
+    started = cpu_seconds()
     arm = bench.arm(name, seed)
-    ready = time.process_time()
+    ready = cpu_seconds()
     structures = arm.draw(n)
     found = Drawn(
         structures=structures,
         setup_seconds=ready - started,
-        seconds=time.process_time() - ready,
+        seconds=cpu_seconds() - ready,
         remarks=arm.remarks(),
     )
     write_json(path, vars(found) | {"structures": [structure_record(s) for s in structures]})
     return found
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of its workers so far."""
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    return sum(used.user + used.system for used in times)
 
 
 AGREED = "agreed"
@@ -122,8 +130,8 @@ class SampleRun:
 
 
 def equal_samples(bench: Bench, name: str, seed: int, n_samples: int, n_relaxed: int) -> SampleRun:
-    """Draw, relax a random part of what is strictly valid, judge."""
-    drawn = draw(bench, name, seed, n_samples)
+    """Draw, relax a random part of what is strictly valid, judge; of an arm that chooses what is relaxed, all of it."""
+    drawn = draw(bench, name, seed, n_relaxed if name in CHOSEN else n_samples)
     if not drawn.structures:
         raise InputError(f"{name} drew no crystal of {bench.system}; leave it out with --arms")
     given = {f"{k:05d}": structure for k, structure in enumerate(drawn.structures)}

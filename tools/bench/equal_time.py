@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 from pymatgen.core import Structure
 
 from crystalgraph.crystals.conversion import from_structures
@@ -31,7 +30,7 @@ from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.outcome import SINGLE_POINT
 from crystalgraph.screening.request import GenerationRequest
 from tools.bench.arms import MAX_ATOMS, SEARCH
-from tools.bench.equal_samples import Hits, confirmed
+from tools.bench.equal_samples import Hits, confirmed, cpu_seconds
 from tools.bench.ruler import Bench
 
 ROUND = 100
@@ -113,7 +112,7 @@ def _search(bench: Bench, seed: int, seconds: float) -> Race:
     """A run of ours with energies; its crystals are relaxed on by the first potential, to be judged as others are."""
     path = bench.work / "searches" / f"{bench.key(SEARCH, seed)}-{seconds:g}s.json"
     if not path.is_file():
-        began = _cpu_seconds()
+        began = cpu_seconds()
         result = generate(
             GenerationRequest(system=bench.system, num=100, max_atoms=MAX_ATOMS, seed=seed),
             model=bench.model,
@@ -122,7 +121,7 @@ def _search(bench: Bench, seed: int, seconds: float) -> Race:
             confirm=[potential for potential in bench.hulls if potential != bench.potential],
             workers=bench.running,
         )
-        spent, structures = _cpu_seconds() - began, result.relaxed
+        spent, structures = cpu_seconds() - began, result.relaxed
         outcomes = result.outcomes or {}
         write_json(
             path,
@@ -158,13 +157,6 @@ def _search(bench: Bench, seed: int, seconds: float) -> Race:
         if relaxation.usable and relaxation.structure is not None
     ]
     return finds, record["spent"], record["counts"], False
-
-
-def _cpu_seconds() -> float:
-    """CPU seconds of this process and of its workers so far."""
-    own = psutil.Process()
-    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
-    return sum(used.user + used.system for used in times)
 
 
 def _rounds(bench: Bench, name: str, seed: int, seconds: float) -> Race:

@@ -12,11 +12,13 @@ each potential and by all (*new*: as relaxed no crystal of the corpus with the s
 `crystalgraph.known.novelty.substituted`). Training is not charged.
 
 The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our templates), raw, screened (what
-``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks); for equal CPU
-time also search (what ``cg-generate --minutes`` hands over). With --beside
-arms of an earlier run that do not depend on the model are shown beside those measured now. Everything
-that was drawn and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing
-twice. Draws and relaxations are kept by what they depend on; after a change to an arm's code, remove the folder.
+``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks); for equal samples
+also chosen (what ``cg-generate --relax`` relaxes of all that it draws: ``--relaxed`` crystals and no more) and the same
+without a part (chosen-alone, chosen-free, chosen-prototypes, chosen-drawn, chosen-by-score), for equal CPU time also
+search (what ``cg-generate --minutes`` hands over). With --beside arms of an earlier run that do not depend on the model
+are shown beside those measured now. Everything that was drawn and relaxed is kept under ``--work``, so that the same
+command repeated after a kill relaxes nothing twice. Draws and relaxations are kept by what they depend on; after a
+change to an arm's code, remove the folder.
 Writes OUT, and beside it a PNG.
 """
 
@@ -45,7 +47,7 @@ from crystalgraph.relax.many import single_points
 from crystalgraph.relax.potentials import DEFAULT, check_judges, potential_identity, usual_confirmation
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables
-from tools.bench.arms import ARMS, MAX_ATOMS, OF_MODEL, SEARCH, TITLES, prototypes
+from tools.bench.arms import ARMS, CHOSEN, MAX_ATOMS, OF_MODEL, SEARCH, TITLES, prototypes
 from tools.bench.equal_samples import equal_samples, sample_figures
 from tools.bench.equal_time import equal_time, time_figures
 from tools.bench.plots import plot
@@ -144,6 +146,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.samples and SEARCH in options.arms:
         parser.error(f"{SEARCH} is a whole run, no source of samples; give --samples 0 with it")
+    if options.minutes and (chosen := [name for name in options.arms if name in CHOSEN]):
+        parser.error(f"{chosen[0]} has a number of relaxations, no time; leave --minutes out with it, or take {SEARCH}")
     return options
 
 

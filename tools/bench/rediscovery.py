@@ -1,6 +1,6 @@
 """Which known phases a run found, before and after relaxation, and which of them have a template that was learned from.
 
-    cg-generate -n 1000 --relax 300 --workers 2 --out runs/rediscovery
+    cg-generate --minutes 15 --max-atoms 24 --workers 2 --out runs/rediscovery
     python -m tools.bench rediscovery runs/rediscovery --out tools/results/rediscovery.json
 
 Known are the phases with all elements of the system, in the shipped data; which crystal is one of them says
@@ -26,6 +26,7 @@ from crystalgraph.crystals.table import CrystalTable
 from crystalgraph.errors import InputError
 from crystalgraph.evaluation.judge import judge
 from crystalgraph.evaluation.metrics import KnownPhaseFound
+from crystalgraph.evaluation.rates import Rate
 from crystalgraph.evaluation.rows import first_verdicts
 from crystalgraph.io.columns import FORMER_NAMES
 from crystalgraph.io.datasets import load_dataset
@@ -103,6 +104,7 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
     ]
     rows = pd.read_csv(folder / CANDIDATES).rename(columns=FORMER_NAMES)
     relaxed = rows[rows["funnel_status"] == RELAXED]
+    n_found = sum(bool(phase["relaxed"]) for phase in reach)
     figures = {
         "system": str(system),
         "seed": run["request"]["seed"],
@@ -116,6 +118,7 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
         "within_reach": {
             "known": [phase["id"] for phase in reach],
             "missed": [phase["id"] for phase in reach if not phase["relaxed"]],
+            "found": Rate(numerator=n_found, denominator=len(reach)).record() if reach else None,
         },
         "found": sum(bool(phase["kept"] or phase["relaxed"]) for phase in phases),
         "found_relaxed": sum(bool(phase["relaxed"]) for phase in phases),

@@ -41,15 +41,20 @@ def _bench(name: str, *options: str, result: str = "") -> str:
     return " ".join(["python -m tools.bench", name, *options, f"--out tools/results/{result or name}.json"])
 
 
-_PEERS = "--samples 300 --relaxed 100 --workers 2 --teachers chgnet --arms substitution,raw,screened"
+_PEERS = "--samples 300 --relaxed 100 --workers 2 --teachers chgnet --arms"
+_ARMS = "substitution,raw,screened"
 
 MEASUREMENTS = {
-    "peers": Measurement(commands=(_bench("peers", _PEERS, "--seeds 0,1,2"),), date="2026-11-30"),
+    "peers": Measurement(commands=(_bench("peers", _PEERS, _ARMS, "--seeds 0,1,2"),), date="2026-11-30"),
+    "peers_chosen": Measurement(
+        commands=(_bench("peers", _PEERS, "chosen --seeds 0,1", result="peers_chosen"),), date="2026-11-30"
+    ),
     "peers_tio": Measurement(
-        commands=(_bench("peers", "--system Ti-O", _PEERS, "--seeds 0", result="peers_tio"),), date="2026-11-30"
+        commands=(_bench("peers", "--system Ti-O", _PEERS, _ARMS, "--seeds 0", result="peers_tio"),), date="2026-11-30"
     ),
     "peers_mgmno": Measurement(
-        commands=(_bench("peers", "--system Mg-Mn-O", _PEERS, "--seeds 0", result="peers_mgmno"),), date="2026-11-30"
+        commands=(_bench("peers", "--system Mg-Mn-O", _PEERS, _ARMS, "--seeds 0", result="peers_mgmno"),),
+        date="2026-11-30",
     ),
     "peers_time": Measurement(
         commands=(
@@ -89,12 +94,12 @@ MEASUREMENTS = {
     "search": Measurement(commands=(_bench("search", "--relax 6"),), date="2026-11-29"),
     "rediscovery": Measurement(
         commands=(
-            "cg-generate -n 1000 --relax 300 --potential chgnet --workers 2 --out runs/rediscovery",
+            "cg-generate --minutes 15 --max-atoms 24 --workers 2 --out runs/rediscovery",
             _bench("rediscovery", "runs/rediscovery"),
         ),
-        date="2026-11-28",
+        date="2026-11-30",
     ),
-    "funnel": Measurement(commands=(_bench("funnel", "--num 90 --potential chgnet --workers 2"),), date="2026-11-24"),
+    "funnel": Measurement(commands=(_bench("funnel", "--num 90 --workers 2"),), date="2026-11-30"),
     "generate": Measurement(commands=(_bench("speed", "--rounds 2", result="generate"),), date="2026-11-28"),
     "engine": Measurement(commands=(_bench("engine"),), date="2026-11-30"),
     "scale": Measurement(commands=(_bench("scale"),), date="2026-11-30"),

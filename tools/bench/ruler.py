@@ -17,7 +17,8 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.progress import Progress
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.relaxation import Relaxation
-from tools.bench.arms import OF_MODEL, Arm, make_arm
+from tools.bench.arms import CHOSEN, OF_MODEL, Arm, make_arm
+from tools.bench.chosen import ChosenCrystals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,16 @@ class Bench:
 
     def arm(self, name: str, seed: int) -> Arm:
         """A fresh arm."""
+        if name in CHOSEN:
+            return ChosenCrystals(
+                name,
+                self.model,
+                self.system,
+                seed,
+                hulls=self.hulls,
+                running=self.running,
+                progress=self.progress,
+            )
         return make_arm(name, self.system, self.model, self.known.structures, seed)
 
     def key(self, name: str, seed: int) -> str:

@@ -14,7 +14,7 @@ from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import Row
 from crystalgraph.io.load import load
 from crystalgraph.relax.relaxation import Relaxation, structure_record
-from tools.bench import arms, equal_samples, equal_time, peers, tables
+from tools.bench import arms, chosen, equal_samples, equal_time, peers, tables
 
 
 @pytest.fixture
@@ -104,6 +104,28 @@ def test_a_tiny_run_and_the_same_again(bench, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_plausibility")
+def test_what_a_run_with_energies_relaxes_is_an_arm_and_so_it_is_without_a_part(bench):
+    names = ("chosen", "chosen-drawn", "chosen-by-score")
+    found = bench("out.json", "--arms", ",".join(names), "--samples", "50", "--relaxed", "3", "--seeds", "0")
+    remarks = {}
+    for name, arm in found["arms"].items():
+        samples = arm["equal_samples"]
+        assert samples["samples"] == samples["relaxed"] == 3  # none left out by chance
+        assert samples["seconds_per_100_drawn"] > 0
+        (remarks[name],) = (seed["remarks"] for seed in samples["per_seed"].values())
+        assert remarks[name]["relaxed"] == 3 <= remarks[name]["energies"] <= remarks[name]["samples drawn"]
+        assert tables.drawn(samples) == remarks[name]["samples drawn"] > 3
+    energies = [remarks[name]["energies"] for name in names]
+    assert energies == sorted(energies, reverse=True)
+    assert energies[-1] <= 4  # where no energy chooses all that enters is relaxed, but for the last of a batch
+
+
+def test_every_arm_that_chooses_has_its_parts():
+    assert list(arms.CHOSEN) == list(chosen.PARTS)
+
+
+@pytest.mark.slow
 def test_a_ternary_needs_no_special_case(bench):
     found = bench("out.json", "--system", "Mg-Mn-O", "--arms", "substitution", "--samples", "4", "--relaxed", "1")
     arm = found["arms"]["substitution"]
@@ -145,6 +167,12 @@ def test_a_search_draws_no_samples(capsys):
     with pytest.raises(SystemExit):
         peers.parse(["--arms", "raw,search", "--out", "x.json"])
     assert "--samples 0" in capsys.readouterr().err
+
+
+def test_what_is_chosen_needs_no_minutes(capsys):
+    with pytest.raises(SystemExit):
+        peers.parse(["--arms", "raw,chosen", "--minutes", "1", "--out", "x.json"])
+    assert "leave --minutes out" in capsys.readouterr().err
 
 
 def row(name, *, strict=True, relaxed=True, msun=False, new=True, rmsd=None, energy=nan):

@@ -66,6 +66,8 @@ def test_phases_of_a_run(run, tmp_path, monkeypatch, capsys):
     small = {name for name, phase in phases.items() if phase["atoms"] <= 6}
     assert set(found["within_reach"]["known"]) == low & small
     assert set(found["within_reach"]["missed"]) == (low & small) - {"mp-2311"}
+    assert found["within_reach"]["found"]["numerator"] == 1
+    assert found["within_reach"]["found"]["denominator"] == len(low & small)
     assert rutile["atoms"] == 6
     assert found["wall_minutes"] == 1.5
     assert "2 of" in capsys.readouterr().out

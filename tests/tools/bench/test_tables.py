@@ -47,3 +47,16 @@ def test_phases_are_listed_by_rank_and_only_if_relaxed():
         "| NbO | early | 221 | computed | unseen | 7 |",
         "| NbO | late | 221 | computed | – | 120 |",
     ]
+
+
+def test_missed_phases_say_whether_they_were_drawn():
+    phase = {"formula": "NbO", "space_group_number": 221, "atoms": 6, "template_seen": True}
+    phases = [
+        phase | {"id": "high", "dft_e_above_hull": 0.0504, "kept": []},
+        phase | {"id": "found", "dft_e_above_hull": 0.0, "kept": []},
+        phase | {"id": "low", "dft_e_above_hull": 0.01, "kept": ["0007_NbO_sg221"], "template_seen": False},
+    ]
+    assert tables.missed(phases, ["high", "low"]).splitlines()[2:] == [
+        "| NbO | low | 221 | 6 | 0.010 | unseen | drawn, but became another |",
+        "| NbO | high | 221 | 6 | 0.050 | learned from | not among what was kept |",
+    ]
