@@ -99,7 +99,7 @@ MEASUREMENTS = {
         ),
         date="2026-11-30",
     ),
-    "funnel": Measurement(commands=(_bench("funnel", "--num 90 --workers 2"),), date="2026-11-30"),
+    "funnel": Measurement(commands=(_bench("funnel", "--num 90 --potential chgnet --workers 2"),), date="2026-11-24"),
     "generate": Measurement(commands=(_bench("speed", "--rounds 2", result="generate"),), date="2026-11-28"),
     "engine": Measurement(commands=(_bench("engine"),), date="2026-11-30"),
     "scale": Measurement(commands=(_bench("scale"),), date="2026-11-30"),
