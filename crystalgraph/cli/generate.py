@@ -183,4 +183,4 @@ def generate(
 
 def main() -> None:
     """Entry point of ``cg-generate``."""
-    run(app, go_on="relaxations that were finished are kept: the same command goes on from them")
+    run(app, go_on="relaxations that were finished, if any, are kept: the same command goes on from them")

@@ -83,7 +83,9 @@ class Query:
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
-            raise InputError(f"{self.url!r} is no address of an OPTIMADE server; give one such as https://example.org/optimade")
+            raise InputError(
+                f"{self.url!r} is no address of an OPTIMADE server; give one such as https://example.org/optimade"
+            )
         if self.page_limit < 1 or self.pause < 0:
             raise InputError(f"page limit {self.page_limit} and pause {self.pause} s: give at least 1 and 0")
         if not are_origins(self.allowed):

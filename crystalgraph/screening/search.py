@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crystalgraph.progress import Progress
 from crystalgraph.screening.candidates import Candidates, candidates_of, counts
-from crystalgraph.screening.screen import FILTERS, SELECTED, SUPERGROUP, SYMMETRY, Screen
+from crystalgraph.screening.screen import CONSTRAINT, FILTERS, SELECTED, SUPERGROUP, SYMMETRY, Screen
 
 if TYPE_CHECKING:
     from crystalgraph.sampling.draws import Draws
@@ -130,6 +130,10 @@ def shortfall_of(screen: Screen, cause: str) -> str:
     if n >= request.num:
         return ""
     remedy = "ask for a wider space (more atoms, no space group) for more"
+    unlike = sum(sample.status == CONSTRAINT for sample in screen.samples)
+    if 2 * unlike > len(screen.samples):
+        asked = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in request.constraints.as_texts.items())
+        remedy = f"{unlike} of {len(screen.samples)} did not keep to what was asked ({asked}): loosen that"
     above = sum(sample.status == SYMMETRY and sample.symmetry_match == SUPERGROUP for sample in screen.samples)
     if above:
         remedy = f"{above} came out in a supergroup of {request.space_group_number}: --supergroups takes these too"

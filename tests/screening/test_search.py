@@ -93,6 +93,13 @@ def test_nothing_valid_ends_the_search_too(dealer):
     assert "0 of 5" in result.shortfall
 
 
+def test_what_keeps_nearly_all_crystals_out_is_what_to_loosen(dealer):
+    result = work(dealer("rock salt", "rutile"), num=5, constraints={"density": "19:20"})
+    assert result.counts["constraint"] == result.counts["drawn"] == PATIENCE * ROUND
+    assert f"{PATIENCE * ROUND} of {PATIENCE * ROUND} did not keep to what was asked" in result.shortfall
+    assert "density 19:20" in result.shortfall
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num", [1, ROUND, ROUND + 10])
 def test_raw_gives_exactly_so_many_in_draw_order(dealer, num):
