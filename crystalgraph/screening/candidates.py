@@ -159,28 +159,27 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
 
     Returns:
         The same run. First come the crystals that passed the funnel, lowest above the hull first, named after what
-        they became; then the others by their energies as drawn; those without one last. As many as requested are kept.
+        they became; then the others by their energies as drawn; those without one last. As many as requested are kept,
+        and none that became equal to another.
     """
     samples, names, outcomes = list(candidates.samples), [], {}
     selected = [sample.draw for sample in candidates.selected]
-    passed = set(result.order)
-    others = sorted(set(range(len(selected))) - passed)
+    num, copies = candidates.request.num, {i: first for i, first in enumerate(result.copy_of) if first is not None}
+    others = sorted(set(range(len(selected))) - set(result.order) - set(copies))
     last = rank([-result.outcomes[i].e_above_hull_unrelaxed for i in others])
     order = [*result.order, *(others[i] for i in last)]
-    num = candidates.request.num
-    n_kept = min(num, len(selected))
+    n_kept = min(num, len(order))
     kept = [(i, structure) for i in result.order[:num] if (structure := result.structures[i]) is not None]
     relaxed = [primitive_cell(structure) for _, structure in kept]
     groups = dict(zip((i for i, _ in kept), space_groups(relaxed), strict=True))
-    for place, i in enumerate(order, start=1):
+    left_out = dict.fromkeys(order[num:], f"{num} others lie lower above the hull")
+    left_out |= {i: f"became equal to sample {selected[first]}" for i, first in copies.items()}
+    for i, reason in left_out.items():
         sample, outcome = samples[selected[i]], result.outcomes[i]
-        if (first := result.copy_of[i]) is not None:
-            outcome = replace(outcome, funnel_reason=f"became equal to sample {selected[first]}")
-        if place > num:
-            outcomes[sample.draw] = outcome
-            reason = f"{num} others lie lower above the hull"
-            samples[sample.draw] = replace(sample, status=NOT_SELECTED, reason=reason, rank=None, file=None)
-            continue
+        outcomes[sample.draw] = replace(outcome, funnel_reason=reason) if i in copies else outcome
+        samples[sample.draw] = replace(sample, status=NOT_SELECTED, reason=reason, rank=None, file=None)
+    for place, i in enumerate(order[:num], start=1):
+        sample, outcome = samples[selected[i]], result.outcomes[i]
         names.append(_name(place, n_kept, sample.formula, sample.space_group))
         if i in groups:
             group = None if groups[i] == NOT_FOUND else groups[i]
@@ -188,11 +187,16 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
             names[-1] = _name(place, n_kept, sample.formula, group)
         outcomes[sample.draw] = outcome
         samples[sample.draw] = replace(sample, rank=place, file=names[-1])
+    shortfall = candidates.shortfall
+    if n_kept < min(num, len(selected)):
+        lost = f"{len(copies)} became equal to others, {n_kept} of {num} are left"
+        shortfall = "; ".join(filter(None, (shortfall, lost)))
     return replace(
         candidates,
         samples=samples,
         structures=[candidates.structures[i] for i in order[:num]],
         names=names,
+        shortfall=shortfall,
         relaxed=relaxed,
         outcomes=outcomes,
         judges=result.judges,

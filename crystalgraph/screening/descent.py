@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf, isfinite, nan
+from math import isfinite, nan
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
 from crystalgraph.engine.workers import Workers
 from crystalgraph.progress import Progress, continued, relabelled
 from crystalgraph.relax.hull import Hull
-from crystalgraph.relax.many import relax_many, single_points
 from crystalgraph.relax.potentials import potential_label
-from crystalgraph.relax.pressure import work
-from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
 from crystalgraph.screening.choice import SLOPE_LATER, SPREAD_LATER, Expectation, choose
 from crystalgraph.screening.competition import agreement, representatives, with_prototypes
 from crystalgraph.screening.funnel_settings import FunnelSettings
+from crystalgraph.screening.ledger import Ledger
 from crystalgraph.screening.outcome import (
     CHOICE,
     CONFIRMATION,
@@ -34,24 +31,21 @@ from crystalgraph.screening.outcome import (
     RELAXATION,
     RELAXED,
     SINGLE_POINT,
-    STAGES,
     FunnelResult,
-    Outcome,
-    Stage,
 )
-from crystalgraph.screening.rank import rank
 from crystalgraph.screening.symmetrise import symmetrised
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-NOT_CHOSEN = "others were more likely to be metastable, or the lowest of their formula"
+LOWER = 0.001
+"""eV/atom; a crystal that lies less below one it is equal to does not take its place."""
 
 SYMMETRY = "symmetry of the finalists"
 """What progress calls the part of the confirmation that looks for more symmetry."""
 
 
-class Descent:
+class Descent(Ledger):
     """The stages of `crystalgraph.screening.funnel`, for crystals that come in rounds.
 
     Args:
@@ -62,7 +56,6 @@ class Descent:
         progress: called as the work goes on.
 
     Attributes:
-        outcomes: what became of each crystal so far, in the order in which they entered.
         n_relaxed: relaxations begun.
     """
 
@@ -74,22 +67,12 @@ class Descent:
         folder: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.hulls, self.settings, self.workers = hulls, settings, workers
-        self.folder, self.progress = folder, progress
-        self.outcomes: list[Outcome] = []
-        self.structures: list[Structure | None] = []
+        super().__init__(hulls, settings, workers, folder, progress)
         self.n_relaxed = 0
-        self._drawn: list[Structure] = []
-        self._formulas: list[str] = []
-        self._from_prototype: list[bool] = []
-        self._copy_of: list[int | None] = []
-        self._seconds: list[float] = []
-        self._enthalpies: list[dict[str, float]] = []
         self._waiting: list[int] = []
         self._begun: dict[int, float] = {}
         self._starts: dict[int, Structure] = {}
         self._rng = np.random.default_rng(settings.seed)
-        self._stages = {name: Stage(name=name, entered=0, lost=0, seconds=0.0) for name in STAGES}
 
     @property
     def allowed(self) -> int:
@@ -104,26 +87,40 @@ class Descent:
             structures: strictly valid, none equal to another or to one that is in.
             from_prototype: which are known crystals with the requested elements in their place; none if left out.
         """
-        start, first, judge = perf_counter(), len(self._drawn), self.settings.potential
-        new = range(first, first + len(structures))
-        self._drawn += structures
-        self._formulas += [str(Formula.from_atomic_numbers(s.atomic_numbers)) for s in structures]
-        self._from_prototype += from_prototype or [False] * len(structures)
-        self.outcomes += [Outcome(funnel_status=CHOICE, funnel_reason=NOT_CHOSEN) for _ in new]
-        self.structures += [None for _ in new]
-        self._copy_of += [None for _ in new]
-        self._seconds += [0.0 for _ in new]
-        self._enthalpies += [{} for _ in new]
-        progress = relabelled(self.progress, SINGLE_POINT)
-        energies = single_points(structures, judge, workers=self.workers, progress=progress)
-        for k, structure, energy in zip(new, structures, energies, strict=True):
+        start, judge = perf_counter(), self.settings.potential
+        new = self._append(structures, from_prototype or [False] * len(structures))
+        energies = self._above_as_drawn(structures, judge, SINGLE_POINT)
+        for k, above in zip(new, energies, strict=True):
             self._waiting.append(k)
-            if isfinite(energy):
-                above = self.hulls[judge].e_above_hull(structure.composition, energy + self._work(structure))
+            if isfinite(above):
                 self._set(k, e_above_hull_unrelaxed=above)
             else:
                 self._lose(k, SINGLE_POINT, f"{potential_label(judge)} gives no energy")
-        self._count_stage(SINGLE_POINT, len(new), sum(not isfinite(energy) for energy in energies), start)
+        self._count_stage(SINGLE_POINT, len(new), sum(not isfinite(above) for above in energies), start)
+
+    def prefer_lower(self, copies: Sequence[tuple[int, Structure]]) -> list[int]:
+        """Let crystals take the place of those that they are equal to and lie below, as drawn.
+
+        Within the tolerances of equality a cell may be stretched by a fifth: enough to lie in another valley of the
+        energy, as the two tetragonal distortions of a cubic crystal do.
+
+        Args:
+            copies: the position of a crystal that entered, and one equal to it.
+
+        Returns:
+            Positions in ``copies`` of those that took a place; none of a crystal that has taken its first steps.
+        """
+        start, judge, lower = perf_counter(), self.settings.potential, dict[int, int]()
+        waiting = set(self._waiting) - set(self._begun)
+        compared = [i for i, (k, _) in enumerate(copies) if k in waiting]
+        energies = self._above_as_drawn([copies[i][1] for i in compared], judge, SINGLE_POINT)
+        for i, above in zip(compared, energies, strict=True):
+            k, structure = copies[i]
+            if above < self.outcomes[k].e_above_hull_unrelaxed - LOWER:
+                self._drawn[k], lower[k] = structure, i
+                self._set(k, e_above_hull_unrelaxed=above)
+        self._count_stage(SINGLE_POINT, 0, 0, start)
+        return sorted(lower.values())
 
     def relax(self, n: int) -> int:
         """Relax the crystals that are worth it most; several times as many take the first steps before it is chosen.
@@ -177,30 +174,13 @@ class Descent:
             else:
                 self._lose(k, FIRST_STEPS, relaxation.reason or relaxation.status)
         begun = begun if judge != self.settings.potential else []
-        starts, progress = [self._starts[k] for k in begun], relabelled(self.progress, FIRST_STEPS)
-        for k, energy in zip(begun, single_points(starts, judge, workers=self.workers, progress=progress), strict=True):
-            if isfinite(energy):
-                enthalpy = energy + self._work(self._starts[k])
-                self._begun[k] = self.hulls[judge].e_above_hull(self._drawn[k].composition, enthalpy)
+        energies = self._above_as_drawn([self._starts[k] for k in begun], judge, FIRST_STEPS)
+        self._begun |= {k: above for k, above in zip(begun, energies, strict=True) if isfinite(above)}
         self._count_stage(FIRST_STEPS, len(chosen), sum(k not in self._starts for k in chosen), start)
 
     def _lose(self, k: int, stage: str, reason: str) -> None:
         self._set(k, funnel_status=stage, funnel_reason=reason)
         self._waiting.remove(k)
-
-    @property
-    def lowest(self) -> dict[str, float]:
-        """eV/atom above the hull of the lowest relaxed crystal of each formula."""
-        lowest: dict[str, float] = {}
-        for formula, outcome in zip(self._formulas, self.outcomes, strict=True):
-            if outcome.funnel_status == RELAXED:
-                lowest[formula] = min(lowest.get(formula, inf), outcome.e_above_hull)
-        return lowest
-
-    def lowest_structures(self, n: int) -> list[Structure]:
-        """The relaxed crystals that lie lowest above the hull, lowest first."""
-        ordered = sorted(self._passed(), key=lambda k: (self.outcomes[k].e_above_hull, k))
-        return [self._relaxed(k) for k in ordered[:n]]
 
     def finish(self) -> FunnelResult:
         """The last stages, once nothing more is to be relaxed."""
@@ -208,13 +188,18 @@ class Descent:
         self._stages[CHOICE] = replace(
             self._stages[CHOICE], entered=len(self._waiting) + self.n_relaxed, lost=len(self._waiting)
         )
-        hulls = self.hulls
-        for name, stage_work in ((FINALISTS, self._refine), (CONFIRMATION, self._confirm), (COPIES, self._drop_copies)):
+        for name, stage_work in (
+            (FINALISTS, self._refine),
+            (COPIES, self._drop_copies),
+            (CONFIRMATION, self._confirm),
+        ):
             start, entered = perf_counter(), self._passed()
-            if name == COPIES:
-                hulls = self._compete(left)
             stage_work(entered)
             self._count_stage(name, len(entered), len(entered) - len(self._passed()), start)
+        start, confirmed = perf_counter(), self._passed()
+        hulls = self._compete(left)
+        self._drop_copies(confirmed)
+        self._count_stage(COPIES, 0, len(confirmed) - len(self._passed()), start)
         return FunnelResult(
             outcomes=self.outcomes,
             structures=self.structures,
@@ -226,20 +211,6 @@ class Descent:
             hulls=hulls,
             pressure=self.settings.pressure,
         )
-
-    def _passed(self) -> list[int]:
-        return [k for k, outcome in enumerate(self.outcomes) if outcome.funnel_status == RELAXED]
-
-    def _count_stage(self, name: str, entered: int, lost: int, start: float) -> None:
-        stage = self._stages[name]
-        seconds = stage.seconds + perf_counter() - start
-        self._stages[name] = Stage(name=name, entered=stage.entered + entered, lost=stage.lost + lost, seconds=seconds)
-
-    def _ranked(self, members: list[int]) -> list[int]:
-        return [members[i] for i in rank([-self.outcomes[k].e_above_hull for k in members])]
-
-    def _set(self, k: int, **changes: Any) -> None:
-        self.outcomes[k] = replace(self.outcomes[k], **changes)
 
     def _choose(
         self, n: int, energies: Mapping[int, float], expectation: Expectation, random_share: float
@@ -332,61 +303,12 @@ class Descent:
     def _finalists(self, left: list[int]) -> list[int]:
         return [k for k in left if self.outcomes[k].e_above_hull <= self.settings.finalists_below]
 
-    def _relaxed(self, k: int) -> Structure:
-        structure = self.structures[k]
-        assert structure is not None
-        return structure
-
-    def _relax_many(
-        self, structures: list[Structure], settings: RelaxSettings, stage: str, progress: Progress | None = None
-    ) -> list[Relaxation]:
-        return relax_many(
-            structures,
-            settings,
-            workers=self.workers,
-            hull=self.hulls[settings.potential],
-            folder=self.folder,
-            progress=relabelled(progress or self.progress, stage),
-        )
-
-    def _note(self, k: int, relaxation: Relaxation) -> None:
-        """Take over what a relaxation by the first potential gave."""
-        self._count(k, relaxation)
-        judge, above = self.settings.potential, nan
-        self._enthalpies[k][judge] = relaxation.enthalpy
-        if relaxation.structure is not None and isfinite(relaxation.enthalpy):
-            above = self.hulls[judge].e_above_hull(relaxation.structure.composition, relaxation.enthalpy)
-        self._set(
-            k,
-            relax_status=relaxation.status,
-            funnel_reason=relaxation.reason,
-            e_above_hull=above,
-            e_above_hull_by={judge: above},
-            ranked_by=judge,
-            **self._energy_of(relaxation),
-        )
-        if relaxation.usable:
-            self.structures[k] = relaxation.structure
-
-    def _energy_of(self, relaxation: Relaxation) -> dict[str, float]:
-        """The columns of an energy; there is an enthalpy beside it only under pressure."""
-        return {"energy": relaxation.energy, "enthalpy": relaxation.enthalpy if self.settings.pressure else nan}
-
-    def _work(self, structure: Structure) -> float:
-        return work(self.settings.pressure, structure.volume, len(structure))
-
-    def _count(self, k: int, relaxation: Relaxation) -> None:
-        self._seconds[k] += relaxation.seconds
-        self._set(k, n_steps=(self.outcomes[k].n_steps or 0) + relaxation.n_steps)
-
-    def _remark(self, k: int, remark: str) -> None:
-        self._set(k, funnel_reason="; ".join(filter(None, (self.outcomes[k].funnel_reason, remark))))
-
     def _drop_copies(self, left: list[int]) -> None:
         ordered = self._ranked(left)
         relaxed = [structure for k in ordered if (structure := self.structures[k]) is not None]
         labels = group_equal(relaxed, progress=relabelled(self.progress, COPIES)).tolist()
-        first = representatives(ordered, labels, self._from_prototype)
+        above = [outcome.e_above_hull for outcome in self.outcomes]
+        first = representatives(ordered, labels, self._from_prototype, above)
         for k, label, group in zip(ordered, labels, space_groups(relaxed), strict=True):
             self._set(k, relaxed_space_group=None if group == NOT_FOUND else group)
             if first[label] != k:

@@ -6,7 +6,8 @@ will be relaxed, the symmetry held; where they come, the potential that ranks at
 *relaxation* (on from there, given up early while far above the hull), *finalists* (what may be metastable is relaxed
 tighter, free to lose it, then perturbed and relaxed again), *confirmation* (other potentials relax these on from
 there, each on the hull that it gives the known phases itself), *copies* (what relaxed into a crystal that another,
-lower one became). Crystals enter and are relaxed in rounds; the last three stages come once, at the end.
+lower one became; before the confirmation, and again after it). Crystals enter and are relaxed in rounds; from the
+finalists on the stages come once, at the end.
 
 Known crystals with the requested elements in their place compete: what they became is put on the hull beside the known
 phases. What is left is ranked by its energy above that hull, for the finalists that of the first potential that

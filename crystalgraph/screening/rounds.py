@@ -2,8 +2,8 @@
 
 In every round crystals come from all sources: known ones with the requested elements in their place (all in the first
 round), templates filled by the generator, and children of the lowest found so far. The learned score only drops the
-worse half of each formula; the potential's energies decide what is relaxed. Then templates of formulas that lie low are
-drawn more often.
+worse half of each formula; the potential's energies decide which of equal crystals stays, and what is relaxed. Then
+templates of formulas that lie low are drawn more often.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crystalgraph.progress import Progress
 from crystalgraph.sampling.draws import PROTOTYPE
 from crystalgraph.screening.candidates import Candidates, candidates_of
 from crystalgraph.screening.descent import Descent
-from crystalgraph.screening.screen import SELECTED, Screen
+from crystalgraph.screening.screen import SELECTED, Copy, Screen
 from crystalgraph.screening.search import Source, shortfall_of
 
 if TYPE_CHECKING:
@@ -183,28 +183,30 @@ class _Rounds:
     def next(self, *, first: bool) -> Round:
         """Take a round."""
         start, n_drawn, n_selected = perf_counter(), len(self.screen.samples), self.screen.n_selected
-        n = self.descent.allowed
+        n, copies = self.descent.allowed, list[Copy]()
         self._say("drawn, more to come")
         if first:
             with self.screen.timed("draw"):
                 draws = self.source.prototypes(self._n_prototypes())
-            self._judge(draws, keep=1.0)
+            copies += self._judge(draws, keep=1.0)
         elif parents := self.descent.lowest_structures(self.settings.parents):
             with self.screen.timed("draw"):
                 draws = self.source.children(parents)
-            self._judge(draws, keep=1.0)
+            copies += self._judge(draws, keep=1.0)
         wanted, before = n * self.settings.energies_per_relaxation, self.screen.n_selected
         for _ in range(ceil(4 * wanted / self.settings.drawn)):
             if self.screen.n_selected - before >= wanted:
                 break
             with self.screen.timed("draw"):
                 draws = self.source.draw(self.settings.drawn)
-            self._judge(draws, keep=self.settings.kept_share)
+            copies += self._judge(draws, keep=self.settings.kept_share)
         chosen = range(n_selected, self.screen.n_selected)
         samples = [self.screen.samples[self.screen.draws[k]] for k in chosen]
         self.descent.enter(
             [self.screen.structures[k] for k in chosen], [sample.source == PROTOTYPE for sample in samples]
         )
+        for k in self.descent.prefer_lower([(copy.position, copy.structure) for copy in copies]):
+            self.screen.exchange(copies[k])
         lowest = self.descent.lowest
         relaxed = self.descent.relax(n)
         now = self.descent.lowest
@@ -222,12 +224,13 @@ class _Rounds:
         limit, most = self.descent.settings.limit, self.settings.prototypes
         return most if limit is None else min(most, self.settings.prototypes_per_relaxation * limit)
 
-    def _judge(self, draws: Draws, keep: float) -> None:
-        """Screen a batch and select the best share of what passed."""
+    def _judge(self, draws: Draws, keep: float) -> list[Copy]:
+        """Screen a batch and select the best share of what passed; what was lost as a copy comes back."""
         passed = self.screen.n_passed
         self.screen.judge(draws)
-        self.screen.choose(self.screen.n_selected + ceil(keep * (self.screen.n_passed - passed)))
+        copies = self.screen.choose(self.screen.n_selected + ceil(keep * (self.screen.n_passed - passed)))
         self._say("drawn")
+        return copies
 
     def _say(self, what: str) -> None:
         """How many crystals wait for an energy or have one, of how many drawn."""

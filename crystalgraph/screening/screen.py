@@ -95,6 +95,21 @@ class Sample:
     file: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A crystal that passed all filters but is equal to one selected before.
+
+    Attributes:
+        draw: position in draw order.
+        structure: the crystal.
+        position: of the selected one among those.
+    """
+
+    draw: int
+    structure: Structure
+    position: int
+
+
 class Screen:
     """Judges raw crystals, batch after batch, and remembers what it selected.
 
@@ -120,6 +135,7 @@ class Screen:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._index = ReferenceIndex()
         self._open: dict[int, Crystals] = {}
+        self._copies: list[Copy] = []
         self._passed: list[int] = []
 
     @property
@@ -179,17 +195,29 @@ class Screen:
         order = rank_by_formula([sample.score for sample in passed], [sample.formula for sample in passed])
         return [self._passed[position] for position in order]
 
-    def choose(self, num: int) -> None:
+    def choose(self, num: int) -> list[Copy]:
         """Select more of the crystals that passed the first two filters, the best of each formula first.
 
         Args:
             num: crystals to be selected in all; fewer are if too many are copies or of another group.
+
+        Returns:
+            What was lost as a copy on the way.
         """
+        self._copies = []
         for draw in self.best_first():
             if self.n_selected >= num:
-                return
+                break
             if draw in self._open:
                 self.samples[draw] = self._decide(self.samples[draw], self._open.pop(draw))
+        return self._copies
+
+    def exchange(self, copy: Copy) -> None:
+        """Let a copy take the place of the crystal that it is equal to."""
+        old, reason = self.draws[copy.position], f"equal to sample {copy.draw}, which lies lower"
+        self.samples[old] = replace(self.samples[old], status=COPY, reason=reason)
+        self.samples[copy.draw] = replace(self.samples[copy.draw], status=SELECTED, reason="")
+        self.draws[copy.position], self.structures[copy.position] = copy.draw, copy.structure
 
     def close(self) -> None:
         """Give up all that was neither selected nor lost."""
@@ -232,6 +260,7 @@ class Screen:
         with self.timed("copies"):
             equal = self._index.find(structure)
         if equal >= 0:
+            self._copies.append(Copy(draw=sample.draw, structure=structure, position=equal))
             return replace(sample, status=COPY, reason=f"equal to sample {self.draws[equal]}")
         self._index.add(structure)
         return self._select(sample, structure)

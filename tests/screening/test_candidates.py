@@ -84,14 +84,18 @@ def test_as_many_are_kept_as_were_requested(candidates):
 
 
 @pytest.mark.slow
-def test_a_copy_names_the_sample_it_became(candidates):
+def test_a_crystal_that_became_equal_to_another_is_not_selected_and_says_so(candidates):
     ok = {"relax_status": "converged", "e_above_hull": 0.1}
     outcomes = {name: Outcome(**ok, funnel_status=RELAXED) for name in ("rock salt", "rutile", "fluorite")}
     outcomes["CsCl"] = Outcome(**ok, funnel_status=COPIES)
     again = ranked_by_energy(candidates, relaxed(candidates, outcomes, {"CsCl": "rock salt"}))
-    draw = {sample.template: sample.draw for sample in again.selected}
-    assert again.outcomes[draw["CsCl"]].funnel_reason == f"became equal to sample {draw['rock salt']}"
-    assert len(again.relaxed) == 3
+    assert sorted(sample.template for sample in again.selected) == ["fluorite", "rock salt", "rutile"]
+    assert len(again.structures) == len(again.relaxed) == len(again.names) == 3
+    first = next(sample.draw for sample in again.selected if sample.template == "rock salt")
+    copy = next(s for s in again.samples if s.template == "CsCl" and s.draw in again.outcomes)
+    assert (copy.status, copy.rank, copy.file) == ("not selected", None, None)
+    assert copy.reason == again.outcomes[copy.draw].funnel_reason == f"became equal to sample {first}"
+    assert again.shortfall == f"1 became equal to others, 3 of {candidates.request.num} are left"
 
 
 @pytest.mark.slow

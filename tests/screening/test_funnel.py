@@ -11,7 +11,7 @@ from crystalgraph.crystals.matching import group_equal
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import Relaxation, RelaxSettings
-from crystalgraph.screening import descent as module
+from crystalgraph.screening import descent, ledger
 from crystalgraph.screening.descent import Descent
 from crystalgraph.screening.funnel import run_funnel
 from crystalgraph.screening.funnel_settings import ABORT, FunnelSettings
@@ -101,8 +101,8 @@ class Potential:
 @pytest.fixture
 def potential(monkeypatch):
     made = Potential()
-    monkeypatch.setattr(module, "single_points", made.single_points)
-    monkeypatch.setattr(module, "relax_many", made.relax_many)
+    monkeypatch.setattr(ledger, "single_points", made.single_points)
+    monkeypatch.setattr(ledger, "relax_many", made.relax_many)
     return made
 
 
@@ -135,8 +135,9 @@ def test_every_crystal_keeps_its_status(potential, prototype):
     assert all(bool(o.funnel_reason) for o in result.outcomes if o.funnel_status in (SINGLE_POINT, CHOICE, RELAXATION))
     assert sum(stage.lost for stage in result.stages) == len(given) - len(result.order)
     assert [stage.name for stage in result.stages] == list(STAGES)
-    entered = [stage.entered for stage in result.stages]
-    assert entered == [len(given), *(s.entered - s.lost for s in result.stages[:-1])]
+    *before, confirmation, copies = result.stages
+    assert [s.entered for s in (*before, copies)] == [len(given), *(s.entered - s.lost for s in before)]
+    assert confirmation.entered == copies.entered - copies.lost
     energies = [result.outcomes[k].e_above_hull for k in result.order]
     assert energies == sorted(energies)
     assert energies[0] == -0.03
@@ -154,7 +155,7 @@ def many(potential, prototype, energies, status="converged"):
 
 
 def all_chosen(monkeypatch):
-    monkeypatch.setattr(module, "choose", lambda e_hull, *_, **__: list(range(len(e_hull))))
+    monkeypatch.setattr(descent, "choose", lambda e_hull, *_, **__: list(range(len(e_hull))))
     monkeypatch.setattr(FunnelSettings, "round_size", 100)
 
 
@@ -198,6 +199,28 @@ def test_copies_after_relaxation_leave_the_lowest(potential, prototype, monkeypa
     assert result.outcomes[2].relaxed_space_group == 136
     kept = [result.structures[k] for k in result.order]
     assert group_equal(kept).tolist() == [0, 1]
+
+
+def test_copies_are_looked_for_before_the_confirmation_and_after_it(potential, prototype, monkeypatch):
+    all_chosen(monkeypatch)
+    given = [
+        potential.knows(prototype("rutile", 1.2), 0.1, 0.03, becomes=prototype("rutile", 1.01)),
+        potential.knows(prototype("rutile", 1.3), 0.1, 0.05, becomes=prototype("rutile", 1.02)),
+        potential.knows(prototype("CsCl"), 0.1, 0.04),
+        potential.knows(prototype("wurtzite"), 0.1, 0.06),
+    ]
+    for scale, energy in ((1.01, 0.03), (1.02, 0.05)):
+        potential.knows(prototype("rutile", scale), nan, energy)
+    turns_into = {0: prototype("rutile", 1.015), 2: given[2], 3: prototype("CsCl", 1.01)}
+    starts = {0: prototype("rutile", 1.01), 2: given[2], 3: given[3]}  # the other confirms no other crystal
+    potential.opinions["other"] = {
+        round(starts[k].volume, 6): (0.01 * k, "converged", after) for k, after in turns_into.items()
+    }
+    result = run_funnel(given, dict.fromkeys((DEFAULT, "other"), FLAT), settings(confirm=("other",)))
+    assert result.copy_of == [None, 0, None, 2]
+    assert result.order == [0, 2]
+    (copies,) = [stage for stage in result.stages if stage.name == COPIES]
+    assert (copies.entered, copies.lost) == (4, 2)
 
 
 def test_energies_are_measured_from_the_hull(potential, prototype, monkeypatch):
@@ -265,7 +288,7 @@ def test_progress_names_the_stage(potential, prototype, monkeypatch):
         progress("single points", len(structures), len(structures))
         return [1.0] * len(structures)
 
-    monkeypatch.setattr(module, "single_points", single_points)
+    monkeypatch.setattr(ledger, "single_points", single_points)
     seen = []
     run_funnel(many(potential, prototype, [0.1, 0.2]), HULLS, settings(), progress=lambda *told: seen.append(told))
     assert (SINGLE_POINT, 2, 2, "") in seen
@@ -295,7 +318,7 @@ def test_what_fails_in_its_first_steps_is_lost_there_with_its_reason(potential, 
         lost = Relaxation(status="unbelievable", reason="it exploded")
         return [lost if structure == given[1] else one for structure, one in zip(structures, found, strict=True)]
 
-    monkeypatch.setattr(module, "relax_many", fails_for_the_second)
+    monkeypatch.setattr(ledger, "relax_many", fails_for_the_second)
     result = run_funnel(given, HULLS, settings())
     assert [o.funnel_status for o in result.outcomes] == [RELAXED, FIRST_STEPS]
     assert result.outcomes[1].funnel_reason == "it exploded"
@@ -329,13 +352,14 @@ class TestPrototypes:
         assert [o.e_above_hull for o in result.outcomes] == pytest.approx([-0.2, -0.1])
         assert result.hulls[DEFAULT] is FLAT
 
-    def test_it_stands_for_its_copies(self, potential, prototype, monkeypatch):
+    @pytest.mark.parametrize(("energy", "stands"), [(0.034, True), (0.04, False)])
+    def test_it_stands_for_copies_that_are_no_lower(self, potential, prototype, monkeypatch, energy, stands):
         all_chosen(monkeypatch)
         lower = potential.knows(prototype("rutile", 1.2), 0.1, 0.03, becomes=prototype("rutile", 1.01))
-        higher = potential.knows(prototype("rutile", 1.3), 0.1, 0.04, becomes=prototype("rutile", 1.011))
+        higher = potential.knows(prototype("rutile", 1.3), 0.1, energy, becomes=prototype("rutile", 1.011))
         potential.knows(prototype("rutile", 1.01), nan, 0.03)
-        potential.knows(prototype("rutile", 1.011), nan, 0.04)
-        assert judged([lower, higher], [False, True]).copy_of == [1, None]
+        potential.knows(prototype("rutile", 1.011), nan, energy)
+        assert judged([lower, higher], [False, True]).copy_of == ([1, None] if stands else [None, 0])
         assert judged([lower, higher], [False, False]).copy_of == [None, 0]
 
     @pytest.mark.usefixtures("potential")
@@ -343,19 +367,52 @@ class TestPrototypes:
     def test_they_have_a_share_of_the_relaxations(self, potential, prototype, share):
         """Though the others lie lower."""
         given = many(potential, prototype, [0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1])
-        descent = Descent(HULLS, settings(prototype_share=share, random_share=0.0), None)
-        descent.enter(given, [True] * 4 + [False] * 4)
-        descent.relax(4)
-        relaxed = [outcome.funnel_status == RELAXED for outcome in descent.outcomes]
+        running = Descent(HULLS, settings(prototype_share=share, random_share=0.0), None)
+        running.enter(given, [True] * 4 + [False] * 4)
+        running.relax(4)
+        relaxed = [outcome.funnel_status == RELAXED for outcome in running.outcomes]
         assert sum(relaxed[:4]) == round(4 * share)
         assert sum(relaxed) == 4
 
 
+class TestCopies:
+    """Crystals that are equal to one that entered, compared with it by their energies as drawn."""
+
+    @pytest.fixture
+    def entered(self, potential, prototype):
+        """A descent with two crystals, rutile at 0.3 and rock salt at 0.2 eV/atom."""
+        given = [
+            potential.knows(prototype("rutile"), 0.3, 0.1),
+            potential.knows(prototype("rock salt"), 0.2, 0.15),
+        ]
+        running = Descent(HULLS, settings(), None)
+        running.enter(given)
+        return running
+
+    def test_the_lowest_takes_the_place(self, entered, potential, prototype):
+        energies = {1.01: 0.25, 1.02: 0.22, 1.03: 0.24, 1.04: nan}
+        copies = [potential.knows(prototype("rutile", scale), e, 0.05) for scale, e in energies.items()]
+        copies.append(potential.knows(prototype("rock salt", 1.01), 0.19999, 0.01))  # no lower than it
+        assert entered.prefer_lower([(0, s) for s in copies[:-1]] + [(1, copies[-1])]) == [1]
+        assert [outcome.e_above_hull_unrelaxed for outcome in entered.outcomes] == [0.22, 0.2]
+        entered.relax(2)
+        result = entered.finish()
+        assert [outcome.e_above_hull for outcome in result.outcomes] == [0.05, 0.15]
+        assert result.structures[0].volume == pytest.approx(copies[1].volume)
+        single_point = next(stage for stage in result.stages if stage.name == SINGLE_POINT)
+        assert (single_point.entered, single_point.lost) == (2, 0)
+
+    def test_none_takes_the_place_of_what_has_begun(self, entered, potential, prototype):
+        entered.relax(2)
+        assert entered.prefer_lower([(0, potential.knows(prototype("rutile", 1.01), 0.0, 0.0))]) == []
+        assert entered.outcomes[0].e_above_hull_unrelaxed == 0.3
+
+
 def judged(given, from_prototype):
-    descent = Descent(HULLS, settings(), None)
-    descent.enter(given, from_prototype)
-    descent.relax(100)
-    return descent.finish()
+    running = Descent(HULLS, settings(), None)
+    running.enter(given, from_prototype)
+    running.relax(100)
+    return running.finish()
 
 
 def test_settings_can_be_recorded():

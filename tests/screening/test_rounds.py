@@ -6,7 +6,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.potentials import DEFAULT
 from crystalgraph.relax.relaxation import Relaxation
-from crystalgraph.screening import descent as module
+from crystalgraph.screening import ledger as module
 from crystalgraph.screening.candidates import ranked_by_energy, source_yields
 from crystalgraph.screening.composition import composition_filter
 from crystalgraph.screening.descent import Descent
@@ -79,6 +79,26 @@ def test_the_best_are_kept_and_the_others_are_counted(dealer):
     assert sum(own["energies"] for own in yields.values()) == len(found.candidates)
     assert sum(own["relaxed"] for own in yields.values()) == descent.n_relaxed
     assert {"generator", "prototype"} <= set(yields)
+
+
+def test_a_copy_that_lies_lower_takes_the_place_of_what_it_is_equal_to(dealer, monkeypatch):
+    """Small cells lie low here, and large ones have the higher score, so that they are selected first."""
+    monkeypatch.setattr(
+        module, "single_points", lambda structures, *_, **__: [s.volume / len(s) / 100 for s in structures]
+    )
+    found, descent = searched(dealer(), limit=3, num=4)
+    samples, selected = found.candidates.samples, found.candidates.selected
+    left = [s for s in samples if s.reason.endswith("which lies lower")]
+    assert left
+    assert {s.status for s in left} == {"copy"}
+    by_draw = {sample.draw: sample for sample in selected}
+    for sample in left:
+        lower = by_draw[int(sample.reason.split()[3].rstrip(","))]
+        assert lower.template == sample.template
+        assert lower.volume_per_atom < sample.volume_per_atom
+    entered = [outcome.e_above_hull_unrelaxed for outcome in descent.outcomes]
+    assert entered == pytest.approx([sample.volume_per_atom / 100 for sample in selected])
+    assert len(samples) == sum(found.candidates.counts.values()) - found.candidates.counts["drawn"]
 
 
 def test_prototypes_come_first_and_children_after(dealer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,14 @@ from crystalgraph.screening.screen import Screen
 from tools.bench.arms import MAX_ATOMS
 
 
+class DescentByScore(Descent):
+    """A descent that leaves it to the score which of equal crystals stays."""
+
+    def prefer_lower(self, copies: Sequence[tuple[int, Structure]]) -> list[int]:  # noqa: ARG002
+        """None takes a place."""
+        return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What is left of a run with energies when a part of it is left out.
@@ -33,10 +41,12 @@ class Parts:
     Attributes:
         rounds: of the search.
         funnel: what differs from the usual `FunnelSettings`.
+        descent: what relaxes.
     """
 
     rounds: RoundSettings = USUAL_ROUNDS
     funnel: Mapping[str, Any] = field(default_factory=dict)
+    descent: type[Descent] = Descent
 
 
 PARTS = {
@@ -50,6 +60,7 @@ PARTS = {
     "chosen-by-score": Parts(
         rounds=RoundSettings(drawn=16, prototypes=0, parents=0, kept_share=0.125, energies_per_relaxation=1),
         funnel={"first_steps_per_relaxation": 1},
+        descent=DescentByScore,
     ),
 }
 """By the name of the arm. Where nothing is chosen by energies, all that enters is relaxed: of what is drawn the best
@@ -102,7 +113,7 @@ class ChosenCrystals:
         settings = FunnelSettings(
             potential=potential, confirm=tuple(confirm), limit=n, seed=self._seed, **self._parts.funnel
         )
-        descent = Descent(self._hulls, settings, self._running, progress=self._progress)
+        descent = self._parts.descent(self._hulls, settings, self._running, progress=self._progress)
         search_rounds(sampler, screen, descent, progress=self._progress, settings=self._parts.rounds)
         statuses = [outcome.funnel_status for outcome in descent.outcomes]
         chosen = [k for k, status in enumerate(statuses) if status in (RELAXED, RELAXATION)]
