@@ -63,22 +63,41 @@ def fill(
     return Draws(crystals=crystals, templates=templates, sources=sources, model=model)
 
 
-@torch.no_grad()
 def fill_from_prototypes(model: Model, templates: Templates, n: int, surrogate_steps: int = 0) -> Draws:
     """Fill templates with known crystals that have them, the templates' elements in their place.
 
     Args:
         model: its library holds the crystals, its energies relax.
         templates: what to fill; those that no crystal has are left out.
-        n: most crystals: the nearest of each template in the order given, then the second ones of those that have
+        n: most known crystals: the nearest of each template in the order given, then the second ones of those that have
             more, at most `EACH` of one template.
+        surrogate_steps: see `given`.
+    """
+    found = model.library.nearest(templates, element_volume_rule(model.generator.element_volume.cpu()), EACH)
+    return given(model, found[torch.arange(min(n, len(found)))], PROTOTYPE, surrogate_steps)
+
+
+@torch.no_grad()
+def given(model: Model, parametrised: ParametrisedTemplates, source: str, surrogate_steps: int = 0) -> Draws:
+    """Crystals whose parameters are given: all as they are, then all after some steps on the learned energy.
+
+    That energy may lead away from where a crystal was right, so both come where there are steps.
+
+    Args:
+        model: its energies relax.
+        parametrised: the crystals.
+        source: where they come from, one of those of `crystalgraph.sampling.draws`.
         surrogate_steps: as for `fill`.
     """
-    volume_rule = element_volume_rule(model.generator.element_volume.cpu())
-    found = model.library.nearest(templates, volume_rule, EACH)
-    own = found[torch.arange(min(n, len(found)))]
-    crystals = refined(model, own, surrogate_steps) if len(own) else own.crystals()
-    return Draws(crystals=crystals, templates=own.templates, sources=[PROTOTYPE] * len(own), model=model)
+    n = len(parametrised)
+    ways = sorted({0, surrogate_steps}) if n else []
+    crystals = [refined(model, parametrised, steps) for steps in ways] or [parametrised.crystals()]
+    return Draws(
+        crystals=Crystals.concatenate(crystals),
+        templates=parametrised.templates[torch.arange(n).repeat(len(crystals))],
+        sources=[source] * (n * len(crystals)),
+        model=model,
+    )
 
 
 def _generated(

@@ -21,7 +21,7 @@ from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.layers import softmax
 from crystalgraph.sampling.draws import CHILD, Draws
-from crystalgraph.sampling.filling import fill, fill_from_prototypes, refined
+from crystalgraph.sampling.filling import fill, fill_from_prototypes, given
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups, formulas_of
 from crystalgraph.sampling.trials import kept_scores
@@ -284,15 +284,14 @@ class Sampler:
         return fill_from_prototypes(self.model, templates[order], n, self._surrogate_steps)
 
     def children(self, structures: Sequence[Structure]) -> Draws:
-        """Crystals derived from others, see `crystalgraph.symmetry.children`, after some steps on the learned energy.
+        """Crystals derived from others, see `crystalgraph.symmetry.children` and `crystalgraph.sampling.filling.given`.
 
         Args:
             structures: the others, of the requested elements.
         """
         derived = children(from_structures(structures))
         derived = derived[(derived.templates.num_atoms <= self._max_atoms).nonzero().flatten()]
-        crystals = refined(self.model, derived, self._surrogate_steps) if len(derived) else derived.crystals()
-        return Draws(crystals=crystals, templates=derived.templates, sources=[CHILD] * len(derived), model=self.model)
+        return given(self.model, derived, CHILD, self._surrogate_steps)
 
     def reweigh(self, factors: Mapping[str, float]) -> None:
         """Draw templates of some formulas more or less often from now on.

@@ -328,6 +328,7 @@ def test_prototypes_are_known_crystals_with_the_requested_elements(with_prototyp
     counts = atoms_in_cell(drawn.templates)
     assert torch.equal(2 * counts[:, NIOBIUM], counts[:, OXYGEN])
     assert drawn.template_names[:3] == source.prototypes(3).template_names
+    assert len(source.prototypes(3)) == 3
     assert set(source.draw(50).sources) == {GENERATOR}
 
 
