@@ -11,6 +11,7 @@ from rich.table import Table
 
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.funnel import funnel_lines
+from crystalgraph.report.words import known_as
 
 if TYPE_CHECKING:
     from crystalgraph.runs.generation_result import GenerationResult
@@ -69,7 +70,7 @@ def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
         column.overflow = "fold"
         column.justify = "right" if column.header in ("#", numbers, "match") else "left"
     for row in said["candidates"]:
-        known = f"{row['known_phase']} ({row['known_rmsd']:.2f} Å)" if row["known_phase"] else "–"
+        distance = f" ({row['known_rmsd']:.2f} Å)" if row["known_phase"] else ""
         table.add_row(
             str(row["rank"]),
             row["formula"],
@@ -77,7 +78,7 @@ def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
             _number(row[number]),
             *([_number(row["pattern_similarity"])] if "pattern_similarity" in row else []),
             *([_ANSWERS[row["agreed"]]] if "agreed" in row else []),
-            known,
+            (known_as(row) or "–") + distance,
             row["file"],
         )
     if said["n_candidates"] > len(said["candidates"]):

@@ -31,7 +31,9 @@ COLUMNS = {
     "num_atoms": Column("", "atoms in the cell: the primitive one of a generated crystal, the given one of an input"),
     "template": Column("", "space group, and Wyckoff letters with the element on each"),
     "source": Column(
-        "", "generator (from noise), prototype (a known crystal, its elements exchanged), or child of one found"
+        "",
+        "generator (from noise), prototype (a known crystal, its elements exchanged, or what took the place of an "
+        "equal one), or child of one found",
     ),
     "space_group_requested": Column("", "number asked for, or the template's where the request leaves it open"),
     "space_group": Column("", f"number found by spglib within {SYMPREC:g} Å; empty where none was looked for or found"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crystalgraph.relax.potentials import potential_label
+from crystalgraph.sampling.draws import PROTOTYPE
 
 FILTER_MEANING = {
     "strict": "atoms too close, or a density no solid has",
@@ -42,6 +43,15 @@ METRIC_MEANING = {
 
 JUDGE_ERRORS = Path(__file__).parent / "judge_errors.json"
 """How far each potential is from DFT, by chemical system; written by ``python -m tools.bench judge``."""
+
+
+def known_as(row: Mapping[str, Any]) -> str:
+    """The known phase that a candidate is, or that plain substitution gives it; empty where neither.
+
+    Args:
+        row: of `crystalgraph.runs.generation_result.GenerationResult.best`.
+    """
+    return row["known_phase"] or ("a prototype" if row["source"] == PROTOTYPE else "")
 
 
 def but_for(training: Mapping[str, Any]) -> str:

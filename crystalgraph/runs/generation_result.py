@@ -56,8 +56,8 @@ class GenerationResult(Candidates):
         Returns:
             ``rank``, ``formula``, ``space_group`` and its ``symbol``, ``e_above_hull`` (eV/atom) or ``score``,
             ``pattern_similarity`` where there is a powder pattern,
-            ``agreed`` where several potentials judged, ``known_phase`` and ``known_rmsd`` (Å), ``file``: of the
-            relaxed crystal where there is one, else as drawn; None where there is no answer.
+            ``agreed`` where several potentials judged, ``known_phase`` and ``known_rmsd`` (Å), ``source``, ``file``: of
+            the relaxed crystal where there is one, else as drawn; None where there is no answer.
         """
         return [self._headline(place, row) for place, row in enumerate(self.rows(self.selected[:n]))]
 
@@ -75,6 +75,7 @@ class GenerationResult(Candidates):
             **({"agreed": row["agreed_metastable"]} if len(self.judges) > 1 else {}),
             "known_phase": known or None,
             "known_rmsd": row[f"{prefix}known_rmsd"] if known else None,
+            "source": row["source"],
             "file": row["file"],
         }
 
@@ -83,6 +84,7 @@ class GenerationResult(Candidates):
         from markupsafe import Markup
 
         from crystalgraph.report.notation import formula_html, group_html
+        from crystalgraph.report.words import known_as
 
         number, title = ("score", "score") if self.outcomes is None else ("e_above_hull", "eV/atom above the hull")
         cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
@@ -92,7 +94,7 @@ class GenerationResult(Candidates):
                 formula_html(row["formula"]),
                 group_html(row["space_group"]),
                 "" if row[number] is None else f"{row[number]:.3f}",
-                row["known_phase"] or "",
+                known_as(row),
                 row["file"],
             )
             for place, row in enumerate(self.best(), start=1)

@@ -25,6 +25,7 @@ from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.crystals.space_groups import DATASET_SYMPREC, NOT_FOUND, is_supergroup, space_groups
+from crystalgraph.sampling.draws import PROTOTYPE
 from crystalgraph.screening.constraints import NO_CONSTRAINTS
 from crystalgraph.screening.rank import rank_by_formula
 from crystalgraph.screening.request import GenerationRequest
@@ -55,8 +56,8 @@ class Sample:
         formula: reduced formula.
         num_atoms: atoms in the primitive cell.
         template: space group, and Wyckoff letters with the element on each.
-        source: "generator" (filled from noise), "prototype" (a known crystal with the requested elements in its place),
-            or "child" (derived from a crystal that the run had found).
+        source: "generator" (filled from noise), "prototype" (a known crystal with the requested elements in its place,
+            or what took the place of an equal one), or "child" (derived from a crystal that the run had found).
         space_group_requested: of the request, or of the template where the request leaves it open.
         space_group: by spglib, within `crystalgraph.crystals.space_groups.SYMPREC`; None where it was not looked for or
             not found.
@@ -213,10 +214,12 @@ class Screen:
         return self._copies
 
     def exchange(self, copy: Copy) -> None:
-        """Let a copy take the place of the crystal that it is equal to."""
-        old, reason = self.draws[copy.position], f"equal to sample {copy.draw}, which lies lower"
-        self.samples[old] = replace(self.samples[old], status=COPY, reason=reason)
-        self.samples[copy.draw] = replace(self.samples[copy.draw], status=SELECTED, reason="")
+        """Let a copy take the place of the crystal that it is equal to; in that of a prototype it counts as one."""
+        draw, reason = self.draws[copy.position], f"equal to sample {copy.draw}, which lies lower"
+        old, new = self.samples[draw], self.samples[copy.draw]
+        source = PROTOTYPE if old.source == PROTOTYPE else new.source
+        self.samples[draw] = replace(old, status=COPY, reason=reason)
+        self.samples[copy.draw] = replace(new, status=SELECTED, reason="", source=source)
         self.draws[copy.position], self.structures[copy.position] = copy.draw, copy.structure
 
     def close(self) -> None:

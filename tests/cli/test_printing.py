@@ -14,9 +14,12 @@ CANDIDATES = [
         "agreed": answer,
         "known_phase": name,
         "known_rmsd": 0.123,
+        "source": source,
         "file": f"{k:04d}_Mg10Mn12O30_sg194",
     }
-    for k, (answer, name) in enumerate([(True, "agm002145678"), (False, None), (None, "mp-1")], start=1)
+    for k, (answer, name, source) in enumerate(
+        [(True, "agm002145678", "prototype"), (False, None, "prototype"), (None, "mp-1", "generator")], start=1
+    )
 ]
 SAID = {
     "folder": "runs/x",
@@ -40,6 +43,8 @@ def test_the_table_fits_and_is_whole(width, monkeypatch, capsys):
         assert all(text in line for text in ("Mg10Mn12O30", "P6_3/mmc", "-0.123"))
     assert "agm002145678" in out
     assert "(0.12 Å)" in out
+    assert "a prototype" in next(line for line in lines if CANDIDATES[1]["file"] in line)
+    assert out.count("a prototype") == 1
     assert "…" not in out
     assert "the first 3 of 30" in out
     assert lines[-3:] == [SAID["funnel"], "a remark", "written to runs/x"]

@@ -96,6 +96,8 @@ def test_a_copy_that_lies_lower_takes_the_place_of_what_it_is_equal_to(dealer, m
         lower = by_draw[int(sample.reason.split()[3].rstrip(","))]
         assert lower.template == sample.template
         assert lower.volume_per_atom < sample.volume_per_atom
+        assert sample.source != "prototype" or lower.source == "prototype"
+    assert any(sample.source == "prototype" for sample in left)
     entered = [outcome.e_above_hull_unrelaxed for outcome in descent.outcomes]
     assert entered == pytest.approx([sample.volume_per_atom / 100 for sample in selected])
     assert len(samples) == sum(found.candidates.counts.values()) - found.candidates.counts["drawn"]
