@@ -47,7 +47,7 @@ _ARMS = "substitution,raw,screened"
 MEASUREMENTS = {
     "peers": Measurement(commands=(_bench("peers", _PEERS, _ARMS, "--seeds 0,1,2"),), date="2026-11-30"),
     "peers_chosen": Measurement(
-        commands=(_bench("peers", _PEERS, "chosen --seeds 0,1", result="peers_chosen"),), date="2026-11-30"
+        commands=(_bench("peers", _PEERS, "chosen --seeds 0,1,2", result="peers_chosen"),), date="2026-11-30"
     ),
     "peers_tio": Measurement(
         commands=(_bench("peers", "--system Ti-O", _PEERS, _ARMS, "--seeds 0", result="peers_tio"),), date="2026-11-30"
@@ -91,7 +91,7 @@ MEASUREMENTS = {
         date="2026-11-28",
         training="configs/prediction.toml",
     ),
-    "search": Measurement(commands=(_bench("search", "--relax 6"),), date="2026-11-29"),
+    "search": Measurement(commands=(_bench("search", "--relax 8 --workers 2"),), date="2026-11-30"),
     "rediscovery": Measurement(
         commands=(
             "cg-generate --minutes 15 --max-atoms 24 --workers 2 --out runs/rediscovery",

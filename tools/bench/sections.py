@@ -359,7 +359,7 @@ def search(results: Results) -> str:
 What `cg-generate --formula F --relax {settings["relax"]}` makes of {len(record["cases"])} textbook compounds.
 {settings["potential"]} relaxes, {confirm} confirm, and the first of these ranks. The ground state is first for
 {first}, among the first three for {three}. It is a test of use, not of generalisation: most of these crystals are in
-the training set, where the search finds them as prototypes. CPU time, on one core of about half the usual pace, holds
+the training set, where the search finds them as prototypes. CPU time, with another measurement beside it, holds
 the hull of the known phases, too, which is made once for a system; its part is wall time, while other work ran.
 
 {tables.search(record["cases"])}"""
