@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,10 +11,7 @@ from rich.table import Table
 
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.funnel import funnel_lines
-from crystalgraph.report.words import known_as
-
-if TYPE_CHECKING:
-    from crystalgraph.runs.generation_result import GenerationResult
+from crystalgraph.runs.generation_result import GenerationResult, known_as
 
 WIDE = 100
 """Columns of a terminal in which columns have their whole names and more room between them."""

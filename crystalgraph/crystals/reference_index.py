@@ -123,6 +123,15 @@ class ReferenceIndex:
         numbers = np.array(structure.atomic_numbers)
         return self._append(structure.lattice.matrix, structure.frac_coords, numbers, structure)
 
+    def exchange(self, position: int, structure: Structure) -> None:
+        """Put a structure of the same reduced formula in the place of a member."""
+        numbers = np.array(structure.atomic_numbers)
+        self._crystals = None
+        self._structures[position] = structure
+        self._given[position] = structure.lattice.matrix, structure.frac_coords, numbers
+        for kept in (self._cells, self._may_shrink, self._reduced):
+            kept.pop(position, None)  # type: ignore[attr-defined]  # of dictionaries of several types
+
     def find(self, structure: Structure) -> int:
         """Position of the first member that the structure is equal to, or -1."""
         members = self.of_formula(Formula.from_atomic_numbers(structure.atomic_numbers))

@@ -32,7 +32,9 @@ def funnel_lines(candidates: Candidates, record: Mapping[str, Any]) -> list[Funn
     lines, counts = [], dict(record["counts"])
     selected = FunnelLine(name=SELECTED, count=counts.pop(SELECTED))
     if with_energies := "relaxation" in record:
-        with_energy = FunnelLine(name="with an energy", count=selected.count + counts.pop(NOT_SELECTED, 0))
+        with_energy = FunnelLine(name="with an energy", count=len(candidates.outcomes or {}))
+        lost_later = with_energy.count - selected.count  # at one of the stages, or outranked at the end
+        counts[NOT_SELECTED] = counts.get(NOT_SELECTED, 0) - lost_later
     for name, count in counts.items():
         if name not in FILTER_MEANING:
             lines.append(FunnelLine(name=name, count=count))

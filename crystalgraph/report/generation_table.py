@@ -39,7 +39,8 @@ COLUMNS = (
     Column(
         key="source",
         label="source",
-        meaning="generator: from noise; prototype: a known crystal, these elements in its place; child: of one found",
+        meaning="generator: from noise; prototype: a known crystal, these elements in its place, or one equal to it; "
+        "child: of one found",
         kind="text",
     ),
     Column(

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from crystalgraph.relax.potentials import potential_label
-from crystalgraph.sampling.draws import PROTOTYPE
 
 FILTER_MEANING = {
     "strict": "atoms too close, or a density no solid has",
     "composition": "not what was requested, or unsound chemistry",
     "constraint": "a cell, distance, density or volume that was not wanted",
     "symmetry": "not the requested space group or a supergroup, or an excluded one",
-    "copy": "equal to a crystal selected before",
+    "copy": "equal to a crystal that came first, or lies lower",
     "not selected": "others came first, the best of each formula",
 }
 
@@ -27,7 +26,7 @@ STAGE_MEANING = {
     "relaxation": "given up far above the hull, or failed",
     "finalists": "relaxed tighter, perturbed, relaxed again",
     "confirmation": "relaxed further by other potentials",
-    "copies": "became equal to a lower one",
+    "copies": "became equal to one that is as low",
 }
 
 METRIC_MEANING = {
@@ -43,15 +42,6 @@ METRIC_MEANING = {
 
 JUDGE_ERRORS = Path(__file__).parent / "judge_errors.json"
 """How far each potential is from DFT, by chemical system; written by ``python -m tools.bench judge``."""
-
-
-def known_as(row: Mapping[str, Any]) -> str:
-    """The known phase that a candidate is, or that plain substitution gives it; empty where neither.
-
-    Args:
-        row: of `crystalgraph.runs.generation_result.GenerationResult.best`.
-    """
-    return row["known_phase"] or ("a prototype" if row["source"] == PROTOTYPE else "")
 
 
 def but_for(training: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from crystalgraph.crystals.space_group_symbols import group_symbol
+from crystalgraph.sampling.draws import PROTOTYPE
 from crystalgraph.screening.candidates import PATTERN_SIMILARITY, Candidates
 
 if TYPE_CHECKING:
@@ -84,7 +85,6 @@ class GenerationResult(Candidates):
         from markupsafe import Markup
 
         from crystalgraph.report.notation import formula_html, group_html
-        from crystalgraph.report.words import known_as
 
         number, title = ("score", "score") if self.outcomes is None else ("e_above_hull", "eV/atom above the hull")
         cells = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>")
@@ -108,6 +108,15 @@ class GenerationResult(Candidates):
                 f"{len(self)} of {len(self.samples)} samples: {self.request}{more}", heads, Markup("").join(rows)
             )
         )
+
+
+def known_as(row: dict[str, Any]) -> str:
+    """The known phase that a candidate is, or that plain substitution gives it or one equal to it; else empty.
+
+    Args:
+        row: of `GenerationResult.best`.
+    """
+    return row["known_phase"] or ("a prototype" if row["source"] == PROTOTYPE else "")
 
 
 def _finite(number: float) -> float | None:

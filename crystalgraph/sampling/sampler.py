@@ -275,7 +275,7 @@ class Sampler:
         How likely a template is for them the prior and the substitution likelihood say; see `fill_from_prototypes`.
 
         Args:
-            n: most crystals.
+            n: most known crystals, see `given`.
         """
         templates = self.choices.templates
         likely = self.model.prior.log_weights(templates)

@@ -164,8 +164,9 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
     """
     samples, names, outcomes = list(candidates.samples), [], {}
     selected = [sample.draw for sample in candidates.selected]
-    num, copies = candidates.request.num, {i: first for i, first in enumerate(result.copy_of) if first is not None}
-    others = sorted(set(range(len(selected))) - set(result.order) - set(copies))
+    num, n = candidates.request.num, len(selected)
+    copies = {i: first for i in range(n) if (first := _first(result.copy_of, i)) != i}
+    others = sorted(set(range(n)) - set(result.order) - set(copies))
     last = rank([-result.outcomes[i].e_above_hull_unrelaxed for i in others])
     order = [*result.order, *(others[i] for i in last)]
     n_kept = min(num, len(order))
@@ -188,7 +189,7 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
         outcomes[sample.draw] = outcome
         samples[sample.draw] = replace(sample, rank=place, file=names[-1])
     shortfall = candidates.shortfall
-    if n_kept < min(num, len(selected)):
+    if n_kept < min(num, n):
         lost = f"{len(copies)} became equal to others, {n_kept} of {num} are left"
         shortfall = "; ".join(filter(None, (shortfall, lost)))
     return replace(
@@ -240,6 +241,13 @@ def named(candidates: Candidates, known: CrystalTable, progress: Progress | None
     for draw, (phase, distance) in zip(draws, relaxed, strict=False):  # the relaxed ones are the first
         likenesses[draw] = replace(likenesses[draw], relaxed_known_phase=phase, relaxed_known_rmsd=distance)
     return replace(candidates, likenesses=likenesses)
+
+
+def _first(copy_of: Sequence[int | None], i: int) -> int:
+    """What a crystal became equal to, where that is a copy the one that it equals, and so on; itself if to none."""
+    while (further := copy_of[i]) is not None:
+        i = further
+    return i
 
 
 def _name(place: int, n_selected: int, formula: str, group: int | None) -> str:

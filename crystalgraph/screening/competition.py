@@ -7,11 +7,7 @@ from math import isfinite, nan
 
 from crystalgraph.relax.hull import METASTABLE, Hull, Phase
 
-PROTOTYPE_NOTE = "a known crystal with these elements in its place, relaxed in this run"
-
-
-AS_LOW = 0.005
-"""eV/atom above the lowest of equal crystals up to which what a prototype became stands for them."""
+PROTOTYPE_NOTE = "a known crystal with these elements in its place, or one equal to it, relaxed in this run"
 
 
 def with_prototypes(hull: Hull, prototypes: Iterable[tuple[str, str, float]]) -> Hull:
@@ -47,27 +43,3 @@ def agreement(above: Sequence[float], n_judges: int) -> tuple[float, bool | None
     if any(energy > METASTABLE for energy in energies):
         return spread, False
     return spread, True if len(energies) == n_judges else None
-
-
-def representatives(
-    ordered: Sequence[int], labels: Sequence[int], from_prototype: Sequence[bool], above: Sequence[float]
-) -> dict[int, int]:
-    """Which crystal stands for each set of copies: the first, or what a prototype became if that is as low.
-
-    Args:
-        ordered: crystals, lowest first.
-        labels: of the set that each of them is in.
-        from_prototype: by crystal.
-        above: eV/atom above the hull, by crystal.
-
-    Returns:
-        Label -> crystal.
-    """
-    lowest: dict[int, int] = {}
-    first: dict[int, int] = {}
-    for k, label in zip(ordered, labels, strict=True):
-        lowest.setdefault(label, k)
-        as_low = above[k] <= above[lowest[label]] + AS_LOW
-        if label not in first or (from_prototype[k] and as_low and not from_prototype[first[label]]):
-            first[label] = k
-    return first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -19,9 +19,9 @@ from crystalgraph.progress import Progress, continued, relabelled
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.potentials import potential_label
 from crystalgraph.screening.choice import SLOPE_LATER, SPREAD_LATER, Expectation, choose
-from crystalgraph.screening.competition import agreement, representatives, with_prototypes
+from crystalgraph.screening.competition import agreement, with_prototypes
 from crystalgraph.screening.funnel_settings import FunnelSettings
-from crystalgraph.screening.ledger import Ledger
+from crystalgraph.screening.ledger import NOT_CHOSEN, Ledger
 from crystalgraph.screening.outcome import (
     CHOICE,
     CONFIRMATION,
@@ -33,10 +33,14 @@ from crystalgraph.screening.outcome import (
     SINGLE_POINT,
     FunnelResult,
 )
+from crystalgraph.screening.rank import rank
 from crystalgraph.screening.symmetrise import symmetrised
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+AS_LOW = 0.005
+"""eV/atom above the lowest of equal crystals up to which what a prototype became stands for them."""
 
 LOWER = 0.001
 """eV/atom; a crystal that lies less below one it is equal to does not take its place."""
@@ -110,15 +114,22 @@ class Descent(Ledger):
         Returns:
             Positions in ``copies`` of those that took a place; none of a crystal that has taken its first steps.
         """
-        start, judge, lower = perf_counter(), self.settings.potential, dict[int, int]()
-        waiting = set(self._waiting) - set(self._begun)
-        compared = [i for i, (k, _) in enumerate(copies) if k in waiting]
-        energies = self._above_as_drawn([copies[i][1] for i in compared], judge, SINGLE_POINT)
-        for i, above in zip(compared, energies, strict=True):
-            k, structure = copies[i]
-            if above < self.outcomes[k].e_above_hull_unrelaxed - LOWER:
+        start, lower = perf_counter(), dict[int, int]()
+        without = {k for k, outcome in enumerate(self.outcomes) if outcome.funnel_status == SINGLE_POINT}
+        open_places = (set(self._waiting) | without) - set(self._begun)
+        compared = [i for i, (k, _) in enumerate(copies) if k in open_places]
+        structures = [copies[i][1] for i in compared]
+        energies = self._above_as_drawn(structures, self.settings.potential, SINGLE_POINT)
+        for i, structure, above in zip(compared, structures, energies, strict=True):
+            k = copies[i][0]
+            if above < (inf if k in without else self.outcomes[k].e_above_hull_unrelaxed - LOWER):
                 self._drawn[k], lower[k] = structure, i
                 self._set(k, e_above_hull_unrelaxed=above)
+            if k in without and k in lower:
+                without.remove(k)
+                self._waiting.append(k)
+                self._set(k, funnel_status=CHOICE, funnel_reason=NOT_CHOSEN)
+                self._count_stage(SINGLE_POINT, 0, -1, perf_counter())
         self._count_stage(SINGLE_POINT, 0, 0, start)
         return sorted(lower.values())
 
@@ -190,7 +201,7 @@ class Descent(Ledger):
         )
         for name, stage_work in (
             (FINALISTS, self._refine),
-            (COPIES, self._drop_copies),
+            (COPIES, partial(self._drop_copies, prototypes_too=False)),
             (CONFIRMATION, self._confirm),
         ):
             start, entered = perf_counter(), self._passed()
@@ -303,14 +314,22 @@ class Descent(Ledger):
     def _finalists(self, left: list[int]) -> list[int]:
         return [k for k in left if self.outcomes[k].e_above_hull <= self.settings.finalists_below]
 
-    def _drop_copies(self, left: list[int]) -> None:
-        ordered = self._ranked(left)
-        relaxed = [structure for k in ordered if (structure := self.structures[k]) is not None]
+    def _drop_copies(self, left: list[int], *, prototypes_too: bool = True) -> None:
+        """Of equal crystals keep the lowest, or what a prototype became if it is as low within `AS_LOW`.
+
+        Args:
+            left: what passed so far.
+            prototypes_too: whether what a prototype became may be lost to what did not come from one. Before the
+                confirmation it is not, as it is to be on every potential's hull.
+        """
+        best_first = rank([AS_LOW * self._from_prototype[k] - self.outcomes[k].e_above_hull for k in left])
+        ordered = [left[i] for i in best_first]
+        relaxed = [self._relaxed(k) for k in ordered]
         labels = group_equal(relaxed, progress=relabelled(self.progress, COPIES)).tolist()
-        above = [outcome.e_above_hull for outcome in self.outcomes]
-        first = representatives(ordered, labels, self._from_prototype, above)
         for k, label, group in zip(ordered, labels, space_groups(relaxed), strict=True):
+            first = ordered[label]
             self._set(k, relaxed_space_group=None if group == NOT_FOUND else group)
-            if first[label] != k:
-                self._copy_of[k] = first[label]
-                self._set(k, funnel_status=COPIES)
+            if first == k or (self._from_prototype[k] > self._from_prototype[first] and not prototypes_too):
+                continue
+            self._copy_of[k] = first
+            self._set(k, funnel_status=COPIES)

@@ -220,7 +220,7 @@ class _Rounds:
         )
 
     def _n_prototypes(self) -> int:
-        """Known crystals that get an energy: few where little is to be relaxed."""
+        """Known crystals that come first: few where little is to be relaxed."""
         limit, most = self.descent.settings.limit, self.settings.prototypes
         return most if limit is None else min(most, self.settings.prototypes_per_relaxation * limit)
 

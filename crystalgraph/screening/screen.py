@@ -3,7 +3,7 @@
 The filters, in order: *strict* (physically possible), *composition* (what was requested, and sound chemistry) and
 *constraint* (cell, distances, density, volume), through which every crystal goes at once; then, best of each
 formula first and until enough are selected, *symmetry* (the requested space group, or where allowed a supergroup of it,
-where one was requested, and none that was excluded) and *copy* (equal to a crystal selected before).
+where one was requested, and none that was excluded) and *copy* (equal to a crystal that is selected).
 What is left is *not selected*.
 
 A raw run has no filters: everything is selected, with its verdicts.
@@ -221,6 +221,7 @@ class Screen:
         self.samples[draw] = replace(old, status=COPY, reason=reason)
         self.samples[copy.draw] = replace(new, status=SELECTED, reason="", source=source)
         self.draws[copy.position], self.structures[copy.position] = copy.draw, copy.structure
+        self._index.exchange(copy.position, copy.structure)
 
     def close(self) -> None:
         """Give up all that was neither selected nor lost."""

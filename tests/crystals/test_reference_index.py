@@ -59,6 +59,16 @@ def test_a_member_is_found_and_a_stranger_joins():
     assert index.find_all(ROCK_SALT) == [0, 2]
 
 
+def test_a_member_gives_its_place_to_another():
+    longer = Structure(Lattice.tetragonal(2.6, 3.6), CSCL.species, CSCL.frac_coords)
+    longest = Structure(Lattice.tetragonal(2.6, 4.4), CSCL.species, CSCL.frac_coords)
+    for index in (ReferenceIndex([ROCK_SALT, CSCL]), ReferenceIndex.from_crystals(batch_of([ROCK_SALT, CSCL]))):
+        assert [index.find(s) for s in (CSCL, longest)] == [1, -1]
+        index.exchange(1, longer)
+        assert [index.find(s) for s in (ROCK_SALT, CSCL, longer, longest)] == [0, -1, 1, 1]
+        assert index.structure(1) is longer
+
+
 def test_a_batch_is_indexed_as_its_structures_are():
     index = ReferenceIndex.from_crystals(batch_of(ALL))
     assert len(index) == 3

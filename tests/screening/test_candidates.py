@@ -99,6 +99,18 @@ def test_a_crystal_that_became_equal_to_another_is_not_selected_and_says_so(cand
 
 
 @pytest.mark.slow
+def test_a_copy_of_a_copy_names_what_is_left_of_them(candidates):
+    ok = {"relax_status": "converged", "e_above_hull": 0.1}
+    outcomes = {name: Outcome(**ok, funnel_status=RELAXED) for name in ("rock salt", "rutile")}
+    outcomes |= {name: Outcome(**ok, funnel_status=COPIES) for name in ("CsCl", "fluorite")}
+    result = relaxed(candidates, outcomes, {"CsCl": "fluorite", "fluorite": "rock salt"})
+    again = ranked_by_energy(candidates, result)
+    first = next(sample.draw for sample in again.selected if sample.template == "rock salt")
+    reasons = {s.template: s.reason for s in again.samples if s.status == "not selected" and s.draw in again.outcomes}
+    assert reasons == dict.fromkeys(("CsCl", "fluorite"), f"became equal to sample {first}")
+
+
+@pytest.mark.slow
 def test_every_column_written_is_one_of_the_contract(candidates):
     plain = [column.name for column in fields(Sample)]
     assert candidates.columns == plain

@@ -362,6 +362,24 @@ class TestPrototypes:
         assert judged([lower, higher], [False, True]).copy_of == ([1, None] if stands else [None, 0])
         assert judged([lower, higher], [False, False]).copy_of == [None, 0]
 
+    def test_it_is_on_all_hulls_though_a_lower_crystal_is_equal_to_it(self, potential, prototype, monkeypatch):
+        all_chosen(monkeypatch)
+        given = [
+            potential.knows(prototype("rutile", 1.01), 0.1, -0.05),
+            potential.knows(prototype("rutile", 1.02), 0.1, -0.03),
+        ]
+        potential.opinions["other"] = {
+            round(s.volume, 6): (energy, "converged", s) for s, energy in zip(given, (-0.06, -0.04), strict=True)
+        }
+        running = Descent(dict.fromkeys((DEFAULT, "other"), FLAT), settings(confirm=("other",)), None)
+        running.enter(given, [False, True])
+        running.relax(100)
+        result = running.finish()
+        assert result.copy_of == [None, 0]
+        for judge, energy in ((DEFAULT, -0.03), ("other", -0.04)):
+            assert result.hulls[judge].energy_at(given[0].composition) == pytest.approx(energy)
+        assert result.outcomes[0].e_above_hull == pytest.approx(-0.02)
+
     @pytest.mark.usefixtures("potential")
     @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
     def test_they_have_a_share_of_the_relaxations(self, potential, prototype, share):
@@ -401,6 +419,18 @@ class TestCopies:
         assert result.structures[0].volume == pytest.approx(copies[1].volume)
         single_point = next(stage for stage in result.stages if stage.name == SINGLE_POINT)
         assert (single_point.entered, single_point.lost) == (2, 0)
+
+    def test_it_takes_the_place_of_what_has_no_energy(self, potential, prototype):
+        running = Descent(HULLS, settings(), None)
+        running.enter([potential.knows(prototype("rutile"), nan, nan), potential.knows(prototype("CsCl"), 0.2, 0.1)])
+        assert running.outcomes[0].funnel_status == SINGLE_POINT
+        copies = [potential.knows(prototype("rutile", scale), e, 0.05) for scale, e in ((1.01, nan), (1.02, 0.3))]
+        assert running.prefer_lower([(0, copy) for copy in copies]) == [1]
+        running.relax(2)
+        result = running.finish()
+        assert [outcome.funnel_status for outcome in result.outcomes] == [RELAXED, RELAXED]
+        assert result.outcomes[0].funnel_reason == ""
+        assert sum(stage.lost for stage in result.stages) == 0
 
     def test_none_takes_the_place_of_what_has_begun(self, entered, potential, prototype):
         entered.relax(2)

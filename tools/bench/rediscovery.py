@@ -109,6 +109,7 @@ def measure(folder: Path, workers: int = 1) -> tuple[dict[str, Any], dict[str, A
         "system": str(system),
         "seed": run["request"]["seed"],
         "counts": run["counts"],
+        "with_energy": int((rows["funnel_status"].fillna("") != "").sum()),
         "passed the funnel": len(relaxed),
         "of them metastable": int((relaxed["e_above_hull"] <= METASTABLE).sum()),
         "of them agreed": int((relaxed[AGREED] == "yes").sum()) if AGREED in relaxed else None,

@@ -250,7 +250,7 @@ def rediscovery(results: Results) -> str:
     """Known phases found again."""
     record = results("rediscovery")
     reach, counts = record["within_reach"], record["counts"]
-    with_energy = counts["selected"] + counts["not selected"]
+    with_energy = record["with_energy"]
     return f"""\
 Known phases of {_system(record)}, none of them trained on, that a search of 30 CPU minutes finds again; judging its
 finalists is not counted. {counts["drawn"]:,} crystals were drawn, {with_energy:,} got an energy,
