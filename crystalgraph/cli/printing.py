@@ -12,6 +12,8 @@ from rich.table import Table
 from crystalgraph.relax.hull import METASTABLE
 from crystalgraph.report.funnel import funnel_lines
 from crystalgraph.runs.generation_result import GenerationResult, known_as
+from crystalgraph.screening.descent import LOWER
+from crystalgraph.screening.outcome import RELAXED
 
 WIDE = 100
 """Columns of a terminal in which columns have their whole names and more room between them."""
@@ -33,7 +35,7 @@ def summary(result: GenerationResult, folder: Path) -> dict[str, Any]:
         "candidates": [] if result.request.raw else result.best(),
         "n_candidates": len(result),
         "funnel": _funnel(result),
-        "remarks": [line for line in (result.shortfall, *_below(result), *result.record["caveats"]) if line],
+        "remarks": [line for line in (result.shortfall, *_energies(result), *result.record["caveats"]) if line],
     }
 
 
@@ -79,7 +81,8 @@ def _table(said: dict[str, Any], *, is_wide: bool) -> Table:
             row["file"],
         )
     if said["n_candidates"] > len(said["candidates"]):
-        table.caption = f"the first {len(said['candidates'])} of {said['n_candidates']}"
+        order = "" if number == "score" else "; relaxed ones first, then by energy as drawn"
+        table.caption = f"the first {len(said['candidates'])} of {said['n_candidates']}{order}"
     return table
 
 
@@ -100,18 +103,19 @@ def _funnel(result: GenerationResult) -> str:
     return " → ".join(parts)
 
 
-def _below(result: GenerationResult) -> list[str]:
-    """What lies below the hull, and of which hull that is said."""
+def _energies(result: GenerationResult) -> list[str]:
+    """Why a search with energies ended, how many are metastable, and how many lie below which hull."""
     if result.hull is None or result.outcomes is None:
         return []
     rows = result.rows(result.selected[: len(result.relaxed)])
-    below = [row for row in rows if row["e_above_hull"] < 0]
+    below = [row for row in rows if row["e_above_hull"] < -LOWER]
     unknown = sum(not row["relaxed_known_phase"] for row in below)
     n_phases = len(result.hull.phases)
-    agreed = sum(row["agreed_metastable"] is True for row in rows) if len(result.judges) > 1 else None
-    lines = []
-    if agreed is not None:
-        lines.append(f"{agreed} of {len(rows)} relaxed crystals are metastable (≤ {METASTABLE:g}) by all potentials")
+    relaxed = [outcome for outcome in result.outcomes.values() if outcome.funnel_status == RELAXED]
+    lines = [f"the search ended: {result.record['search']['stopped']}"]
+    if len(result.judges) > 1:
+        agreed = sum(outcome.agreed_metastable is True for outcome in relaxed)
+        lines.append(f"{agreed} of {len(relaxed)} relaxed crystals are metastable (≤ {METASTABLE:g}) by all potentials")
     if below:
         lines.append(
             f"{len(below)} lie below the hull of the {n_phases} known phases of the reference, {unknown} of them not "

@@ -28,11 +28,13 @@ def funnel_lines(candidates: Candidates, record: Mapping[str, Any]) -> list[Funn
     """
     reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sample in candidates.samples:
+        if sample.draw in (candidates.outcomes or {}):
+            continue  # lost later, if at all
         reasons[sample.status][_kind_of_reason(sample.reason)] += bool(sample.reason)
     lines, counts = [], dict(record["counts"])
     selected = FunnelLine(name=SELECTED, count=counts.pop(SELECTED))
     if with_energies := "relaxation" in record:
-        with_energy = FunnelLine(name="with an energy", count=len(candidates.outcomes or {}))
+        with_energy = FunnelLine(name="different, with an energy", count=len(candidates.outcomes or {}))
         lost_later = with_energy.count - selected.count  # at one of the stages, or outranked at the end
         counts[NOT_SELECTED] = counts.get(NOT_SELECTED, 0) - lost_later
     for name, count in counts.items():

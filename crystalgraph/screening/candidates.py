@@ -173,7 +173,7 @@ def ranked_by_energy(candidates: Candidates, result: FunnelResult) -> Candidates
     kept = [(i, structure) for i in result.order[:num] if (structure := result.structures[i]) is not None]
     relaxed = [primitive_cell(structure) for _, structure in kept]
     groups = dict(zip((i for i, _ in kept), space_groups(relaxed), strict=True))
-    left_out = dict.fromkeys(order[num:], f"{num} others lie lower above the hull")
+    left_out = dict.fromkeys(order[num:], f"{num} others come first: relaxed ones, then those that lie lower as drawn")
     left_out |= {i: f"became equal to sample {selected[first]}" for i, first in copies.items()}
     for i, reason in left_out.items():
         sample, outcome = samples[selected[i]], result.outcomes[i]

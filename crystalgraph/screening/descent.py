@@ -6,21 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf, isfinite, nan
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from crystalgraph.crystals.matching import group_equal
 from crystalgraph.crystals.space_groups import NOT_FOUND, space_groups
-from crystalgraph.engine.workers import Workers
-from crystalgraph.progress import Progress, continued, relabelled
+from crystalgraph.progress import continued, relabelled
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.potentials import potential_label
 from crystalgraph.screening.choice import SLOPE_LATER, SPREAD_LATER, Expectation, choose
 from crystalgraph.screening.competition import agreement, with_prototypes
-from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.ledger import NOT_CHOSEN, Ledger
 from crystalgraph.screening.outcome import (
     CHOICE,
@@ -43,7 +38,7 @@ AS_LOW = 0.005
 """eV/atom above the lowest of equal crystals up to which what a prototype became stands for them."""
 
 LOWER = 0.001
-"""eV/atom; a crystal that lies less below one it is equal to does not take its place."""
+"""eV/atom; less is no difference: between equal crystals, or to the hull of the known phases."""
 
 SYMMETRY = "symmetry of the finalists"
 """What progress calls the part of the confirmation that looks for more symmetry."""
@@ -52,31 +47,8 @@ SYMMETRY = "symmetry of the finalists"
 class Descent(Ledger):
     """The stages of `crystalgraph.screening.funnel`, for crystals that come in rounds.
 
-    Args:
-        hulls: of the known phases, by each potential of the settings.
-        settings: how.
-        workers: processes that run already.
-        folder: where finished relaxations are kept; None for nowhere.
-        progress: called as the work goes on.
-
-    Attributes:
-        n_relaxed: relaxations begun.
+    Made like a `Ledger`.
     """
-
-    def __init__(
-        self,
-        hulls: Mapping[str, Hull],
-        settings: FunnelSettings,
-        workers: Workers,
-        folder: Path | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        super().__init__(hulls, settings, workers, folder, progress)
-        self.n_relaxed = 0
-        self._waiting: list[int] = []
-        self._begun: dict[int, float] = {}
-        self._starts: dict[int, Structure] = {}
-        self._rng = np.random.default_rng(settings.seed)
 
     @property
     def allowed(self) -> int:
@@ -303,7 +275,7 @@ class Descent(Ledger):
             above = {j: hulls[j].e_above_hull(composition, energy) for j, energy in self._enthalpies[k].items()}
             judge, known = self.outcomes[k].ranked_by, self.hulls
             below = known[judge].e_above_hull(composition, self._enthalpies[k][judge])
-            if self._from_prototype[k] and below < 0:
+            if self._from_prototype[k] and below < -LOWER:
                 self._remark(k, f"{-below:.3f} eV/atom below the hull of the known phases alone")
             self._set(k, e_above_hull=above[judge], e_above_hull_by=above)
             if self.settings.confirm:

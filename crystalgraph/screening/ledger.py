@@ -9,6 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from crystalgraph.chemistry.system import Formula
 from crystalgraph.engine.workers import Workers
 from crystalgraph.progress import Progress, relabelled
@@ -39,6 +41,7 @@ class Ledger:
     Attributes:
         outcomes: what became of each crystal so far.
         structures: as relaxed; None where not.
+        n_relaxed: relaxations begun.
     """
 
     def __init__(
@@ -53,12 +56,17 @@ class Ledger:
         self.folder, self.progress = folder, progress
         self.outcomes: list[Outcome] = []
         self.structures: list[Structure | None] = []
+        self.n_relaxed = 0
         self._drawn: list[Structure] = []
         self._formulas: list[str] = []
         self._from_prototype: list[bool] = []
         self._copy_of: list[int | None] = []
         self._seconds: list[float] = []
         self._enthalpies: list[dict[str, float]] = []
+        self._waiting: list[int] = []
+        self._begun: dict[int, float] = {}
+        self._starts: dict[int, Structure] = {}
+        self._rng = np.random.default_rng(settings.seed)
         self._stages = {name: Stage(name=name, entered=0, lost=0, seconds=0.0) for name in STAGES}
 
     @property

@@ -36,6 +36,10 @@ ENOUGH, TIME_IS_UP, NOTHING_LOWER, NOTHING_LEFT = (
 )
 
 
+HIGHER_SCORES = "the better half of its formula by score got energies"
+"""Why a crystal that passed the filters got no energy."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RoundSettings:
     """How a search with energies goes on, and when it ends.
@@ -163,7 +167,7 @@ def search_rounds(
         else:
             done.append(rounds.next(first=not done))
             continue
-        screen.close()
+        screen.close(HIGHER_SCORES)
         found = candidates_of(screen, shortfall_of(screen, stopped), by_score=False)
         return Found(candidates=found, rounds=done, stopped=stopped)
 

@@ -223,9 +223,13 @@ class Screen:
         self.draws[copy.position], self.structures[copy.position] = copy.draw, copy.structure
         self._index.exchange(copy.position, copy.structure)
 
-    def close(self) -> None:
-        """Give up all that was neither selected nor lost."""
-        reason = f"{self.n_selected} others came first, the best of each formula"
+    def close(self, reason: str = "") -> None:
+        """Give up all that was neither selected nor lost.
+
+        Args:
+            reason: why; left out, that others came first.
+        """
+        reason = reason or f"{self.n_selected} others came first, the best of each formula"
         for draw in self._open:
             self.samples[draw] = replace(self.samples[draw], status=NOT_SELECTED, reason=reason)
         self._open.clear()

@@ -15,10 +15,11 @@ def lines(finished_run):
 def test_every_sample_is_counted(lines, finished_run):
     by_name = {line.name: line for line in lines}
     assert by_name["drawn"].count == finished_run.record["counts"]["drawn"] == 8
-    entered = lines.index(by_name["with an energy"])
-    assert by_name["with an energy"].count + sum(line.count for line in lines[:entered] if line.is_loss) == 8
+    judged = by_name["different, with an energy"]
+    entered = lines.index(judged)
+    assert judged.count + sum(line.count for line in lines[:entered] if line.is_loss) == 8
     after = [line for line in lines[entered + 1 :] if line.is_loss]
-    assert by_name["with an energy"].count - sum(line.count for line in after) == by_name["relaxed"].count == 4
+    assert judged.count - sum(line.count for line in after) == by_name["relaxed"].count == 4
     assert lines[-1].name == "selected"
     assert lines[-1].count == finished_run.record["counts"]["selected"]
     assert sorted(by_name["strict"].reasons) == ["1 × atoms … Å apart", "1 × density … g/cm³"]
