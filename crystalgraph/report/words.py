@@ -16,7 +16,7 @@ FILTER_MEANING = {
     "constraint": "a cell, distance, density or volume that was not wanted",
     "symmetry": "not the requested space group or a supergroup, or an excluded one",
     "copy": "equal to a crystal that came first, or lies lower",
-    "not selected": "others of its formula have a better score",
+    "not selected": "others came first, by score within each formula",
 }
 
 STAGE_MEANING = {
