@@ -131,8 +131,8 @@ def energies_above(
     workers: Workers,
 ) -> list[float]:
     """Energy above the hull of each crystal by a potential, eV/atom; NaN where it has none."""
-    known = kept_single_points(phases, potential, cache, workers)
-    own = kept_single_points(foreign.table, potential, cache, workers)
+    known = kept_single_points(phases.structures, potential, cache, workers)
+    own = kept_single_points(foreign.table.structures, potential, cache, workers)
     fixed, formulas = references(potential, cache, workers), phases.columns["formula"].tolist()
     above = []
     for energy, system, members, structure in zip(own, systems, inside, foreign.table.structures, strict=True):

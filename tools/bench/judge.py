@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymatgen.core import Structure
 
 from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.crystals.matching import matches
@@ -87,12 +88,14 @@ def labelled(names: Iterable[str]) -> Labelled:
     return Labelled(table=CrystalTable.concatenate(tables), of_system=of_system)
 
 
-def kept_single_points(phases: CrystalTable, potential: str, cache: Path | None, workers: Workers) -> list[float]:
-    """Energies of the phases as they are, eV/atom; those of an earlier run of the same are taken from the cache."""
-    content = json.dumps([potential_identity(potential), *map(structure_key, phases.structures)])
+def kept_single_points(
+    structures: Sequence[Structure], potential: str, cache: Path | None, workers: Workers
+) -> list[float]:
+    """Energies of crystals as they are, eV/atom; those of an earlier run of the same are taken from the cache."""
+    content = json.dumps([potential_identity(potential), *map(structure_key, structures)])
     file = cache_folder("judge", cache) / f"{hashlib.sha256(content.encode()).hexdigest()}.json"
     if not file.exists():
-        energies = single_points(phases.structures, potential, workers=workers, progress=ProgressLines())
+        energies = single_points(structures, potential, workers=workers, progress=ProgressLines())
         write_json(file, [energy if math.isfinite(energy) else None for energy in energies])
     return [math.nan if energy is None else energy for energy in json.loads(file.read_bytes())]
 
@@ -196,7 +199,7 @@ def main(arguments: Sequence[str]) -> None:
     }
     with Workers(options.workers) as workers:
         for potential in (each.name for each in WITH_WEIGHTS):
-            energies = kept_single_points(data.table, potential, options.cache, workers)
+            energies = kept_single_points(data.table.structures, potential, options.cache, workers)
             fixed = references(potential, options.cache, workers)
             hulls = {name: hull_of(name, data, energies, fixed) for name in chosen}
             rows = {name: compared(hull) for name, hull in hulls.items()}

@@ -2,7 +2,7 @@
 
     cg-train configs/prediction.toml --out runs/prediction
     python -m tools.bench prediction --model runs/prediction/model --cases 300 --workers 2 \
-        --out tools/results/prediction.json
+        --potential sevennet-0 --relax 6 --relaxed-cases 100 --out tools/results/prediction.json
 
 trains without a tenth of the formulas of the corpus, 47 minutes on 2 cores, then asks for crystals of these: formula
 and size of the primitive cell are given, the crystal is the truth, every polymorph a case of its own. It counts as
@@ -14,8 +14,12 @@ The arms: *drawn*, samples in draw order, of templates that the discriminator ha
 that it chooses of as many as ``cg-generate`` draws; *by score*, of ``N_DRAWN`` such samples the different ones that it
 scores highest; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry with the elements
 put in by electronegativity, those with the nearest elements by Mendeleev number first, one of each protostructure
-before any comes twice. The energies that the discriminator has learned are of systems without a
-held-out compound; CHGNet, which gave them, has seen crystals of any formula.
+before any comes twice. With --potential also what its energies make of them: the different ones with the lowest *single
+points*, of ``N_PROTOTYPES`` nearest prototypes, and of ours: what ``cg-generate`` gives an energy, known crystals of
+the training set in the templates' place and the half of ``N_DRAWN`` samples that scores higher. With --relax K the
+first K of these are relaxed, for --relaxed-cases cases, and come by the energy they end with. Finished energies are
+kept, so that a run that was killed goes on. The energies that the discriminator has learned are of systems without a
+held-out compound; the potentials have seen crystals of any formula.
 
 References:
     T. Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (tolerances).
@@ -25,12 +29,13 @@ References:
 
 from __future__ import annotations
 
+import argparse
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import ceil, gcd
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +46,7 @@ from pymatgen.core import Structure
 
 from crystalgraph.chemistry.elements import mendeleev_numbers
 from crystalgraph.crystals.batch import Crystals
-from crystalgraph.crystals.conversion import to_structures
+from crystalgraph.crystals.conversion import from_structures, to_structures
 from crystalgraph.crystals.reference_index import TIME_LIMIT, ReferenceIndex, searchable
 from crystalgraph.crystals.time_limit import TimeUp, cpu_limit
 from crystalgraph.crystals.validity import strict_validity
@@ -51,14 +56,19 @@ from crystalgraph.evaluation.rates import Rate
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.prototypes import protostructures
+from crystalgraph.progress import relabelled
+from crystalgraph.relax.potentials import check_judges, potential_identity
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.screening.rank import rank
+from crystalgraph.screening.rounds import USUAL_ROUNDS
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
 from crystalgraph.symmetry.species import number_of_species, ranked_elements, species_rank
 from crystalgraph.symmetry.substitute import element_volume_rule, substitute
 from crystalgraph.training.batches import step_rng
 from crystalgraph.training.config import Config
 from crystalgraph.training.corpus import held_out_checksum, prepare
+from tools.bench.prediction_energies import by_single_point, relaxed
+from tools.bench.progress_lines import ProgressLines
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import prediction as table
 
@@ -68,7 +78,14 @@ N_DRAWN = 100
 N_SAMPLES = 20
 """Most samples of an arm that count."""
 
-ARMS = ("nearest prototypes", "drawn", "by score")
+N_PROTOTYPES = 100
+"""Nearest prototypes, and known crystals in our templates' place, of which energies choose."""
+
+PROTOTYPES, DRAWN, BY_SCORE = "nearest prototypes", "drawn", "by score"
+"""Arms that no energy of a potential has a part in."""
+
+OURS = "ours"
+"""What energies choose from, beside the nearest prototypes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,20 +145,25 @@ def _stoichiometry(crystals: Crystals) -> list[tuple[int, ...]]:
 
 
 def our_samples(model: Model, case: Crystals, rng: torch.Generator) -> dict[str, Crystals]:
-    """The samples of our two arms; none where no template fits."""
+    """The samples of our two arms, and those of which energies choose; none where no template fits."""
     elements, counts = (part.tolist() for part in case.atomic_numbers.unique(return_counts=True))
     unit, size = gcd(*counts), int(case.num_atoms)
     formula = {z: n // unit for z, n in zip(elements, counts, strict=True)}
     try:
         sampler = Sampler(model, elements, rng, formula=formula, min_atoms=size, max_atoms=size)
     except InputError:
-        return {"drawn": case[:0], "by score": case[:0]}
+        return dict.fromkeys((DRAWN, BY_SCORE, OURS), case[:0])
     drawn = sampler.draw(N_DRAWN)
-    valid = strict_validity(drawn.crystals).valid
-    scores = torch.full((N_DRAWN,), torch.nan)
-    scores[valid] = model.score(drawn.crystals[valid], drawn.space_group_number[valid])
-    best = torch.tensor(first_distinct(drawn.crystals, rank(scores.tolist())), dtype=torch.long)
-    return {"drawn": drawn.crystals[:N_SAMPLES], "by score": drawn.crystals[best]}
+    order = rank(drawn.score.tolist())
+    best = torch.tensor(first_distinct(drawn.crystals, order), dtype=torch.long)
+    scored = [k for k in order if bool(drawn.score[k].isfinite())]
+    better = torch.tensor(scored[: ceil(USUAL_ROUNDS.kept_share * len(scored))], dtype=torch.long)
+    known = sampler.prototypes(N_PROTOTYPES)
+    return {
+        DRAWN: drawn.crystals[:N_SAMPLES],
+        BY_SCORE: drawn.crystals[best],
+        OURS: Crystals.concatenate([known.crystals[known.validity.valid], drawn.crystals[better]]),
+    }
 
 
 def first_distinct(crystals: Crystals, order: Sequence[int]) -> list[int]:
@@ -188,13 +210,51 @@ def compare(truth: Structure, samples: Crystals) -> Outcome:
     return Outcome(rms=rms, timed_out=timed_out)
 
 
-def predict(path: str, case: Crystals, nearest: Crystals, seed: int, number: int) -> dict[str, Outcome]:
-    """All arms on one case, in a process of its own."""
+def propose(path: str, case: Crystals, nearest: Crystals, seed: int, number: int) -> dict[str, Crystals]:
+    """The samples of all arms without energies, and ours of which energies choose, in a process of its own."""
     torch.set_num_threads(1)
-    model = load_model(path)
+    return {PROTOTYPES: nearest[:N_SAMPLES]} | our_samples(load_model(path), case, step_rng(seed, 40, number))
+
+
+def compare_all(case: Crystals, samples: Mapping[str, Crystals]) -> dict[str, Outcome]:
+    """Match the samples of all arms, in a process of its own."""
     (truth,) = to_structures(case)
-    samples = {"nearest prototypes": nearest, **our_samples(model, case, step_rng(seed, 40, number))}
-    return {arm: compare(truth, samples[arm]) for arm in ARMS}
+    return {arm: compare(truth, crystals) for arm, crystals in samples.items()}
+
+
+def add_energies(
+    samples: Sequence[dict[str, Crystals]],
+    pools: Mapping[str, Sequence[Crystals]],
+    workers: Workers,
+    options: argparse.Namespace,
+) -> dict[str, list[float]]:
+    """Add the arms that a potential's energies order to the samples of each case.
+
+    Args:
+        samples: of each case, by arm.
+        pools: what energies choose from: of each case, by name.
+        workers: that do the work.
+        options: of the command line.
+
+    Returns:
+        CPU seconds that the relaxations of each case took, by name of the pool.
+    """
+    seconds: dict[str, list[float]] = {}
+    progress = ProgressLines()
+    for name, of_cases in pools.items():
+        orders = by_single_point(of_cases, options.potential, options.cache, workers)
+        chosen = list(workers.map(first_distinct, list(zip(of_cases, orders, strict=True))))
+        for own, pool, best in zip(samples, of_cases, chosen, strict=True):
+            own[f"{name}, by single points"] = pool[torch.tensor(best, dtype=torch.long)]
+        print(f"{name}: single points of {sum(map(len, of_cases))} crystals", flush=True)
+    for name in pools if options.relax else ():
+        some = samples[: options.relaxed_cases]
+        lists = [to_structures(own[f"{name}, by single points"][: options.relax]) for own in some]
+        lowest, seconds[name] = relaxed(lists, options.potential, options.cache, workers, relabelled(progress, name))
+        for own, structures in zip(some, lowest, strict=True):
+            nothing = own[PROTOTYPES][:0]
+            own[f"{name}, relaxed"] = from_structures(structures) if structures else nothing
+    return seconds
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -211,15 +271,28 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return found
 
 
+def arms_of(outcomes: Sequence[Mapping[str, Outcome]]) -> list[str]:
+    """Every arm that some of the cases have, in the order in which they were made."""
+    return list(dict.fromkeys(arm for outcome in outcomes for arm in outcome))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure and write."""
     parser = command_line("prediction", __doc__)
     parser.add_argument("--model", required=True, help="folder of a model that was trained with holdout_by = formula")
     parser.add_argument("--cases", type=int, default=1000, help="held-out crystals, picked at random")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--potential", help="gives energies; without one none are asked for")
+    parser.add_argument("--relax", type=int, default=0, help="crystals that it relaxes for a case, from each pool")
+    parser.add_argument("--relaxed-cases", type=int, default=100, help="cases for which it does")
+    parser.add_argument("--cache", type=Path, help="folder of finished energies; default: that of the package")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args(arguments)
+    if options.potential is not None:
+        check_judges(options.potential, ())
+    elif options.relax:
+        raise InputError(f"{options.relax} crystals to relax, but nothing to relax them by; add --potential sevennet-0")
     model = load_model(options.model)
     config = Config.model_validate(model.record["config"])
     if config.data.holdout_by != "formula":
@@ -231,23 +304,24 @@ def main(arguments: Sequence[str]) -> None:
     cases = corpus.heldout[chosen].crystals()
     baseline = NearestPrototypes(corpus.training, corpus.element_volume)
     started = time.monotonic()
-    jobs = [
-        (str(options.model), cases[[k]], baseline.predict(cases[[k]], N_SAMPLES), options.seed, k)
-        for k in range(len(cases))
-    ]
-    outcomes: list[dict[str, Outcome]] = []
+    nearest = [baseline.predict(cases[[k]], N_PROTOTYPES) for k in range(len(cases))]
+    jobs = [(str(options.model), cases[[k]], nearest[k], options.seed, k) for k in range(len(cases))]
+    samples: list[dict[str, Crystals]] = []
     with Workers(options.workers) as workers:
-        for outcome in workers.map(predict, jobs):
-            outcomes.append(outcome)
-            if len(outcomes) % 100 == 0:
-                print(f"{len(outcomes)} of {len(cases)}, {time.monotonic() - started:.0f} s", flush=True)
+        for proposed in workers.map(propose, jobs):
+            samples.append(proposed)
+            if len(samples) % 100 == 0:
+                print(f"{len(samples)} of {len(cases)}, {time.monotonic() - started:.0f} s", flush=True)
+        pools = {PROTOTYPES: nearest, OURS: [own.pop(OURS) for own in samples]}
+        seconds = {} if options.potential is None else add_energies(samples, pools, workers, options)
+        outcomes = list(workers.map(compare_all, [(cases[[k]], own) for k, own in enumerate(samples)]))
     n_elements = number_of_species(cases).tolist()
     groups = {"all": outcomes} | {
         name: [outcome for outcome, n in zip(outcomes, n_elements, strict=True) if n == wanted]
         for name, wanted in (("binary", 2), ("ternary", 3))
     }
     found = {
-        group: {arm: figures([outcome[arm] for outcome in some]) for arm in ARMS}
+        group: {arm: figures([outcome[arm] for outcome in some if arm in outcome]) for arm in arms_of(some)}
         for group, some in groups.items()
         if some
     }
@@ -255,6 +329,14 @@ def main(arguments: Sequence[str]) -> None:
         "seed": options.seed,
         "held_out": len(corpus.heldout),
         "n_drawn": N_DRAWN,
+        "n_prototypes": N_PROTOTYPES,
+        "energies": None
+        if options.potential is None
+        else potential_identity(options.potential)
+        | {
+            "relaxed": options.relax,
+            "cpu_seconds": {name: {"mean": float(np.mean(own)), "most": max(own)} for name, own in seconds.items()},
+        },
         "groups": found,
     }
     write_result(options.out, record)

@@ -242,8 +242,28 @@ first.
 - Ours finds {_both(ours, n)} with one sample and with {n}, {verdict} the nearest prototypes, {_both(nearest, n)}, which
   a part of it is: a training crystal of the arrangement is tried beside what is generated.
 - No template fits {ours["without_samples"]} of the cases; for {nearest["without_samples"]} there is no prototype.
+{_predicted_with_energies(record)}\
 - On MP-20, which has other crystals, DiffCSP reports 0.52 and 0.78 (Jiao et al., NeurIPS 2023).
 """
+
+
+def _predicted_with_energies(record: dict[str, Any]) -> str:
+    """What the arms with energies are, where a result has them."""
+    energies = record.get("energies")
+    if not energies:
+        return ""
+    text = f"""\
+- *By single points*: the different ones with the lowest energies by {energies["name"]}, of {record["n_prototypes"]}
+  nearest prototypes, and of what `cg-generate` gives an energy. It has learned from crystals of any formula.
+"""
+    if times := energies["cpu_seconds"]:
+        spent = ", ".join(f"{number(own['mean'], 0)} s, {name}" for name, own in times.items())
+        most = number(max(own["most"] for own in times.values()), 0)
+        text += f"""\
+- *Relaxed*: the first {energies["relaxed"]} of these, by the energy they end with. CPU time of a case: {spent}; at most
+  {most} s.
+"""
+    return text
 
 
 def rediscovery(results: Results) -> str:

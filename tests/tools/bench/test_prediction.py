@@ -11,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import from_structures, to_structures
+from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model, save_model
 from crystalgraph.training.config import DataConfig
@@ -87,6 +88,7 @@ def test_our_samples_have_the_asked_atoms() -> None:
     found = prediction.our_samples(load_model("nbo"), case(rutile("Nb")), torch.Generator().manual_seed(0))
     assert len(found["drawn"]) == 20
     assert 2 <= len(found["by score"]) <= 20
+    assert len(found["ours"]) > len(found["drawn"])  # known crystals, and the better half of what is drawn
     for crystals in found.values():
         assert {structure.composition.formula for structure in to_structures(crystals)} == {"Nb2 O4"}
     many = ["Li", "Nb", "Mn", "Fe", "O", "S", "Cl"]  # no known template has so many elements: they are enumerated
@@ -95,6 +97,11 @@ def test_our_samples_have_the_asked_atoms() -> None:
         assert all(
             sorted(structure.composition.get_el_amt_dict()) == sorted(many) for structure in to_structures(crystals)
         )
+
+
+def test_what_nothing_is_to_relax_by_is_refused() -> None:
+    with pytest.raises(InputError, match="add --potential"):
+        prediction.main(["--model", "nbo", "--relax", "3", "--out", "found.json"])
 
 
 def test_copies_count_once_among_the_best() -> None:
@@ -111,6 +118,7 @@ def test_runs_as_a_command_with_workers(tmp_path) -> None:
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-m", "tools.bench", "prediction", "--model", str(tmp_path / "model")]
     command += ["--cases", "3", "--workers", "2", "--out", str(tmp_path / "found.json")]
+    command += ["--potential", "sevennet-0", "--relax", "1", "--relaxed-cases", "1", "--cache", str(tmp_path / "cache")]
 
     save_model(model, tmp_path / "model")
     refused = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -129,5 +137,11 @@ def test_runs_as_a_command_with_workers(tmp_path) -> None:
         "nearest prototypes": 3,
         "drawn": 3,
         "by score": 3,
+        "nearest prototypes, by single points": 3,
+        "ours, by single points": 3,
+        "nearest prototypes, relaxed": 1,
+        "ours, relaxed": 1,
     }
+    assert record["energies"]["name"] == "sevennet-0"
+    assert record["energies"]["cpu_seconds"]["ours"]["most"] > 0
     assert done.stdout.strip().endswith(tables.prediction(groups).strip())
