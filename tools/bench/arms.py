@@ -320,11 +320,36 @@ class ScreenedSamples:
         return {"samples drawn": len(self._screen.samples), "kept": self._screen.n_selected}
 
 
+class FileCrystals:
+    """Another tool's crystals, in random order.
+
+    Args:
+        structures: all of them.
+        seed: of the order.
+    """
+
+    def __init__(self, structures: list[Structure], seed: int) -> None:
+        self._waiting = [structures[k] for k in np.random.default_rng(seed).permutation(len(structures))]
+        self._counts = {"crystals": len(structures)}
+
+    def draw(self, n: int) -> list[Structure]:
+        """The next n crystals; fewer when there are no more."""
+        drawn, self._waiting = self._waiting[:n], self._waiting[n:]
+        return drawn
+
+    def remarks(self) -> dict[str, int]:
+        """How many there are."""
+        return self._counts
+
+
 ARMS = ("pyxtal", "substitution", "random", "raw", "screened")
 """Names of all arms, in the order of the table."""
 
-SEARCH = "search"
-"""Name of the arm that is no source of crystals, but a whole run of ours with energies."""
+FILES = "files"
+"""Name of the arm whose crystals are another tool's, in files."""
+
+SEARCH, EVOLUTION = "search", "evolution"
+"""Names of the arms that are no source of crystals: a whole run of ours with energies, and an evolutionary search."""
 
 CHOSEN = {
     "chosen": "ours, chosen with energies",
@@ -346,8 +371,11 @@ TITLES = {
     "raw": "ours, raw",
     "screened": "ours, screened",
     **CHOSEN,
+    FILES: "crystals of files",
+    EVOLUTION: "evolutionary search (CrySPY)",
     SEARCH: "ours, search with energies",
 }
+"""Of all arms, in the order of the tables."""
 
 
 def make_arm(name: str, system: ChemicalSystem, model: Model, known: list[Structure], seed: int) -> Arm:

@@ -7,9 +7,10 @@ potentials, which is charged to none.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from crystalgraph.screening.funnel import run_funnel
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from crystalgraph.screening.outcome import SINGLE_POINT
 from crystalgraph.screening.request import GenerationRequest
-from tools.bench.arms import MAX_ATOMS, SEARCH
+from tools.bench.arms import EVOLUTION, MAX_ATOMS, SEARCH
 from tools.bench.equal_samples import Hits, confirmed, cpu_seconds
 from tools.bench.ruler import Bench
 
@@ -90,7 +91,8 @@ def equal_time(bench: Bench, name: str, seed: int, seconds: float) -> TimeRun:
     if name == SEARCH:
         finds, spent, counts, exhausted = _search(bench, seed, seconds)
     else:
-        finds, spent, counts, exhausted = _rounds(bench, name, seed, seconds)
+        race = _generations(bench, seed, seconds) if name == EVOLUTION else _rounds(bench, name, seed, seconds)
+        finds, spent, counts, exhausted = race
         finds = [find for find in finds if find.at <= seconds]
     hits: dict[str, Hits] = {}
     rediscovered: list[str] = []
@@ -186,6 +188,58 @@ def _rounds(bench: Bench, name: str, seed: int, seconds: float) -> Race:
         minutes = round(min(sum(spent.values()), seconds) / 60), round(seconds / 60)
         bench.progress(f"{name}, seed {seed}, CPU minutes", *minutes)
     return finds, spent, counts, exhausted
+
+
+def _generations(bench: Bench, seed: int, seconds: float) -> Race:
+    """Generations of an evolutionary search, at least one, until the CPU time is spent; all of each is relaxed."""
+    from tools.bench.evolution import Evolution
+
+    clock = time.process_time()
+    search = Evolution(bench.system, seed)
+    spent = {"draw": time.process_time() - clock, "relaxations": 0.0}
+    counts = {"drawn": 0, "entered": 0, "relaxed": 0}
+    finds: list[Find] = []
+    number = 0
+    while number == 0 or sum(spent.values()) < seconds:
+        path = bench.work / "rounds" / f"{bench.key(EVOLUTION, seed)}-{number:04d}.json"
+        clock = time.process_time()
+        born = search.next_generation()
+        draw_seconds = time.process_time() - clock
+        if not path.is_file():
+            relaxations = relax_many(
+                born,
+                replace(FunnelSettings(potential=bench.potential).relaxation, hold_symmetry=False),
+                workers=bench.running,
+                hull=bench.hull,
+                folder=bench.work / "relaxations",
+                progress=relabelled(bench.progress, f"{EVOLUTION}, seed {seed}, generation {number}"),
+            )
+            write_json(path, {"draw": draw_seconds, "relaxations": [found.to_dict() for found in relaxations]})
+        record = json.loads(path.read_text())
+        relaxations = [Relaxation.from_dict(found) for found in record["relaxations"]]
+        spent["draw"] += record["draw"]
+        above: list[float] = []
+        for given, found in zip(born, relaxations, strict=True):
+            spent["relaxations"] += found.seconds
+            above.append(math.inf)
+            if found.usable and found.structure is not None:
+                above[-1] = bench.hull.e_above_hull(found.structure.composition, found.energy)
+                finds.append(
+                    Find(
+                        at=sum(spent.values()),
+                        given=structure_record(given),
+                        relaxed=structure_record(found.structure),
+                        energy=found.energy,
+                        n_steps=found.n_steps,
+                    )
+                )
+        search.tell([found.structure for found in relaxations], above)
+        for what in counts:
+            counts[what] += len(born)
+        number += 1
+        minutes = round(min(sum(spent.values()), seconds) / 60), round(seconds / 60)
+        bench.progress(f"{EVOLUTION}, seed {seed}, CPU minutes", *minutes)
+    return finds, spent, counts, False
 
 
 def _fresh(drawn: list[Structure], index: ReferenceIndex) -> list[Structure]:

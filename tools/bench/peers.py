@@ -15,10 +15,11 @@ The arms, for ``--arms``: pyxtal, substitution, random (random parameters in our
 ``cg-generate`` keeps, whose rates are of what is kept; how many were drawn for it is in the remarks); for equal samples
 also chosen (what ``cg-generate --relax`` relaxes of all that it draws: ``--relaxed`` crystals and no more) and the same
 without a part (chosen-alone, chosen-free, chosen-prototypes, chosen-drawn, chosen-by-score), for equal CPU time also
-search (what ``cg-generate --minutes`` hands over). With --beside arms of an earlier run that do not depend on the model
-are shown beside those measured now. Everything that was drawn and relaxed is kept under ``--work``, so that the same
-command repeated after a kill relaxes nothing twice. Draws and relaxations are kept by what they depend on; after a
-change to an arm's code, remove the folder.
+search (what ``cg-generate --minutes`` hands over) and evolution (by CrySPY's operators, with the same potential and
+hull). With --files FOLDER also files: crystals that another tool made, whose making costs nothing here. With --beside
+arms of an earlier run that do not depend on the model are shown beside those measured now. Everything that was drawn
+and relaxed is kept under ``--work``, so that the same command repeated after a kill relaxes nothing twice. Draws and
+relaxations are kept by what they depend on; after a change to an arm's code, remove the folder.
 Writes OUT, and beside it a PNG.
 """
 
@@ -38,6 +39,7 @@ from crystalgraph.chemistry.system import ChemicalSystem
 from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
+from crystalgraph.io.load import load
 from crystalgraph.known.phases import known_phases
 from crystalgraph.known.reference_hull import REFERENCE_SETTINGS, reference_hull
 from crystalgraph.models.bundle import load_model
@@ -47,7 +49,17 @@ from crystalgraph.relax.many import single_points
 from crystalgraph.relax.potentials import DEFAULT, check_judges, potential_identity, usual_confirmation
 from crystalgraph.screening.funnel_settings import FunnelSettings
 from tools.bench import tables
-from tools.bench.arms import ARMS, CHOSEN, MAX_ATOMS, OF_MODEL, SEARCH, TITLES, prototypes
+from tools.bench.arms import (
+    ARMS,
+    CHOSEN,
+    EVOLUTION,
+    FILES,
+    MAX_ATOMS,
+    OF_MODEL,
+    SEARCH,
+    TITLES,
+    prototypes,
+)
 from tools.bench.equal_samples import equal_samples, sample_figures
 from tools.bench.equal_time import equal_time, time_figures
 from tools.bench.plots import plot
@@ -78,6 +90,7 @@ def prepare(options: argparse.Namespace, running: Workers) -> Bench:
         learned=load_dataset("corpus"),
         hulls={potential: hull_by(potential) for potential in judges_of(options)},
         teachers={potential: hull_by(potential) for potential in options.teachers},
+        files=None if options.files is None else load(options.files),
         running=running,
         work=options.work or Path("runs") / "peers" / system.key,
         progress=progress,
@@ -96,7 +109,7 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, An
     """All figures of all arms."""
     arms: dict[str, dict[str, Any]] = {}
     for name in options.arms:
-        arms[name] = {"title": TITLES[name]}
+        arms[name] = {"title": f"files of {options.files.name}" if name == FILES else TITLES[name]}
         if options.samples:
             runs = [equal_samples(bench, name, seed, options.samples, options.relaxed) for seed in options.seeds]
             arms[name]["equal_samples"] = sample_figures(runs) | {
@@ -139,13 +152,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--teachers", nargs="*", default=[], help="potentials whose single points are an order, too: those learned from"
     )
+    parser.add_argument("--files", type=Path, help="another tool's crystals, for the arm of that name")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder of draws and relaxations [runs/peers/SYSTEM]")
     parser.add_argument("--beside", type=Path, help="an earlier OUT, whose arms without the model are taken over")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; .png goes beside it")
     options = parser.parse_args(arguments)
-    if options.samples and SEARCH in options.arms:
-        parser.error(f"{SEARCH} is a whole run, no source of samples; give --samples 0 with it")
+    if options.samples and (whole := [name for name in options.arms if name in (SEARCH, EVOLUTION)]):
+        parser.error(f"{whole[0]} is a whole search, no source of samples; give --samples 0 with it")
+    if (FILES in options.arms) != (options.files is not None):
+        parser.error(f"the arm {FILES} and --files FOLDER belong together; give both or none")
     if options.minutes and (chosen := [name for name in options.arms if name in CHOSEN]):
         parser.error(f"{chosen[0]} has a number of relaxations, no time; leave --minutes out with it, or take {SEARCH}")
     return options

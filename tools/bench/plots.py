@@ -30,12 +30,12 @@ def plot(arms: dict[str, dict[str, Any]], title: str, path: Path) -> None:
                     low, high = rate["interval"]
                     axes.barh(place + offset, rate["value"], 0.36, color=colors[name], alpha=alpha)
                     axes.plot([low, high], [place + offset] * 2, color="0.2", linewidth=1)
-            axes.set_yticks(range(len(shown)), [TITLES[name] for name in reversed(shown)])
+            axes.set_yticks(range(len(shown)), [arms[name]["title"] for name in reversed(shown)])
             axes.set_xlabel("MSUN of budget, agreed (pale: new)")
         else:
             for name in shown:
                 found = arms[name][kind]
-                for what, width, label in (("msun", 1.8, TITLES[name]), ("msun_new", 0.8, None)):
+                for what, width, label in (("msun", 1.8, arms[name]["title"]), ("msun_new", 0.8, None)):
                     times = agreed(found).get(what, {"at_seconds": [[]]})["at_seconds"]
                     every = sorted(at / 60 for own in times for at in own)
                     heights = np.arange(len(every) + 1) / len(times)

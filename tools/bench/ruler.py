@@ -17,7 +17,7 @@ from crystalgraph.models.bundle import Model
 from crystalgraph.progress import Progress
 from crystalgraph.relax.hull import Hull
 from crystalgraph.relax.relaxation import Relaxation
-from tools.bench.arms import CHOSEN, OF_MODEL, Arm, make_arm
+from tools.bench.arms import CHOSEN, FILES, OF_MODEL, Arm, FileCrystals, make_arm
 from tools.bench.chosen import ChosenCrystals
 
 
@@ -31,6 +31,7 @@ class Bench:
         known: known phases; a crystal that matches none of them is novel.
         learned: crystals of all chemistries; one that matches none of them re-decorated either is new.
         hulls: of the known phases, by each potential: the first relaxes, the others relax what may be metastable on.
+        files: crystals of another tool, for the arm of that name.
         teachers: hulls of the potentials whose single points are looked at as an order, beside the score they taught.
         running: worker processes that hold it.
         work: folder of everything drawn and relaxed.
@@ -43,6 +44,7 @@ class Bench:
     learned: CrystalTable
     hulls: dict[str, Hull]
     teachers: dict[str, Hull]
+    files: CrystalTable | None
     running: Workers
     work: Path
     progress: Progress
@@ -69,11 +71,15 @@ class Bench:
                 running=self.running,
                 progress=self.progress,
             )
+        if name == FILES and self.files is not None:
+            return FileCrystals(self.files.structures, seed)
         return make_arm(name, self.system, self.model, self.known.structures, seed)
 
     def key(self, name: str, seed: int) -> str:
         """What the crystals of an arm depend on, as a file name."""
         weights = f"-{self.model.checksum[:12]}" if name in OF_MODEL else ""
+        if name == FILES and self.files is not None:
+            weights = f"-{self.files.record()['sha256'][:12]}"
         return f"{name}{weights}-seed{seed}"
 
     def judged(self, verdicts: Verdicts, relaxations: dict[str, Relaxation], potential: str | None = None) -> Judgement:

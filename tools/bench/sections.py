@@ -140,15 +140,33 @@ def races(results: Results) -> str:
     """Nb-O at equal CPU time."""
     record = results("peers_time")
     arms = {name: arm["equal_time"] for name, arm in record["arms"].items()}
-    minutes = {"substitution": record["cpu_minutes"], "search": sum(arms["search"]["spent_seconds"].values()) / 60}
+    minutes = dict.fromkeys(arms, record["cpu_minutes"])
+    minutes["search"] = sum(arms["search"]["spent_seconds"].values()) / 60
 
-    def times(what: str) -> str:
-        found = {name: tables.agreed(arms[name]) for name in minutes}
-        rates = {name: own[what]["mean"] / minutes[name] if own else 0.0 for name, own in found.items()}
-        ours, other = rates["search"], rates["substitution"]
-        more = f"{number(other, 1)}, {number(ours / other, 1)} times as many" if other else "none"
-        return f"{number(ours, 1)} and {more}"
+    def per_minute(name: str, what: str) -> float:
+        found = tables.agreed(arms[name])
+        return found[what]["mean"] / minutes[name] if found else 0.0
 
+    def beside(name: str, what: str) -> str:
+        ours, other = per_minute("search", what), per_minute(name, what)
+        return f"{number(other, 1)}" + (f" (the search: {number(ours / other, 1)} times as many)" if other else "")
+
+    others = "\n".join(
+        f"  - {record['arms'][name]['title']}: {beside(name, 'msun')}; of these new: {beside(name, 'msun_new')}."
+        for name in arms
+        if name != "search"
+    )
+    kinds = ""
+    if "evolution" in arms:
+        kinds += """\
+- The evolutionary search starts from random crystals and has variable composition and CrySPY's operators; all that it
+  makes is relaxed, by the same potential, and its fitness is the energy above the hull of the known phases.
+"""
+    if "files" in arms:
+        kinds += """\
+- WyFormer's crystals come of its small published weights, an early model, coordinates by PyXtal; its training set may
+  hold Nb–O. It is a floor for that peer. Making them is charged to nobody.
+"""
     return f"""\
 Drawing, single points and relaxations share {record["cpu_minutes"]:g} CPU minutes. Sources of crystals go through the
 funnel of `cg-generate --relax`, relaxed by {record["judges"][0]["name"]}, and what is not found in time does not count;
@@ -158,8 +176,10 @@ potentials, which is charged to nobody. Distinct crystals, mean over {_seeds(rec
 {tables.races(record["arms"])}
 ![Finds against CPU time](../tools/results/peers_time.png)
 
-- Agreed MSUN per CPU minute of the search and of substitution: {times("msun")}; of these new: {times("msun_new")}.
-"""
+- Agreed MSUN per CPU minute of the search: {number(per_minute("search", "msun"), 1)}; of these new:
+  {number(per_minute("search", "msun_new"), 1)}. Of the others:
+{others}
+{kinds}"""
 
 
 def raw(results: Results) -> str:

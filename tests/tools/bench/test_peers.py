@@ -14,7 +14,7 @@ from crystalgraph.evaluation.judge import Judgement
 from crystalgraph.evaluation.rows import Row
 from crystalgraph.io.load import load
 from crystalgraph.relax.relaxation import Relaxation, structure_record
-from tools.bench import arms, chosen, equal_samples, equal_time, peers, tables
+from tools.bench import arms, chosen, equal_samples, equal_time, evolution, peers, tables
 
 
 @pytest.fixture
@@ -119,6 +119,41 @@ def test_what_a_run_with_energies_relaxes_is_an_arm_and_so_it_is_without_a_part(
     energies = [remarks[name]["energies"] for name in names]
     assert energies == sorted(energies, reverse=True)
     assert energies[-1] <= 4  # where no energy chooses all that enters is relaxed, but for the last of a batch
+
+
+@pytest.mark.slow
+def test_another_tools_crystals_and_an_evolution_are_arms(bench, tmp_path):
+    given = to_structures(arms.prototypes(ChemicalSystem.parse("Nb-O"))[:5])
+    (tmp_path / "theirs").mkdir()
+    for k, structure in enumerate(given):
+        structure.to_file(str(tmp_path / "theirs" / f"{k}.cif"))
+    files = ("--files", str(tmp_path / "theirs"))
+    found = bench("out.json", "--arms", "files", *files, "--samples", "9", "--relaxed", "1", "--seeds", "0")
+    assert found["arms"]["files"]["title"] == "files of theirs"
+    assert found["arms"]["files"]["equal_samples"]["samples"] == 5
+    found = bench(
+        "race.json", "--arms", "evolution,files", *files, "--samples", "0", "--minutes", "0.0001", "--seeds", "0"
+    )
+    counts = found["arms"]["evolution"]["equal_time"]["counts"]
+    assert counts["relaxed"] == counts["drawn"] > 0
+    assert counts["drawn"] % evolution.POPULATION == 0
+    assert found["arms"]["files"]["equal_time"]["counts"]["drawn"] == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--arms", "files"],
+        ["--arms", "raw", "--files", "theirs"],
+        ["--arms", "evolution", "--samples", "3"],
+        ["--arms", "search", "--samples", "3"],
+    ],
+)
+def test_arms_that_lack_what_they_need_are_refused(options, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        peers.parse([*options, "--out", "out.json"])
+    assert stopped.value.code == 2
+    assert "give" in capsys.readouterr().err
 
 
 def test_every_arm_that_chooses_has_its_parts():
