@@ -14,12 +14,13 @@ The arms: *drawn*, samples in draw order, of templates that the discriminator ha
 that it chooses of as many as ``cg-generate`` draws; *by score*, of ``N_DRAWN`` such samples the different ones that it
 scores highest; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry with the elements
 put in by electronegativity, those with the nearest elements by Mendeleev number first, one of each protostructure
-before any comes twice. With --potential also what its energies make of them: the different ones with the lowest *single
-points*, of ``N_PROTOTYPES`` nearest prototypes, and of ours: what ``cg-generate`` gives an energy, known crystals of
-the training set in the templates' place and the half of ``N_DRAWN`` samples that scores higher. With --relax K the
-first K of these are relaxed, for --relaxed-cases cases, and come by the energy they end with. Finished energies are
-kept, so that a run that was killed goes on. The energies that the discriminator has learned are of systems without a
-held-out compound; the potentials have seen crystals of any formula.
+before any comes twice; *likeliest prototypes*, those that ``cg-generate`` takes, in its order: by what the model has
+learned of templates and of elements that replace each other. With --potential also what its energies make of them: the
+different ones with the lowest *single points*, of ``N_PROTOTYPES`` nearest prototypes, and of ours: what
+``cg-generate`` gives an energy, known crystals of the training set in the templates' place and the half of ``N_DRAWN``
+samples that scores higher. With --relax K the first K of these are relaxed, for --relaxed-cases cases, and come by the
+energy they end with. Finished energies are kept, so that a run that was killed goes on. The energies that the
+discriminator has learned are of systems without a held-out compound; the potentials have seen crystals of any formula.
 
 References:
     T. Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (tolerances).
@@ -81,7 +82,7 @@ N_SAMPLES = 20
 N_PROTOTYPES = 100
 """Nearest prototypes, and known crystals in our templates' place, of which energies choose."""
 
-PROTOTYPES, DRAWN, BY_SCORE = "nearest prototypes", "drawn", "by score"
+PROTOTYPES, LIKELIEST, DRAWN, BY_SCORE = "nearest prototypes", "likeliest prototypes", "drawn", "by score"
 """Arms that no energy of a potential has a part in."""
 
 OURS = "ours"
@@ -152,17 +153,19 @@ def our_samples(model: Model, case: Crystals, rng: torch.Generator) -> dict[str,
     try:
         sampler = Sampler(model, elements, rng, formula=formula, min_atoms=size, max_atoms=size)
     except InputError:
-        return dict.fromkeys((DRAWN, BY_SCORE, OURS), case[:0])
+        return dict.fromkeys((LIKELIEST, DRAWN, BY_SCORE, OURS), case[:0])
     drawn = sampler.draw(N_DRAWN)
     order = rank(drawn.score.tolist())
     best = torch.tensor(first_distinct(drawn.crystals, order), dtype=torch.long)
     scored = [k for k in order if bool(drawn.score[k].isfinite())]
     better = torch.tensor(scored[: ceil(USUAL_ROUNDS.kept_share * len(scored))], dtype=torch.long)
-    known = sampler.prototypes(N_PROTOTYPES)
+    prototypes = sampler.prototypes(N_PROTOTYPES)  # all as they are, then all refined
+    known = prototypes.crystals[prototypes.validity.valid]
     return {
+        LIKELIEST: known[:N_SAMPLES],
         DRAWN: drawn.crystals[:N_SAMPLES],
         BY_SCORE: drawn.crystals[best],
-        OURS: Crystals.concatenate([known.crystals[known.validity.valid], drawn.crystals[better]]),
+        OURS: Crystals.concatenate([known, drawn.crystals[better]]),
     }
 
 

@@ -256,7 +256,7 @@ Formula and size of the primitive cell are given, a tenth of all formulas is hel
 {ours["cases"]} of these crystals are the cases. Matched with the tolerances of CDVAE and DiffCSP (0.3, 0.5, 10°); RMSE
 is over (volume per atom)^(1/3). *By score*: the different ones that score highest of {record["n_drawn"]} drawn;
 *nearest prototypes*: training crystals of as many atoms and the same stoichiometry, those with the nearest elements
-first.
+first{", *likeliest* those that the model takes for such" if "likeliest prototypes" in record["groups"]["all"] else ""}.
 
 {tables.prediction(record["groups"])}
 - Ours finds {_both(ours, n)} with one sample and with {n}, {verdict} the nearest prototypes, {_both(nearest, n)}, which

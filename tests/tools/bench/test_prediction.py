@@ -135,6 +135,7 @@ def test_runs_as_a_command_with_workers(tmp_path) -> None:
     groups = record["groups"]
     assert {arm: found["cases"] for arm, found in groups["all"].items()} == {
         "nearest prototypes": 3,
+        "likeliest prototypes": 3,
         "drawn": 3,
         "by score": 3,
         "nearest prototypes, by single points": 3,
