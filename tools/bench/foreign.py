@@ -6,8 +6,9 @@ FOLDER holds a folder of CIFs for each method, named ``formula_group.cif``, and 
 space group and DFT decomposition energy (eV/atom, negative below the hull of the Materials Project), as published by
 N. Szymanski and C. Bartel, arXiv:2501.02144 (MIT). Each crystal is taken as its file has it, and measured from the
 hull that each potential gives the known phases of its system which lie near DFT's hull. A crystal that a potential
-cannot do is counted. None of these files is ever trained on; whether one equals a crystal of the corpus is not looked
-for.
+cannot do is counted. With --relax N, N of each method, picked at random, are relaxed by the first potential, and the
+others judge the results. None of these files is ever trained on; but for those, whether one equals a crystal of the
+corpus is not looked for.
 """
 
 from __future__ import annotations
@@ -18,20 +19,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from crystalgraph.chemistry.system import ChemicalSystem, Formula
 from crystalgraph.crystals.table import CrystalTable
+from crystalgraph.crystals.validity import strict_validity
 from crystalgraph.engine.workers import Workers
 from crystalgraph.errors import InputError
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.io.load import load
 from crystalgraph.models.bundle import load_model
-from crystalgraph.relax.hull import METASTABLE, Hull, Phase
+from crystalgraph.relax.hull import Hull, Phase
 from crystalgraph.relax.potentials import WITH_WEIGHTS, potential_identity
+from tools.bench.foreign_relaxed import Given, relaxed_figures
+from tools.bench.heights import compared, heights
 from tools.bench.judge import kept_single_points, references
 from tools.bench.record import command_line, record_head, write_result
 from tools.bench.tables import foreign as table
@@ -121,21 +124,19 @@ def near_phases(systems: Sequence[ChemicalSystem]) -> tuple[CrystalTable, list[l
     return corpus[needed], [[place[k] for k in members] for members in chosen]
 
 
-def energies_above(
-    foreign: Foreign,
+def hulls_by(
     systems: Sequence[ChemicalSystem],
     phases: CrystalTable,
     inside: Sequence[Sequence[int]],
     potential: str,
     cache: Path | None,
     workers: Workers,
-) -> list[float]:
-    """Energy above the hull of each crystal by a potential, eV/atom; NaN where it has none."""
+) -> list[Hull | None]:
+    """The hull of each crystal's system by a potential; None where an element has no energy."""
     known = kept_single_points(phases.structures, potential, cache, workers)
-    own = kept_single_points(foreign.table.structures, potential, cache, workers)
     fixed, formulas = references(potential, cache, workers), phases.columns["formula"].tolist()
-    above = []
-    for energy, system, members, structure in zip(own, systems, inside, foreign.table.structures, strict=True):
+    hulls: list[Hull | None] = []
+    for system, members in zip(systems, inside, strict=True):
         found = [
             Phase(name=phases.ids[k], formula=str(formulas[k]), energy=known[k])
             for k in members
@@ -143,30 +144,10 @@ def energies_above(
         ]
         found += [Phase(name=e, formula=e, energy=fixed[e]) for e in system.elements if e in fixed]
         try:
-            above.append(Hull(system, found).e_above_hull(structure.composition, energy))
-        except InputError:  # an element without any energy
-            above.append(math.nan)
-    return above
-
-
-def compared(above: Sequence[float], dft: Sequence[float]) -> dict[str, Any]:
-    """Error, rank correlation, and how well the metastable ones are told."""
-    from scipy.stats import spearmanr
-
-    pairs = np.array([pair for pair in zip(above, dft, strict=True) if math.isfinite(pair[0])])
-    said, true = pairs[:, 0] <= METASTABLE, pairs[:, 1] <= METASTABLE
-    hits = int((said & true).sum())
-    return {
-        "n": len(pairs),
-        "without_energy": len(dft) - len(pairs),
-        "mae": float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()),
-        "median_error": float(np.median(np.abs(pairs[:, 0] - pairs[:, 1]))),
-        "spearman": float(spearmanr(*pairs.T).statistic),
-        "metastable_by_dft": int(true.sum()),
-        "precision": hits / max(1, int(said.sum())),
-        "recall": hits / max(1, int(true.sum())),
-        "f1": 2 * hits / max(1, int(said.sum()) + int(true.sum())),
-    }
+            hulls.append(Hull(system, found))
+        except InputError:
+            hulls.append(None)
+    return hulls
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -176,6 +157,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--cache", type=Path, help="folder of finished energies; default: that of the package")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--potentials", nargs="+", default=[potential.name for potential in WITH_WEIGHTS])
+    parser.add_argument("--relax", type=int, default=0, help="crystals of each method that the first potential relaxes")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     foreign = read(options.folder)
@@ -184,27 +166,47 @@ def main(arguments: Sequence[str]) -> None:
     model = load_model("nbo")
     score = model.score(foreign.table.crystals, torch.tensor(foreign.space_groups))
     above: dict[str, list[float]] = {SCORE: (-0.1 * score).tolist()}
+    structures, hulls = foreign.table.structures, dict[str, list[Hull | None]]()
     with Workers(options.workers) as workers:
         for potential in options.potentials:
-            above[potential] = energies_above(foreign, systems, phases, inside, potential, options.cache, workers)
+            hulls[potential] = hulls_by(systems, phases, inside, potential, options.cache, workers)
+            energies = kept_single_points(structures, potential, options.cache, workers)
+            above[potential] = heights(hulls[potential], structures, energies)
+        relaxed = None
+        if options.relax:
+            valid = strict_validity(foreign.table.crystals).valid.tolist()
+            crystals = [
+                Given(
+                    method=foreign.methods[k],
+                    structure=structure,
+                    is_valid=valid[k],
+                    dft=foreign.dft[k],
+                    hulls={potential: of_each[k] for potential, of_each in hulls.items()},
+                )
+                for k, structure in enumerate(structures)
+            ]
+            corpus = load_dataset("corpus")
+            relaxed = relaxed_figures(crystals, options.relax, options.potentials, corpus, options.cache, workers)
     methods = sorted(set(foreign.methods))
     record = record_head("foreign", arguments, model) | {
-        "what": "energies above the hull of crystals that other tools made, as their files have them, against DFT's",
+        "what": "energies above the hull of crystals that other tools made against DFT's, as their files have them; of "
+        "some also relaxed",
         "crystals": len(foreign.table),
         "left_out": foreign.left_out,
         "known_phases": len(phases),
         "potentials": {name: potential_identity(name) for name in options.potentials},
         "all": {name: compared(values, foreign.dft) for name, values in above.items()},
         "by_method": {
-            method: {name: compared(*_of(method, foreign, values)) for name, values in above.items()}
+            method: {name: compared(*of_method(method, foreign, values)) for name, values in above.items()}
             for method in methods
         },
+        "relaxed": relaxed,
     }
     write_result(options.out, record)
     print(table(record))
 
 
-def _of(method: str, foreign: Foreign, values: Sequence[float]) -> tuple[list[float], list[float]]:
+def of_method(method: str, foreign: Foreign, values: Sequence[float]) -> tuple[list[float], list[float]]:
     """The energies of one method's crystals, and DFT's."""
     chosen = [k for k, own in enumerate(foreign.methods) if own == method]
     return [values[k] for k in chosen], [foreign.dft[k] for k in chosen]

@@ -354,9 +354,27 @@ def foreign(record: Record) -> str:
             number(found["spearman"], 2),
             number(found["f1"], 2),
         ]
-        for name, found in record["all"].items()
+        for name, found in (record["all"] | _relaxed(record)).items()
     ]
     return markdown(titles, rows)
+
+
+def _relaxed(record: Record) -> Record:
+    """The comparisons after relaxation, under names that say who relaxed."""
+    found = (record.get("relaxed") or {"all": {}})["all"]
+    first = next(iter(found), "")
+    return {f"relaxed by {first}" + f", {name} on it" * (name != first): own for name, own in found.items()}
+
+
+def foreign_shares(record: Record) -> str:
+    """What other tools' crystals are after relaxation, by method."""
+    by_method = record["relaxed"]["by_method"]
+    stages = list(next(iter(by_method.values())))
+    rows = [
+        [method, str(shares[stages[0]]["denominator"]), *(rate(shares[stage]) for stage in stages)]
+        for method, shares in by_method.items()
+    ]
+    return markdown(["", "crystals", *stages], rows)
 
 
 def formation_energy(record: Record) -> str:
