@@ -47,7 +47,7 @@ class Find:
 
     Attributes:
         at: CPU seconds since the arm started when it was found; of a search, when that had ended.
-        given: as drawn.
+        given: as drawn; of an evolutionary search, which may start from what is not valid, as relaxed.
         relaxed: as relaxed.
         energy: eV/atom after relaxation.
         n_steps: of its relaxations.
@@ -96,10 +96,10 @@ def equal_time(bench: Bench, name: str, seed: int, seconds: float) -> TimeRun:
         finds = [find for find in finds if find.at <= seconds]
     hits: dict[str, Hits] = {}
     rediscovered: list[str] = []
-    if finds:
-        given = {f"{k:05d}": structure_from_record(find.given) for k, find in enumerate(finds)}
-        relaxed = {f"{k:05d}": find.relaxation() for k, find in enumerate(finds)}
-        verdicts = first_verdicts(load(given), bench.system)
+    given = {f"{k:05d}": structure_from_record(find.given) for k, find in enumerate(finds)}
+    verdicts = first_verdicts(load(given), bench.system) if given else None
+    if verdicts is not None and verdicts.eligible:
+        relaxed = {name: finds[int(name)].relaxation() for name in verdicts.eligible}
         judgement = bench.judged(verdicts, relaxed)
         hits = {bench.potential: Hits.of(judgement)} | confirmed(bench, verdicts, relaxed)
         rediscovered = [phase.name for phase in judgement.rediscovery if phase.whole_system and phase.after]
@@ -219,7 +219,7 @@ def _generations(bench: Bench, seed: int, seconds: float) -> Race:
         relaxations = [Relaxation.from_dict(found) for found in record["relaxations"]]
         spent["draw"] += record["draw"]
         above: list[float] = []
-        for given, found in zip(born, relaxations, strict=True):
+        for found in relaxations:
             spent["relaxations"] += found.seconds
             above.append(math.inf)
             if found.usable and found.structure is not None:
@@ -227,7 +227,7 @@ def _generations(bench: Bench, seed: int, seconds: float) -> Race:
                 finds.append(
                     Find(
                         at=sum(spent.values()),
-                        given=structure_record(given),
+                        given=structure_record(found.structure),
                         relaxed=structure_record(found.structure),
                         energy=found.energy,
                         n_steps=found.n_steps,

@@ -60,11 +60,12 @@ MEASUREMENTS = {
         commands=(
             _bench(
                 "peers",
-                "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2 --arms substitution,search",
+                "--samples 0 --minutes 4 --seeds 0,1,2 --workers 2",
+                "--arms substitution,files,evolution,search --files runs/wyformer_nbo",
                 result="peers_time",
             ),
         ),
-        date="2026-11-28",
+        date="2026-11-30",
     ),
     "raw": Measurement(
         commands=("cg-generate --raw 1000 --seed 2 --out runs/raw", _bench("raw", "runs/raw")), date="2026-11-28"
