@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench.arms import SEARCH, TITLES
+from tools.bench.arms import SEARCH
 from tools.bench.tables import agreed
 
 
@@ -17,7 +17,7 @@ def plot(arms: dict[str, dict[str, Any]], title: str, path: Path) -> None:
 
     kinds = [kind for kind in ("equal_samples", "equal_time") if any(kind in arm for arm in arms.values())]
     figure = Figure(figsize=(5.5 * len(kinds), 3.8), layout="constrained")
-    colors = {name: f"C{k}" for k, name in enumerate(TITLES)}
+    colors = {name: f"C{k}" for k, name in enumerate(arms)}
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         shown = [name for name in arms if kind in arms[name]]
