@@ -120,10 +120,10 @@ MEASUREMENTS = {
             _bench(
                 "foreign",
                 "runs/matgen_baselines/sample_structures --cache runs/hulls --workers 2",
-                "--potentials sevennet-0 chgnet diep",
+                "--potentials sevennet-0 chgnet diep --relax 50",
             ),
         ),
-        date="2026-11-29",
+        date="2026-11-30",
     ),
     "formation_energy": Measurement(commands=(_bench("formation_energy"),), date="2026-11-23", has_model=False),
 }
