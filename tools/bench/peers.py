@@ -109,7 +109,9 @@ def measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, An
     """All figures of all arms."""
     arms: dict[str, dict[str, Any]] = {}
     for name in options.arms:
-        arms[name] = {"title": f"files of {options.files.name}" if name == FILES else TITLES[name]}
+        arms[name] = {"title": TITLES[name]}
+        if name == FILES and bench.files is not None:
+            arms[name] = {"title": f"files of {options.files.name}", "files": bench.files.record()}
         if options.samples:
             runs = [equal_samples(bench, name, seed, options.samples, options.relaxed) for seed in options.seeds]
             arms[name]["equal_samples"] = sample_figures(runs) | {

@@ -161,7 +161,8 @@ def races(results: Results) -> str:
     if "evolution" in arms:
         kinds += """\
 - The evolutionary search starts from random crystals and has variable composition and CrySPY's operators; all that it
-  makes is relaxed, by the same potential, and its fitness is the energy above the hull of the known phases.
+  makes is relaxed, by the same potential, and its fitness is the energy above the hull of the known phases. It is
+  spared the last relaxation of the other arms, to smaller forces and from a rattled crystal.
 """
     if "files" in arms:
         kinds += """\

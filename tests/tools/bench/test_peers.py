@@ -130,6 +130,7 @@ def test_another_tools_crystals_and_an_evolution_are_arms(bench, tmp_path):
     files = ("--files", str(tmp_path / "theirs"))
     found = bench("out.json", "--arms", "files", *files, "--samples", "9", "--relaxed", "1", "--seeds", "0")
     assert found["arms"]["files"]["title"] == "files of theirs"
+    assert found["arms"]["files"]["files"]["sha256"] == load(tmp_path / "theirs").source.sha256
     assert found["arms"]["files"]["equal_samples"]["samples"] == 5
     found = bench(
         "race.json", "--arms", "evolution,files", *files, "--samples", "0", "--minutes", "0.0001", "--seeds", "0"
