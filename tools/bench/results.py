@@ -68,14 +68,14 @@ MEASUREMENTS = {
         date="2026-11-30",
     ),
     "raw": Measurement(
-        commands=("cg-generate --raw 1000 --seed 2 --out runs/raw", _bench("raw", "runs/raw")), date="2026-11-28"
+        commands=("cg-generate --raw 1000 --seed 2 --out runs/raw", _bench("raw", "runs/raw")), date="2026-11-30"
     ),
     "raw_fast": Measurement(
         commands=(
             "cg-generate --raw 1000 --seed 2 --fast --out runs/raw-fast",
             _bench("raw", "runs/raw-fast", result="raw_fast"),
         ),
-        date="2026-11-28",
+        date="2026-11-30",
     ),
     "heldout_shipped": Measurement(
         commands=(_bench("heldout", "--shipped", result="heldout_shipped"),), date="2026-11-28"
