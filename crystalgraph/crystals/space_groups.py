@@ -29,18 +29,24 @@ SYMPREC = 0.01
 DATASET_SYMPREC = 0.1
 """Å; the same for the crystals of a dataset, which come from many sources and with rounded coordinates."""
 
+ANGLE_TOLERANCE = 5.0
+"""Degrees; pymatgen's default, where spglib's own follows from the distances. Some crystals have more symmetry by it."""
+
 NOT_FOUND = 0
 """Stands for the space group of a crystal in which spglib finds none."""
 
 _REMEMBERED = 4096  # searches, a few kB each
 
 
-def symmetry_dataset(structure: Structure, symprec: float = SYMPREC) -> SpglibDataset | None:
+def symmetry_dataset(
+    structure: Structure, symprec: float = SYMPREC, angle_tolerance: float | None = None
+) -> SpglibDataset | None:
     """All that spglib finds out about the symmetry of a structure; asked again, it is remembered.
 
     Args:
         structure: ordered structure, in any cell.
         symprec: tolerance, Å.
+        angle_tolerance: degrees; None for what follows from ``symprec``.
 
     Returns:
         spglib's dataset, which must not be changed; None where the search fails, as for overlapping atoms or a flat
@@ -51,20 +57,23 @@ def symmetry_dataset(structure: Structure, symprec: float = SYMPREC) -> SpglibDa
     frac_coords = np.ascontiguousarray(structure.frac_coords, dtype=np.float64)
     if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all() and structure.volume > 0):
         return None
-    return _search(lattice.tobytes(), frac_coords.tobytes(), tuple(structure.atomic_numbers), symprec)
+    return _search(lattice.tobytes(), frac_coords.tobytes(), tuple(structure.atomic_numbers), symprec, angle_tolerance)
 
 
-def space_groups(structures: Sequence[Structure], symprec: float = SYMPREC) -> list[int]:
+def space_groups(
+    structures: Sequence[Structure], symprec: float = SYMPREC, angle_tolerance: float | None = None
+) -> list[int]:
     """Number of the space group of each structure.
 
     Args:
         structures: ordered structures, in any cell.
         symprec: tolerance, Å.
+        angle_tolerance: degrees; None for what follows from ``symprec``.
 
     Returns:
         Numbers from 1 to 230; 0 where the search fails, as for overlapping atoms or a flat cell.
     """
-    datasets = (symmetry_dataset(structure, symprec) for structure in structures)
+    datasets = (symmetry_dataset(structure, symprec, angle_tolerance) for structure in structures)
     return [NOT_FOUND if dataset is None else int(dataset.number) for dataset in datasets]
 
 
@@ -108,12 +117,17 @@ def subgroups(number: int) -> frozenset[int]:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _search(
-    lattice: bytes, frac_coords: bytes, atomic_numbers: tuple[int, ...], symprec: float
+    lattice: bytes,
+    frac_coords: bytes,
+    atomic_numbers: tuple[int, ...],
+    symprec: float,
+    angle_tolerance: float | None,
 ) -> SpglibDataset | None:
     import spglib
 
     rows, sites = (np.frombuffer(content).reshape(-1, 3).tolist() for content in (lattice, frac_coords))
+    degrees = -1.0 if angle_tolerance is None else angle_tolerance  # spglib's word for its own
     try:
-        return spglib.get_symmetry_dataset((rows, sites, atomic_numbers), symprec=symprec)
+        return spglib.get_symmetry_dataset((rows, sites, atomic_numbers), symprec=symprec, angle_tolerance=degrees)
     except spglib.SpglibError:
         return None

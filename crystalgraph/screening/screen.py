@@ -24,7 +24,7 @@ from crystalgraph.chemistry.system import Formula
 from crystalgraph.crystals.batch import Crystals
 from crystalgraph.crystals.conversion import to_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
-from crystalgraph.crystals.space_groups import DATASET_SYMPREC, NOT_FOUND, is_supergroup, space_groups
+from crystalgraph.crystals.space_groups import ANGLE_TOLERANCE, DATASET_SYMPREC, NOT_FOUND, is_supergroup, space_groups
 from crystalgraph.sampling.draws import PROTOTYPE
 from crystalgraph.screening.constraints import NO_CONSTRAINTS
 from crystalgraph.screening.rank import rank_by_formula
@@ -259,10 +259,12 @@ class Screen:
             group = f"space group {sample.space_group}" if sample.space_group else "no space group"
             return replace(sample, status=SYMMETRY, reason=f"spglib finds {group}")
         if self.request.space_group_number is not None and not self.request.supergroups:
-            (near,) = space_groups([structure], DATASET_SYMPREC)
-            if near not in (NOT_FOUND, self.request.space_group_number):
-                reason = f"spglib finds space group {near} within {DATASET_SYMPREC:g} Å"
-                return replace(sample, status=SYMMETRY, reason=reason)
+            for degrees in (None, ANGLE_TOLERANCE):
+                (near,) = space_groups([structure], DATASET_SYMPREC, degrees)
+                if near not in (NOT_FOUND, self.request.space_group_number):
+                    within = f"{DATASET_SYMPREC:g} Å" + (f" and {degrees:g}°" if degrees else "")
+                    reason = f"spglib finds space group {near} within {within}"
+                    return replace(sample, status=SYMMETRY, reason=reason)
         if sample.space_group in self.request.constraints.excluded_groups:
             return replace(sample, status=SYMMETRY, reason=f"space group {sample.space_group} is excluded")
         with self.timed("copies"):

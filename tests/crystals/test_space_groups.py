@@ -33,6 +33,12 @@ def test_tolerance_is_a_distance():
     assert space_groups([moved], symprec=0.001) != [136]
 
 
+def test_the_tolerance_of_angles_is_that_of_pymatgen():
+    sheared = Structure(Lattice.from_parameters(4.0, 4.6, 7.0, 90, 90.9, 90), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    (by_distance,), (within_5_degrees,) = space_groups([sheared], 0.1), space_groups([sheared], 0.1, 5.0)
+    assert by_distance != within_5_degrees == sheared.get_space_group_info(0.1)[1]
+
+
 def test_crystals_without_a_group_give_zero():
     overlapping = Structure(Lattice.cubic(3), ["Nb", "Nb"], [[0, 0, 0], [0, 0, 0]])
     flat = Structure(Lattice(np.zeros((3, 3))), ["Nb"], [[0, 0, 0]])
@@ -47,7 +53,7 @@ def test_a_crystal_is_searched_once_whatever_is_asked(monkeypatch):
     crystal = Structure(Lattice.tetragonal(4.61, 2.97), RUTILE.species, RUTILE.frac_coords)
     assert space_groups([crystal, crystal.copy()]) == [136, 136]
     assert len(conventional(crystal)[0]) == 6
-    assert searches == [{"symprec": SYMPREC}]
+    assert searches == [{"symprec": SYMPREC, "angle_tolerance": -1.0}]
     assert symmetry_dataset(crystal, 0.001).number == 136
     nudged = crystal.copy()
     nudged.translate_sites([0], [1e-15, 0, 0], to_unit_cell=False)
