@@ -30,7 +30,7 @@ DATASET_SYMPREC = 0.1
 """Å; the same for the crystals of a dataset, which come from many sources and with rounded coordinates."""
 
 ANGLE_TOLERANCE = 5.0
-"""Degrees; pymatgen's default, where spglib's own follows from the distances. Some crystals have more symmetry by it."""
+"""Degrees; pymatgen's default, by which some crystals are more symmetric. spglib's own follows from the distances."""
 
 NOT_FOUND = 0
 """Stands for the space group of a crystal in which spglib finds none."""

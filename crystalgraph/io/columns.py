@@ -47,6 +47,9 @@ COLUMNS = {
     "charge_neutral": Column("", "whether some assignment of oxidation states sums to zero; reported, no filter"),
     "plausibility": Column("", "of the composition, 0 to 1"),
     "score": Column("0.1 eV/atom", "learned energy above the hull, with the sign turned: higher is nearer the hull"),
+    "template_score": Column(
+        "", "how likely its template is beside others of a requested formula, in units of the score; 0: has no say"
+    ),
     "status": Column("", "selected, or the filter that it was lost at"),
     "reason": Column("", "why it was lost, or is not judged further; empty where nothing is wrong"),
     "rank": Column("", "1 for the best"),

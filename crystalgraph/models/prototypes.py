@@ -21,8 +21,10 @@ from crystalgraph.symmetry.species import ranked_elements, species_rank
 from crystalgraph.symmetry.substitute import VolumeRule, substitute
 from crystalgraph.symmetry.template import Templates
 
-#: How far elements may be apart, in Mendeleev numbers, for a crystal to count; and for it to be drawn.
-REACH, DRAW_REACH = 5.0, 2.0
+#: In Mendeleev numbers: what is added to how far elements are apart, of which the third power counts; and how far they
+#: may be apart for a crystal to be drawn. With the prior beside it, of 1,000 crystals of held-out formulas that no
+#: figure counts, the real template is the likeliest for 0.56; for 0.48 where crystals weigh e times less every five.
+NEAR, DRAW_REACH = 0.5, 2.0
 
 #: What a protostructure counts that was never seen.
 UNSEEN = 1e-3
@@ -91,7 +93,7 @@ class PrototypeLibrary:
     def substitution_likelihood(self, templates: Templates) -> Tensor:
         """How often the protostructure of each template was seen with elements like those on it.
 
-        The logarithm of Σ exp(−d / REACH) over the crystals that have the protostructure, or of ``UNSEEN`` if it is
+        The logarithm of Σ 1 / (d + NEAR)³ over the crystals that have the protostructure, or of ``UNSEEN`` if it is
         less. Their distance d is the mean over the atoms of how far the elements in their places are apart in
         Mendeleev numbers.
 
@@ -108,7 +110,7 @@ class PrototypeLibrary:
         total = torch.zeros(len(templates), dtype=torch.float64)
         if len(templates) and len(self):
             row, _, distance = self._pairs(self._numbers(templates), ranked_elements(templates))
-            total = total.index_add(0, row, torch.exp(-distance / REACH))
+            total = total.index_add(0, row, (distance + NEAR) ** -3)
         return total.clamp_min(UNSEEN).log()
 
     def good_turing_novelty(self, templates: Templates) -> Tensor:

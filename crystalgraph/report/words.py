@@ -98,7 +98,8 @@ RANK_CORRELATION_WITHIN, SELECTED_RANK_CORRELATION_WITHIN = 0.48, 0.49
 ``tools/results/peers.json``."""
 
 SCORE_CAVEAT = (
-    "Without relaxation the rank is by the model's score, the best of each formula first. Over "
+    "Without relaxation the rank is by the model's score, the best of each formula first; where one formula is "
+    "requested, what known crystals say of the template counts, too. Over "
     f"{RANKED_CRYSTALS} raw samples of Nb–O, relaxed afterwards, its rank correlation with a low energy above the hull "
     f"is {RANK_CORRELATION:.2f} ({RANK_CORRELATION_WITHIN:.2f} within formulas), where SevenNet-0's energy before "
     f"relaxation has {SINGLE_POINT_CORRELATION:.2f}; over as many that were selected, the best quarter of each "

@@ -28,12 +28,15 @@ class Draws:
         templates: of the crystals.
         sources: where each comes from: `GENERATOR`, `PROTOTYPE` or `CHILD`.
         model: what drew and scores them.
+        template_score: how likely each template is beside others of its formula, in units of the score, (n,), float64;
+            None where that has no say.
     """
 
     crystals: Crystals
     templates: Templates
     sources: Sequence[str]
     model: Model
+    template_score: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.crystals)
@@ -67,4 +70,10 @@ class Draws:
 
     def first(self, n: int) -> Draws:
         """The first n of them, or all if there are fewer."""
-        return replace(self, crystals=self.crystals[:n], templates=self.templates[:n], sources=self.sources[:n])
+        return replace(
+            self,
+            crystals=self.crystals[:n],
+            templates=self.templates[:n],
+            sources=self.sources[:n],
+            template_score=None if self.template_score is None else self.template_score[:n],
+        )

@@ -173,9 +173,10 @@ class Sampler:
         The score has a say among templates of one formula, not between formulas. Of many templates the likeliest are
         tried on, and the others left out.
         """
-        weights = self.model.prior.log_weights(templates)
         if self._guided and self._familiar:
-            weights = weights + self._settings.likelihood_weight * self.model.library.substitution_likelihood(templates)
+            weights = self._familiarity(templates)
+        else:
+            weights = self.model.prior.log_weights(templates)
         if self._guided and self._seek_new:
             weights = weights + self.model.library.good_turing_novelty(templates)
         weights = weights / self._temperature
@@ -187,6 +188,11 @@ class Sampler:
         scores = self._settings.trial_weight * self._try(templates[tried])
         within = softmax(weights[tried] + scores / self._temperature, formula, len(tried))
         return torch.zeros_like(weights).index_put((tried,), share * within)
+
+    def _familiarity(self, templates: Templates) -> Tensor:
+        """How likely known crystals make each template for its elements, (n,), logarithms up to a constant."""
+        prior = self._settings.prior_weight * self.model.prior.log_weights(templates)
+        return prior + self.model.library.substitution_likelihood(templates)
 
     def _try(self, templates: Templates) -> Tensor:
         """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""
@@ -259,7 +265,7 @@ class Sampler:
 
     def draw(self, n: int) -> Draws:
         """The next n raw crystals; nothing is dropped."""
-        return fill(
+        draws = fill(
             self.model,
             self.choices.templates[self._next(n)],
             self.rng,
@@ -268,6 +274,7 @@ class Sampler:
             surrogate_steps=self._surrogate_steps,
             use_prototypes=self._use_prototypes,
         )
+        return self._with_template_scores(draws)
 
     def prototypes(self, n: int) -> Draws:
         """Known crystals with the requested elements in their place, those of likely templates first.
@@ -278,10 +285,8 @@ class Sampler:
             n: most known crystals, see `given`.
         """
         templates = self.choices.templates
-        likely = self.model.prior.log_weights(templates)
-        likely = likely + self._settings.likelihood_weight * self.model.library.substitution_likelihood(templates)
-        order = torch.argsort(likely, descending=True, stable=True)
-        return fill_from_prototypes(self.model, templates[order], n, self._surrogate_steps)
+        order = torch.argsort(self._familiarity(templates), descending=True, stable=True)
+        return self._with_template_scores(fill_from_prototypes(self.model, templates[order], n, self._surrogate_steps))
 
     def children(self, structures: Sequence[Structure]) -> Draws:
         """Crystals derived from others, see `crystalgraph.symmetry.children` and `crystalgraph.sampling.filling.given`.
@@ -291,7 +296,13 @@ class Sampler:
         """
         derived = children(from_structures(structures))
         derived = derived[(derived.templates.num_atoms <= self._max_atoms).nonzero().flatten()]
-        return given(self.model, derived, CHILD, self._surrogate_steps)
+        return self._with_template_scores(given(self.model, derived, CHILD, self._surrogate_steps))
+
+    def _with_template_scores(self, draws: Draws) -> Draws:
+        """The same; where a formula is requested, how likely its templates are has a say beside the score."""
+        if not (self._guided and self._familiar):
+            return draws
+        return replace(draws, template_score=self._familiarity(draws.templates) / self._settings.trial_weight)
 
     def reweigh(self, factors: Mapping[str, float]) -> None:
         """Draw templates of some formulas more or less often from now on.

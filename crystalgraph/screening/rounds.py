@@ -79,10 +79,6 @@ USUAL_ROUNDS = RoundSettings()
 class EnergySource(Source, Protocol):
     """What raw crystals come from; `crystalgraph.sampling.sampler.Sampler` is one."""
 
-    def prototypes(self, n: int) -> Draws:
-        """Known crystals with the requested elements in their place."""
-        ...
-
     def children(self, structures: Sequence[Structure]) -> Draws:
         """Crystals derived from others."""
         ...

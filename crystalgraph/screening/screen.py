@@ -69,6 +69,8 @@ class Sample:
         charge_neutral: whether some assignment of oxidation states sums to zero; reported, never filtered by.
         plausibility: of the composition, 0 to 1; None if it was not asked for.
         score: of the model, higher is better; NaN for what is not strictly valid.
+        template_score: how likely the template is beside others of its formula, in units of the score; 0 where that has
+            no say. Without energies crystals are ranked by the sum of both.
         status: "selected" or the filter where the sample was lost.
         reason: why it was lost. In a raw run, why it would have been.
         rank: 1 for the best of the selected; None for the others, and in a raw run.
@@ -90,6 +92,7 @@ class Sample:
     charge_neutral: bool
     plausibility: float | None
     score: float
+    template_score: float = 0.0
     status: str = ""
     reason: str = ""
     rank: int | None = None
@@ -168,6 +171,7 @@ class Screen:
             validity = draws.validity
         with self.timed("score"):
             scores = draws.score.tolist()
+        likely = draws.template_score
         with self.timed("composition"):
             verdicts = self.composition.check(_formulas(draws.crystals))
         decide = self._note if self.request.raw else self._enter
@@ -186,14 +190,20 @@ class Screen:
                 charge_neutral=verdict.charge_neutral,
                 plausibility=verdict.plausibility,
                 score=scores[k],
+                template_score=0.0 if likely is None else float(likely[k]),
                 reason=validity.reasons[k] or verdict.reason,
             )
             self.samples.append(decide(sample, draws.crystals[k]))
 
     def best_first(self) -> list[int]:
-        """The draws that passed the first two filters, by the share of those of their formula that score higher."""
+        """The draws that passed the first two filters, by the share of those of their formula with a higher score.
+
+        Where a formula is requested, that of the template is added to the crystal's.
+        """
         passed = [self.samples[draw] for draw in self._passed]
-        order = rank_by_formula([sample.score for sample in passed], [sample.formula for sample in passed])
+        order = rank_by_formula(
+            [sample.score + sample.template_score for sample in passed], [sample.formula for sample in passed]
+        )
         return [self._passed[position] for position in order]
 
     def choose(self, num: int) -> list[Copy]:

@@ -22,12 +22,14 @@ class SearchSettings:
         round_size: crystals drawn at a time, always the same, so that what is drawn does not depend on how many are
             asked for.
         passed_per_selected: crystals that must have passed the first filters for each one that is selected.
+        prototypes: most known crystals that come first where a formula is requested.
         patience: rounds that are looked back on to decide whether anything new still comes.
         min_yield: smallest share of new crystals in these rounds with which the search goes on.
     """
 
     round_size: int = 256
     passed_per_selected: int = 4
+    prototypes: int = 100
     patience: int = 8
     min_yield: float = 1 / 500
 
@@ -43,11 +45,17 @@ class Source(Protocol):
         """The next n raw crystals; nothing is dropped."""
         ...
 
+    def prototypes(self, n: int) -> Draws:
+        """Known crystals with the requested elements in their place."""
+        ...
+
 
 def run(
     source: Source, screen: Screen, progress: Progress | None = None, settings: SearchSettings = USUAL_SEARCH
 ) -> Candidates:
     """Draw from a source and screen, until enough crystals are selected or almost nothing new comes.
+
+    Where a formula is requested, known crystals compete with those of the first round.
 
     Args:
         source: where raw crystals come from.
@@ -72,7 +80,15 @@ def run(
                 draws = source.draw(settings.round_size)
             screen.judge(draws.first(request.num - screen.n_selected))
             report()
-    elif not search(source, screen, request.num, settings, report):
+        screen.close()
+        return candidates_of(screen)
+    if request.formula is not None:
+        with screen.timed("draw"):
+            batches = [source.prototypes(settings.prototypes), source.draw(settings.round_size)]
+        for draws in batches:
+            screen.judge(draws)
+        report()
+    if not search(source, screen, request.num, settings, report):
         samples = settings.patience * settings.round_size
         shortfall = shortfall_of(screen, f"the last {samples} samples gave almost no new crystals")
     screen.close()

@@ -34,7 +34,9 @@ def test_tolerance_is_a_distance():
 
 
 def test_the_tolerance_of_angles_is_that_of_pymatgen():
-    sheared = Structure(Lattice.from_parameters(4.0, 4.6, 7.0, 90, 90.9, 90), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    sheared = Structure(
+        Lattice.from_parameters(4.0, 4.6, 7.0, 90, 90.9, 90), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
     (by_distance,), (within_5_degrees,) = space_groups([sheared], 0.1), space_groups([sheared], 0.1, 5.0)
     assert by_distance != within_5_degrees == sheared.get_space_group_info(0.1)[1]
 

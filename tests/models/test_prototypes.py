@@ -14,7 +14,7 @@ from crystalgraph.crystals.conversion import from_structures, to_structures
 from crystalgraph.crystals.reference_index import ReferenceIndex
 from crystalgraph.io.datasets import load_dataset
 from crystalgraph.models.bundle import load_model
-from crystalgraph.models.prototypes import ALIKE, REACH, UNSEEN, PrototypeLibrary, protostructures
+from crystalgraph.models.prototypes import ALIKE, NEAR, UNSEEN, PrototypeLibrary, protostructures
 from crystalgraph.sampling.templates import atoms_in_cell, decorate
 from crystalgraph.symmetry.extract import extract
 from crystalgraph.symmetry.parameters import ParametrisedTemplates
@@ -74,7 +74,7 @@ def test_substitution_likelihood_is_the_sum_over_crystals_of_the_protostructure(
         atoms = [int(one.multiplicity[one.atomic_numbers == z].sum()) for z in elements[k]]
         for other in members[protostructures(one)[0]]:
             apart = [n * abs(scale[a] - scale[b]) for n, a, b in zip(atoms, other, elements[k], strict=True)]
-            total += math.exp(-sum(apart) / sum(atoms) / REACH)
+            total += 1 / (sum(apart) / sum(atoms) + NEAR) ** 3
             checked += other != elements[k]
         assert float(found[k]) == pytest.approx(math.log(total))
     assert checked > 20

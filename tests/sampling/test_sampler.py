@@ -310,6 +310,18 @@ def test_draws_are_judged_once_and_as_a_batch(model: Model, monkeypatch: pytest.
 
 
 @pytest.mark.slow
+def test_known_crystals_speak_for_templates_where_a_formula_is_requested(with_prototypes: Model) -> None:
+    source = sampler(with_prototypes, formula={NIOBIUM: 1, OXYGEN: 2})
+    for draws in (source.draw(20), source.prototypes(5)):
+        assert draws.template_score is not None
+        likely = with_prototypes.library.substitution_likelihood(draws.templates)
+        likely = likely + USUAL_SAMPLING.prior_weight * with_prototypes.prior.log_weights(draws.templates)
+        assert torch.allclose(draws.template_score, likely / USUAL_SAMPLING.trial_weight)
+    assert sampler(with_prototypes).draw(5).template_score is None
+    assert sampler(with_prototypes, formula={NIOBIUM: 1, OXYGEN: 2}, fast=True).draw(5).template_score is None
+
+
+@pytest.mark.slow
 def test_prototypes_are_known_crystals_with_the_requested_elements(with_prototypes: Model) -> None:
     """Each template that is known, the nearest crystals of all before the second nearest of any."""
     source = sampler(with_prototypes, formula={NIOBIUM: 1, OXYGEN: 2}, guided=False, use_prototypes=False)

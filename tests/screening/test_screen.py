@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -201,3 +202,16 @@ def test_what_was_worked_out_about_draws_is_not_worked_out_again(dealer, monkeyp
     screen.judge(draws)
     assert [sample.strictly_valid for sample in screen.samples] == valid.tolist()
     assert [sample.score for sample in screen.samples] == scores.tolist()
+
+
+def test_a_template_that_known_crystals_speak_for_comes_first(dealer):
+    screen = Screen(GenerationRequest.parse(num=3), composition_filter(GenerationRequest.parse()))
+    draws = dealer("rock salt", "CsCl", "sphalerite").draw(3)
+    assert draws.score[1] < draws.score[0]
+    likely = torch.tensor([0.0, 10.0, -300.0], dtype=torch.float64)
+    screen.judge(replace(draws, template_score=likely))
+    screen.choose(3)
+    assert screen.draws == [1, 0, 2]
+    assert [sample.template_score for sample in screen.samples] == likely.tolist()
+    assert [sample.score for sample in screen.samples] == draws.score.tolist()
+    assert replace(draws, template_score=likely).first(2).template_score.tolist() == [0.0, 10.0]

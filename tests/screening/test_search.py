@@ -125,3 +125,10 @@ def test_progress_is_told_after_every_round(dealer):
     assert seen[-1][1:3] == (1, 2)
     assert seen[-1][3].endswith(f"lost {result.counts['strict']} strict, {result.counts['copy']} copy")
     assert set(screen.seconds) >= {"draw", "strict", "composition", "symmetry", "copies", "score"}
+
+
+def test_known_crystals_compete_with_those_of_the_first_round_where_a_formula_is_requested(dealer):
+    asked, open_ = work(dealer(), formula="NbO", num=2), work(dealer(), num=2)
+    assert [sample.source for sample in asked.samples[:2]] == ["prototype", "generator"]
+    assert len(asked.samples) == 1 + ROUND
+    assert {sample.source for sample in open_.samples} == {"generator"}
