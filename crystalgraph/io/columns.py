@@ -48,7 +48,8 @@ COLUMNS = {
     "plausibility": Column("", "of the composition, 0 to 1"),
     "score": Column("0.1 eV/atom", "learned energy above the hull, with the sign turned: higher is nearer the hull"),
     "template_score": Column(
-        "", "how likely its template is beside others of a requested formula, in units of the score; 0: has no say"
+        "0.1 eV/atom",
+        "how likely known crystals make its template for a requested formula, as a part of the rank; 0: has no say",
     ),
     "status": Column("", "selected, or the filter that it was lost at"),
     "reason": Column("", "why it was lost, or is not judged further; empty where nothing is wrong"),

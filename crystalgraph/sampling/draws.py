@@ -28,8 +28,8 @@ class Draws:
         templates: of the crystals.
         sources: where each comes from: `GENERATOR`, `PROTOTYPE` or `CHILD`.
         model: what drew and scores them.
-        template_score: how likely each template is beside others of its formula, in units of the score, (n,), float64;
-            None where that has no say.
+        template_score: how likely known crystals make each template of a formula, and whether it is filled by one, in
+            units of the score, (n,), float64; None where that has no say.
     """
 
     crystals: Crystals

@@ -20,7 +20,7 @@ from crystalgraph.crystals.conversion import from_structures
 from crystalgraph.errors import InputError
 from crystalgraph.models.bundle import Model
 from crystalgraph.models.layers import softmax
-from crystalgraph.sampling.draws import CHILD, Draws
+from crystalgraph.sampling.draws import CHILD, PROTOTYPE, Draws
 from crystalgraph.sampling.filling import fill, fill_from_prototypes, given
 from crystalgraph.sampling.settings import USUAL_SAMPLING, SamplingSettings
 from crystalgraph.sampling.templates import WeightedTemplates, atoms_in_cell, decorate, formula_groups, formulas_of
@@ -77,8 +77,8 @@ class Sampler:
         guided: whether anything but the prior weighs templates: for a formula how familiar they are, for a system how
             likely something new is to come of them, and among those of one formula the score of crystals that they are
             filled with on trial.
-        use_prototypes: whether ``draw`` may fill the templates of a formula by known crystals, see ``fill``; otherwise
-            only ``prototypes`` gives these.
+        use_prototypes: whether known crystals have a say in what comes first for a formula: ``draw`` may fill templates
+            by them, see ``fill``, and draws come with a template score. Otherwise only ``prototypes`` gives them.
         surrogate_steps: of the surrogate relaxation of every crystal, see ``fill``; by default as
             ``resolve_surrogate_steps`` says.
         settings: how much work goes into it, and what weighs how much.
@@ -299,10 +299,12 @@ class Sampler:
         return self._with_template_scores(given(self.model, derived, CHILD, self._surrogate_steps))
 
     def _with_template_scores(self, draws: Draws) -> Draws:
-        """The same; where a formula is requested, how likely its templates are has a say beside the score."""
-        if not (self._guided and self._familiar):
+        """The same; where a formula is requested and no energies follow, what is known has a say beside the score."""
+        if not (self._guided and self._use_prototypes):
             return draws
-        return replace(draws, template_score=self._familiarity(draws.templates) / self._settings.trial_weight)
+        likely = self._settings.familiarity_weight * self._familiarity(draws.templates)
+        known = torch.tensor([source == PROTOTYPE for source in draws.sources], dtype=torch.float64)
+        return replace(draws, template_score=likely + self._settings.known_bonus * known)
 
     def reweigh(self, factors: Mapping[str, float]) -> None:
         """Draw templates of some formulas more or less often from now on.

@@ -23,6 +23,11 @@ class SamplingSettings:
         prior_weight: how much the prior's logarithm weighs beside that of the substitution likelihood, where a formula
             is requested. Chosen by the likelihood of the real templates of 1,000 crystals of held-out formulas that no
             figure counts.
+        familiarity_weight: how much the logarithm of how likely known crystals make a template weighs beside the score
+            of a crystal, where a formula is requested and crystals are ranked without energies.
+        known_bonus: what is added to that for a known crystal, in units of the score. Both chosen on 60 crystals of
+            held-out formulas that no figure counts: with them 0.70 of the real crystals come first, 0.67 without this,
+            0.39 by score alone.
         max_sites: most orbits of one element in an enumerated template.
         few_templates: with fewer templates of the pool for a formula (and group), what fits is enumerated beside them.
         few_share: least share of the draws that the enumerated ones get then.
@@ -38,6 +43,8 @@ class SamplingSettings:
     trial_steps: int = 3
     trial_weight: float = 2.0
     prior_weight: float = 0.3
+    familiarity_weight: float = 1.5
+    known_bonus: float = 2.0
     max_sites: int = 8
     few_templates: int = 40
     few_share: float = 0.5

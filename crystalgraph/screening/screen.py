@@ -69,8 +69,8 @@ class Sample:
         charge_neutral: whether some assignment of oxidation states sums to zero; reported, never filtered by.
         plausibility: of the composition, 0 to 1; None if it was not asked for.
         score: of the model, higher is better; NaN for what is not strictly valid.
-        template_score: how likely the template is beside others of its formula, in units of the score; 0 where that has
-            no say. Without energies crystals are ranked by the sum of both.
+        template_score: how likely known crystals make the template of a formula, and whether one fills it, in units of
+            the score; 0 where that has no say. Crystals are ranked by the sum of both.
         status: "selected" or the filter where the sample was lost.
         reason: why it was lost. In a raw run, why it would have been.
         rank: 1 for the best of the selected; None for the others, and in a raw run.

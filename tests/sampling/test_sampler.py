@@ -316,9 +316,12 @@ def test_known_crystals_speak_for_templates_where_a_formula_is_requested(with_pr
         assert draws.template_score is not None
         likely = with_prototypes.library.substitution_likelihood(draws.templates)
         likely = likely + USUAL_SAMPLING.prior_weight * with_prototypes.prior.log_weights(draws.templates)
-        assert torch.allclose(draws.template_score, likely / USUAL_SAMPLING.trial_weight)
-    assert sampler(with_prototypes).draw(5).template_score is None
-    assert sampler(with_prototypes, formula={NIOBIUM: 1, OXYGEN: 2}, fast=True).draw(5).template_score is None
+        rest = draws.template_score - USUAL_SAMPLING.familiarity_weight * likely
+        known = torch.tensor([source == PROTOTYPE for source in draws.sources], dtype=torch.float64)
+        assert torch.allclose(rest, USUAL_SAMPLING.known_bonus * known)
+    for other in ({"formula": None}, {"fast": True}, {"use_prototypes": False}):
+        asked = {"formula": {NIOBIUM: 1, OXYGEN: 2}} | other
+        assert sampler(with_prototypes, **asked).draw(5).template_score is None
 
 
 @pytest.mark.slow
