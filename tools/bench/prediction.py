@@ -4,23 +4,24 @@
     python -m tools.bench prediction --model runs/prediction/model --cases 300 --workers 2 \
         --potential sevennet-0 --relax 6 --relaxed-cases 100 --out tools/results/prediction.json
 
-trains without a tenth of the formulas of the corpus, 47 minutes on 2 cores, then asks for crystals of these: formula
+trains without a tenth of the formulas of the corpus, an hour on 2 cores, then asks for crystals of these: formula
 and size of the primitive cell are given, the crystal is the truth, every polymorph a case of its own. It counts as
 predicted where one of the first 1 or 20 samples matches it (StructureMatcher with the tolerances of CDVAE and DiffCSP,
 0.3, 0.5 and 10°), and RMSE is the mean over predicted cases of the displacement of the best such sample, over
 (volume per atom)^(1/3).
 
 The arms: *drawn*, samples in draw order, of templates that the discriminator has weighed and each filled in the way
-that it chooses of as many as ``cg-generate`` draws; *by score*, of ``N_DRAWN`` such samples the different ones that it
-scores highest; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry with the elements
-put in by electronegativity, those with the nearest elements by Mendeleev number first, one of each protostructure
-before any comes twice; *likeliest prototypes*, those that ``cg-generate`` takes, in its order: by what the model has
-learned of templates and of elements that replace each other. With --potential also what its energies make of them: the
-different ones with the lowest *single points*, of ``N_PROTOTYPES`` nearest prototypes, and of ours: what
-``cg-generate`` gives an energy, known crystals of the training set in the templates' place and the half of ``N_DRAWN``
-samples that scores higher. With --relax K the first K of these are relaxed, for --relaxed-cases cases, and come by the
-energy they end with. Finished energies are kept, so that a run that was killed goes on. The energies that the
-discriminator has learned are of systems without a held-out compound; the potentials have seen crystals of any formula.
+that it chooses of as many as ``cg-generate`` draws; *ranked*, what ``cg-generate`` gives without energies: of
+``N_DRAWN`` such samples and known crystals of the training set in the templates' place the different ones that come
+first by score and template; *nearest prototypes*, training crystals of as many atoms and the same stoichiometry with
+the elements put in by electronegativity, those with the nearest elements by Mendeleev number first, one of each
+protostructure before any comes twice; *likeliest prototypes*, those that ``cg-generate`` takes, in its order: by what
+the model has learned of templates and of elements that replace each other. With --potential also what its energies
+make of them: the different ones with the lowest *single points*, of ``N_PROTOTYPES`` nearest prototypes, and of ours:
+what ``cg-generate`` gives an energy, the known crystals and the half of ``N_DRAWN`` samples that scores higher. With
+--relax K the first K of these are relaxed, for --relaxed-cases cases, and come by the energy they end with. Finished
+energies are kept, so that a run that was killed goes on. The energies that the discriminator has learned are of
+systems without a held-out compound; the potentials have seen crystals of any formula.
 
 References:
     T. Xie et al., Crystal Diffusion Variational Autoencoder, ICLR 2022 (tolerances).
@@ -36,7 +37,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, gcd
+from math import ceil, gcd, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ from crystalgraph.models.bundle import Model, load_model
 from crystalgraph.models.prototypes import protostructures
 from crystalgraph.progress import relabelled
 from crystalgraph.relax.potentials import check_judges, potential_identity
+from crystalgraph.sampling.draws import Draws
 from crystalgraph.sampling.sampler import Sampler
 from crystalgraph.screening.rank import rank
 from crystalgraph.screening.rounds import USUAL_ROUNDS
@@ -82,7 +84,7 @@ N_SAMPLES = 20
 N_PROTOTYPES = 100
 """Nearest prototypes, and known crystals in our templates' place, of which energies choose."""
 
-PROTOTYPES, LIKELIEST, DRAWN, BY_SCORE = "nearest prototypes", "likeliest prototypes", "drawn", "by score"
+PROTOTYPES, LIKELIEST, DRAWN, RANKED = "nearest prototypes", "likeliest prototypes", "drawn", "ranked"
 """Arms that no energy of a potential has a part in."""
 
 OURS = "ours"
@@ -153,20 +155,30 @@ def our_samples(model: Model, case: Crystals, rng: torch.Generator) -> dict[str,
     try:
         sampler = Sampler(model, elements, rng, formula=formula, min_atoms=size, max_atoms=size)
     except InputError:
-        return dict.fromkeys((LIKELIEST, DRAWN, BY_SCORE, OURS), case[:0])
+        return dict.fromkeys((LIKELIEST, DRAWN, RANKED, OURS), case[:0])
     drawn = sampler.draw(N_DRAWN)
-    order = rank(drawn.score.tolist())
-    best = torch.tensor(first_distinct(drawn.crystals, order), dtype=torch.long)
-    scored = [k for k in order if bool(drawn.score[k].isfinite())]
-    better = torch.tensor(scored[: ceil(USUAL_ROUNDS.kept_share * len(scored))], dtype=torch.long)
     prototypes = sampler.prototypes(N_PROTOTYPES)  # all as they are, then all refined
     known = prototypes.crystals[prototypes.validity.valid]
+    everything = Crystals.concatenate([prototypes.crystals, drawn.crystals])
+    best = torch.tensor(first_distinct(everything, _ranked(prototypes, drawn)), dtype=torch.long)
+    scored = [k for k in rank(drawn.score.tolist()) if bool(drawn.score[k].isfinite())]
+    better = torch.tensor(scored[: ceil(USUAL_ROUNDS.kept_share * len(scored))], dtype=torch.long)
     return {
         LIKELIEST: known[:N_SAMPLES],
         DRAWN: drawn.crystals[:N_SAMPLES],
-        BY_SCORE: drawn.crystals[best],
+        RANKED: everything[best],
         OURS: Crystals.concatenate([known, drawn.crystals[better]]),
     }
+
+
+def _ranked(*parts: Draws) -> list[int]:
+    """Positions of crystals of one formula by the scores of crystal and template together; only those with a score."""
+    totals = [
+        total
+        for draws in parts
+        for total in (draws.score if draws.template_score is None else draws.score + draws.template_score).tolist()
+    ]
+    return [k for k in rank(totals) if isfinite(totals[k])]
 
 
 def first_distinct(crystals: Crystals, order: Sequence[int]) -> list[int]:
@@ -308,7 +320,8 @@ def main(arguments: Sequence[str]) -> None:
     baseline = NearestPrototypes(corpus.training, corpus.element_volume)
     started = time.monotonic()
     nearest = [baseline.predict(cases[[k]], N_PROTOTYPES) for k in range(len(cases))]
-    jobs = [(str(options.model), cases[[k]], nearest[k], options.seed, k) for k in range(len(cases))]
+    folder = str(Path(options.model).resolve())  # workers have folders of their own
+    jobs = [(folder, cases[[k]], nearest[k], options.seed, k) for k in range(len(cases))]
     samples: list[dict[str, Crystals]] = []
     with Workers(options.workers) as workers:
         for proposed in workers.map(propose, jobs):

@@ -87,9 +87,13 @@ MEASUREMENTS = {
     "prediction": Measurement(
         commands=(
             "cg-train configs/prediction.toml --out runs/prediction",
-            _bench("prediction", "--model runs/prediction/model --workers 2 --cases 300"),
+            _bench(
+                "prediction",
+                "--model runs/prediction/model --workers 2 --cases 300 --potential sevennet-0 --relax 6"
+                " --relaxed-cases 80",
+            ),
         ),
-        date="2026-11-28",
+        date="2026-12-01",
         training="configs/prediction.toml",
     ),
     "search": Measurement(commands=(_bench("search", "--relax 8 --workers 2"),), date="2026-11-30"),

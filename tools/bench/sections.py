@@ -249,20 +249,21 @@ def parts(results: Results) -> str:
 def prediction(results: Results) -> str:
     """Crystals of held-out formulas."""
     record = results("prediction")
-    ours, nearest = (record["groups"]["all"][arm] for arm in ("drawn", "nearest prototypes"))
+    ours, nearest = (record["groups"]["all"][arm] for arm in ("ranked", "nearest prototypes"))
     n = max(int(key.removeprefix("match_")) for key in ours if key.startswith("match_"))
     verdicts = [tables.is_no_better(ours[f"match_{k}"], nearest[f"match_{k}"]) for k in (1, n)]
     verdict = "**no better than** plain substitution of" if all(verdicts) else "beside plain substitution of"
     return f"""\
 Formula and size of the primitive cell are given, a tenth of all formulas is held out of training with all polymorphs,
 {ours["cases"]} of these crystals are the cases. Matched with the tolerances of CDVAE and DiffCSP (0.3, 0.5, 10°); RMSE
-is over (volume per atom)^(1/3). *By score*: the different ones that score highest of {record["n_drawn"]} drawn;
-*nearest prototypes*: training crystals of as many atoms and the same stoichiometry, those with the nearest elements
-first{", *likeliest* those that the model takes for such" if "likeliest prototypes" in record["groups"]["all"] else ""}.
+is over (volume per atom)^(1/3). *Ranked*: the different ones that come first by score and template, of
+{record["n_drawn"]} drawn and as many known crystals, as `cg-generate` ranks without energies; *nearest prototypes*:
+training crystals of as many atoms and the same stoichiometry, those with the nearest elements first, *likeliest* those
+that the model takes for such.
 
 {tables.prediction(record["groups"])}
-- Ours finds {_both(ours, n)} with one sample and with {n}, {verdict} the nearest prototypes, {_both(nearest, n)}, which
-  a part of it is: a training crystal of the arrangement is tried beside what is generated.
+- Ranked, ours finds {_both(ours, n)} with one sample and with {n}, {verdict} the nearest prototypes,
+  {_both(nearest, n)}, which are a part of it: known crystals compete with what is generated.
 - No template fits {ours["without_samples"]} of the cases; for {nearest["without_samples"]} there is no prototype.
 {_predicted_with_energies(record)}\
 - On MP-20, which has other crystals, DiffCSP reports 0.52 and 0.78 (Jiao et al., NeurIPS 2023).
@@ -277,6 +278,7 @@ def _predicted_with_energies(record: dict[str, Any]) -> str:
     text = f"""\
 - *By single points*: the different ones with the lowest energies by {energies["name"]}, of {record["n_prototypes"]}
   nearest prototypes, and of what `cg-generate` gives an energy. It has learned from crystals of any formula.
+- Every polymorph is a case of its own, and the lowest energy names one crystal for all polymorphs of a formula.
 """
     if times := energies["cpu_seconds"]:
         spent = ", ".join(f"{number(own['mean'], 0)} s, {name}" for name, own in times.items())

@@ -87,7 +87,7 @@ def test_figures_by_hand() -> None:
 def test_our_samples_have_the_asked_atoms() -> None:
     found = prediction.our_samples(load_model("nbo"), case(rutile("Nb")), torch.Generator().manual_seed(0))
     assert len(found["drawn"]) == 20
-    assert 2 <= len(found["by score"]) <= 20
+    assert 2 <= len(found["ranked"]) <= 20
     assert len(found["ours"]) > len(found["drawn"])  # known crystals, and the better half of what is drawn
     for crystals in found.values():
         assert {structure.composition.formula for structure in to_structures(crystals)} == {"Nb2 O4"}
@@ -137,7 +137,7 @@ def test_runs_as_a_command_with_workers(tmp_path) -> None:
         "nearest prototypes": 3,
         "likeliest prototypes": 3,
         "drawn": 3,
-        "by score": 3,
+        "ranked": 3,
         "nearest prototypes, by single points": 3,
         "ours, by single points": 3,
         "nearest prototypes, relaxed": 1,
