@@ -35,8 +35,17 @@ def summary(result: GenerationResult, folder: Path) -> dict[str, Any]:
         "candidates": [] if result.request.raw else result.best(),
         "n_candidates": len(result),
         "funnel": _funnel(result),
-        "remarks": [line for line in (result.shortfall, *_energies(result), *result.record["caveats"]) if line],
+        "remarks": [
+            line for line in (_order(result), result.shortfall, *_energies(result), *result.record["caveats"]) if line
+        ],
     }
+
+
+def _order(result: GenerationResult) -> str:
+    """What decides beside the score which candidate comes first; empty where nothing does."""
+    if result.request.raw or not any(sample.template_score for sample in result.selected):
+        return ""
+    return "ranked by the score and by what known crystals say of the template, see template_score in candidates.csv"
 
 
 def print_summary(said: dict[str, Any]) -> None:

@@ -126,6 +126,21 @@ def test_default_folder_says_what_was_asked_and_is_never_in_the_way(cg_generate,
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["NbO-n1-seed0", "NbO-n1-seed0-2"]
 
 
+@pytest.mark.parametrize("likely", [None, 1.0])
+def test_what_ranks_beside_the_score_is_said(likely, cg_generate, monkeypatch):
+    from dataclasses import replace
+
+    import torch
+
+    from tests.dealer import Dealer
+
+    draw, column = Dealer.draw, None if likely is None else torch.full((32,), likely)
+    monkeypatch.setattr(Dealer, "draw", lambda self, n: replace(draw(self, n), template_score=column))
+    code, out, _ = cg_generate("-n", 1)
+    assert code == 0
+    assert ("ranked by the score and by what known crystals say" in " ".join(out.split())) == (likely is not None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
