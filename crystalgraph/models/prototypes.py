@@ -90,7 +90,7 @@ class PrototypeLibrary:
         """The number of each template's protostructure, (n,), −1 where it was never seen."""
         return torch.tensor([self._number.get(name, -1) for name in protostructures(templates)], dtype=torch.long)
 
-    def substitution_likelihood(self, templates: Templates) -> Tensor:
+    def substitution_likelihood(self, templates: Templates, reach: float | None = None) -> Tensor:
         """How often the protostructure of each template was seen with elements like those on it.
 
         The logarithm of Σ 1 / (d + NEAR)³ over the crystals that have the protostructure, or of ``UNSEEN`` if it is
@@ -99,6 +99,7 @@ class PrototypeLibrary:
 
         Args:
             templates: with the elements of the request on them.
+            reach: in Mendeleev numbers; with it the sum is that of exp(−d / reach), to which far elements add more.
 
         Returns:
             (n,), float64.
@@ -110,7 +111,8 @@ class PrototypeLibrary:
         total = torch.zeros(len(templates), dtype=torch.float64)
         if len(templates) and len(self):
             row, _, distance = self._pairs(self._numbers(templates), ranked_elements(templates))
-            total = total.index_add(0, row, (distance + NEAR) ** -3)
+            near = (distance + NEAR) ** -3 if reach is None else torch.exp(-distance / reach)
+            total = total.index_add(0, row, near)
         return total.clamp_min(UNSEEN).log()
 
     def good_turing_novelty(self, templates: Templates) -> Tensor:

@@ -191,8 +191,10 @@ class Sampler:
 
     def _familiarity(self, templates: Templates) -> Tensor:
         """How likely known crystals make each template for its elements, (n,), logarithms up to a constant."""
-        prior = self._settings.prior_weight * self.model.prior.log_weights(templates)
-        return prior + self.model.library.substitution_likelihood(templates)
+        prior, library, settings = self.model.prior.log_weights(templates), self.model.library, self._settings
+        if self._seek_new:
+            return prior + settings.system_weight * library.substitution_likelihood(templates, settings.system_reach)
+        return settings.prior_weight * prior + library.substitution_likelihood(templates)
 
     def _try(self, templates: Templates) -> Tensor:
         """Score of a crystal of each template, (n,); the worst of all where it is not strictly valid."""

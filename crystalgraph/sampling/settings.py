@@ -23,6 +23,9 @@ class SamplingSettings:
         prior_weight: how much the prior's logarithm weighs beside that of the substitution likelihood, where a formula
             is requested. Chosen by the likelihood of the real templates of 1,000 crystals of held-out formulas that no
             figure counts.
+        system_reach: of the substitution likelihood that orders the known crystals of all formulas of a system, see
+            `crystalgraph.models.prototypes.PrototypeLibrary.substitution_likelihood`.
+        system_weight: how much its logarithm weighs there beside the prior's.
         familiarity_weight: how much the logarithm of how likely known crystals make a template weighs beside the score
             of a crystal, where a formula is requested and crystals are ranked without energies.
         known_bonus: what is added to that for a known crystal, in units of the score. Both chosen on 60 crystals of
@@ -43,6 +46,8 @@ class SamplingSettings:
     trial_steps: int = 3
     trial_weight: float = 2.0
     prior_weight: float = 0.3
+    system_reach: float = 5.0
+    system_weight: float = 2.0
     familiarity_weight: float = 1.5
     known_bonus: float = 2.0
     max_sites: int = 8

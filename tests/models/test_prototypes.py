@@ -94,6 +94,16 @@ def test_good_turing_novelty_is_the_share_of_crystals_alone_in_their_protostruct
     assert len(library_of(seen).good_turing_novelty(seen[:0])) == 0
 
 
+def test_far_elements_add_more_with_a_reach(seen: Templates) -> None:
+    """Of one crystal the sum has one term, whose logarithm is minus its distance over the reach."""
+    library = library_of(seen[:1])
+    alike = [k for k, name in enumerate(protostructures(seen)) if name == protostructures(seen[:1])[0]]
+    short, wide = (library.substitution_likelihood(seen[torch.tensor(alike)], reach) for reach in (5.0, 10.0))
+    apart = short > math.log(UNSEEN)
+    assert torch.allclose(short[apart], 2 * wide[apart])
+    assert float(short[0]) == float(wide[0]) == 0.0
+
+
 @pytest.mark.slow
 def test_good_turing_novelty_foretells_what_other_crystals_bring() -> None:
     found = extract(load_dataset("corpus").crystals[torch.arange(0, 37_855, 5)]).templates

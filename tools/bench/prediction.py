@@ -2,7 +2,7 @@
 
     cg-train configs/prediction.toml --out runs/prediction
     python -m tools.bench prediction --model runs/prediction/model --cases 300 --workers 2 \
-        --potential sevennet-0 --relax 6 --relaxed-cases 100 --out tools/results/prediction.json
+        --potential sevennet-0 --relax 6 --relaxed-cases 80 --out tools/results/prediction.json
 
 trains without a tenth of the formulas of the corpus, an hour on 2 cores, then asks for crystals of these: formula
 and size of the primitive cell are given, the crystal is the truth, every polymorph a case of its own. It counts as
